@@ -1,0 +1,214 @@
+package gpt2
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Norm is a layer normalisation: Gain [embd], Bias [embd].
+type Norm struct{ Gain, Bias tensor.Tensor }
+
+// Projection is y = x·Weight + Bias: Weight [in][out] (the layout of Hugging
+// Face's Conv1D), Bias [out].
+type Projection struct{ Weight, Bias tensor.Tensor }
+
+// BlockWeights are the weights of one layer.
+type BlockWeights struct {
+	AttnNorm Norm
+	QKV      Projection // [embd][3·embd]: query, key, value side by side
+	AttnOut  Projection // [embd][embd]
+	MLPNorm  Norm
+	Up       Projection // [embd][inner]
+	Down     Projection // [inner][embd]
+}
+
+// Weights are a model's weights where they lie, usually in a memory-mapped
+// file. Each tensor is F32, F16 or BF16, whatever its neighbours are.
+type Weights struct {
+	TokenEmbedding    tensor.Tensor // [vocab][embd]
+	PositionEmbedding tensor.Tensor // [positions][embd]
+	Blocks            []BlockWeights
+	FinalNorm         Norm
+	Head              tensor.Tensor // [vocab][embd]; the memory of TokenEmbedding when Tied
+	Tied              bool
+	Unused            []string // tensors of the source that this model has no place for
+}
+
+// TensorSource is a model file.
+type TensorSource interface {
+	Names() []string
+	Tensor(name string) (tensor.Tensor, bool)
+}
+
+// BindWeights finds the weights of a model of this configuration, with and
+// without the prefix "transformer." in their names. It copies nothing. The
+// masks that old files carry (attn.bias, attn.masked_bias) are skipped; other
+// tensors it has no use for are listed in Unused.
+//
+// A tensor that is missing, or has another type or shape than the
+// configuration asks for, is an error; all missing tensors are named together.
+func BindWeights(cfg Config, src TensorSource) (*Weights, error) {
+	b := binder{src: src, used: make(map[string]bool)}
+	w := &Weights{
+		TokenEmbedding:    b.bind("wte.weight", cfg.VocabSize, cfg.Embd),
+		PositionEmbedding: b.bind("wpe.weight", cfg.Positions, cfg.Embd),
+	}
+	for layer := range cfg.Layers {
+		h := fmt.Sprintf("h.%d.", layer)
+		w.Blocks = append(w.Blocks, BlockWeights{
+			AttnNorm: b.norm(h+"ln_1", cfg.Embd),
+			QKV:      b.projection(h+"attn.c_attn", cfg.Embd, 3*cfg.Embd),
+			AttnOut:  b.projection(h+"attn.c_proj", cfg.Embd, cfg.Embd),
+			MLPNorm:  b.norm(h+"ln_2", cfg.Embd),
+			Up:       b.projection(h+"mlp.c_fc", cfg.Embd, cfg.Inner),
+			Down:     b.projection(h+"mlp.c_proj", cfg.Inner, cfg.Embd),
+		})
+	}
+	w.FinalNorm = b.norm("ln_f", cfg.Embd)
+	if w.Tied = cfg.TieWordEmbeddings; w.Tied {
+		w.Head = w.TokenEmbedding
+	} else {
+		w.Head = b.bind(headName, cfg.VocabSize, cfg.Embd)
+	}
+	if err := b.err(); err != nil {
+		return nil, err
+	}
+	for _, name := range src.Names() {
+		if !b.used[name] && !isMask(name) {
+			w.Unused = append(w.Unused, name)
+		}
+	}
+	slices.Sort(w.Unused)
+	return w, nil
+}
+
+const (
+	prefix   = "transformer."
+	headName = "lm_head.weight"
+)
+
+// isMask recognises the causal masks "h.3.attn.bias" and "h.3.attn.masked_bias",
+// constants that old versions of transformers saved with the weights.
+func isMask(name string) bool {
+	name = strings.TrimPrefix(name, prefix)
+	return strings.HasPrefix(name, "h.") &&
+		(strings.HasSuffix(name, ".attn.bias") || strings.HasSuffix(name, ".attn.masked_bias"))
+}
+
+type binder struct {
+	src     TensorSource
+	used    map[string]bool
+	missing []string
+	wrong   error // the first tensor of another shape or type
+}
+
+func (b *binder) norm(name string, embd int) Norm {
+	return Norm{Gain: b.bind(name+".weight", embd), Bias: b.bind(name+".bias", embd)}
+}
+
+func (b *binder) projection(name string, in, out int) Projection {
+	return Projection{Weight: b.bind(name+".weight", in, out), Bias: b.bind(name+".bias", out)}
+}
+
+func (b *binder) bind(name string, shape ...int) tensor.Tensor {
+	full := prefix + name
+	if name == headName {
+		full = name
+	}
+	t, ok := b.src.Tensor(full)
+	if !ok {
+		full = name
+		if t, ok = b.src.Tensor(full); !ok {
+			b.missing = append(b.missing, name)
+			return t
+		}
+	}
+	b.used[full] = true
+	switch {
+	case b.wrong != nil:
+	case !t.DType.IsFloat():
+		b.wrong = fmt.Errorf("tensor %q is %v, want F32, F16 or BF16", full, t.DType)
+	case !slices.Equal(t.Shape, shape):
+		b.wrong = fmt.Errorf("tensor %q has shape %s, want %s as config.json says",
+			full, t.ShapeString(), tensor.Tensor{Shape: shape}.ShapeString())
+	}
+	return t
+}
+
+func (b *binder) err() error {
+	if len(b.missing) == 0 {
+		return b.wrong
+	}
+	const most = 5
+	names, more := b.missing, ""
+	if len(names) > most {
+		names, more = names[:most], fmt.Sprintf(" and %d more", len(b.missing)-most)
+	}
+	return fmt.Errorf("%d tensors are missing: %s%s", len(b.missing), strings.Join(names, ", "), more)
+}
+
+// FindNonFinite looks for a NaN or an infinity in the weights and returns the
+// first tensor that holds one, under its name without prefix, and the place
+// in it.
+func (w *Weights) FindNonFinite() (name string, index int, ok bool) {
+	for name, t := range w.all() {
+		if i, found := nonFinite(t); found {
+			return name, i, true
+		}
+	}
+	return "", 0, false
+}
+
+// all yields the model's tensors under their names without prefix.
+func (w *Weights) all() iter.Seq2[string, tensor.Tensor] {
+	return func(yield func(string, tensor.Tensor) bool) {
+		pair := func(name string, weight, bias tensor.Tensor) bool {
+			return yield(name+".weight", weight) && yield(name+".bias", bias)
+		}
+		if !yield("wte.weight", w.TokenEmbedding) || !yield("wpe.weight", w.PositionEmbedding) {
+			return
+		}
+		for i, b := range w.Blocks {
+			h := fmt.Sprintf("h.%d.", i)
+			if !pair(h+"ln_1", b.AttnNorm.Gain, b.AttnNorm.Bias) ||
+				!pair(h+"attn.c_attn", b.QKV.Weight, b.QKV.Bias) ||
+				!pair(h+"attn.c_proj", b.AttnOut.Weight, b.AttnOut.Bias) ||
+				!pair(h+"ln_2", b.MLPNorm.Gain, b.MLPNorm.Bias) ||
+				!pair(h+"mlp.c_fc", b.Up.Weight, b.Up.Bias) ||
+				!pair(h+"mlp.c_proj", b.Down.Weight, b.Down.Bias) {
+				return
+			}
+		}
+		if !pair("ln_f", w.FinalNorm.Gain, w.FinalNorm.Bias) {
+			return
+		}
+		if !w.Tied {
+			yield(headName, w.Head)
+		}
+	}
+}
+
+// nonFinite finds the first element whose exponent bits are all ones.
+func nonFinite(t tensor.Tensor) (int, bool) {
+	size := t.DType.Size()
+	for i := range len(t.Data) / max(size, 1) {
+		var bad bool
+		switch t.DType {
+		case tensor.F32:
+			bad = binary.LittleEndian.Uint32(t.Data[4*i:])&0x7f800000 == 0x7f800000
+		case tensor.BF16:
+			bad = binary.LittleEndian.Uint16(t.Data[2*i:])&0x7f80 == 0x7f80
+		case tensor.F16:
+			bad = binary.LittleEndian.Uint16(t.Data[2*i:])&0x7c00 == 0x7c00
+		}
+		if bad {
+			return i, true
+		}
+	}
+	return 0, false
+}
