@@ -3,8 +3,6 @@ package gpt2
 import (
 	"fmt"
 	"math"
-
-	"github.com/gptctl/gptctl/internal/strictjson"
 )
 
 // Config is what shapes a GPT-2's computation: the fields of Hugging Face's
@@ -97,10 +95,4 @@ func ParseActivation(name string) (Activation, error) {
 		return SiLU, nil
 	}
 	return 0, fmt.Errorf("activation_function %q is not supported", name)
-}
-
-// ParseConfig reads a config.json (stub).
-func ParseConfig(data []byte) (Config, error) {
-	_ = strictjson.New(data)
-	return Config{}, fmt.Errorf("not yet")
 }
