@@ -80,7 +80,7 @@ def process(settings, ids, prompt_length, scores):
     return processors(settings, prompt_length)(torch.tensor([ids]), scores[None].clone())[0]
 
 
-def random_scores(key, scale=3.0, vocab=VOCAB):
+def random_scores(key, scale=1.5, vocab=VOCAB):
     """Normal scores, rounded to 1/256 so that they are short and exact."""
     return torch.round(scale * torch.randn(vocab, generator=generator("scores", key)) * 256) / 256
 
@@ -226,17 +226,41 @@ def processor_cases():
     add("renormalize_logits after top_k", sample(top_k=4, renormalize_logits=True))
 
     # Several at once: the order matters.
-    add("temperature, top_k, top_p", sample(temperature=0.8, top_k=12, top_p=0.9))
-    add("temperature before min_p", sample(temperature=3.0, min_p=0.2))
-    add("top_k before top_p", sample(top_k=3, top_p=0.8))
-    add("top_p before typical_p", sample(top_p=0.95, typical_p=0.6))
-    add("top_h before top_k", sample(top_h=0.7, top_k=6))
-    add("min_p before typical_p before epsilon_cutoff before eta_cutoff", sample(min_p=0.01, typical_p=0.95, epsilon_cutoff=0.05, eta_cutoff=0.2))
-    add("repetition_penalty before temperature", sample(repetition_penalty=1.7, temperature=0.6), ids=repeated)
-    add("sequence_bias before repetition_penalty", dict(sequence_bias=[[[3], -6.0], [[7], 6.0]], repetition_penalty=1.5), ids=repeated)
-    add("min_new_tokens before exponential_decay", dict(min_new_tokens=9, exponential_decay_length_penalty=(1, 1.4), eos_token_id=[4, 6]))
-    add("suppress_tokens after remove_invalid_values", dict(remove_invalid_values=True, suppress_tokens=[2], bad_words_ids=[[5]]))
-    add("forced_eos before suppress of the same token", dict(forced_eos_token_id=8, max_length=11, suppress_tokens=[9]), check=False)
+    ordered = [
+        ("temperature, top_k, top_p", sample(temperature=0.8, top_k=12, top_p=0.9)),
+        ("temperature before top_p", sample(temperature=2.0, top_p=0.7)),
+        ("temperature before min_p", sample(temperature=3.0, min_p=0.2)),
+        ("temperature before top_h", sample(temperature=2.5, top_h=0.6)),
+        ("temperature before epsilon_cutoff", sample(temperature=2.0, epsilon_cutoff=0.02)),
+        ("top_k before top_p", sample(top_k=8, top_p=0.8)),
+        ("top_k before min_p before typical_p", sample(top_k=15, min_p=0.05, typical_p=0.8)),
+        ("top_p before typical_p", sample(top_p=0.9, typical_p=0.6)),
+        ("top_h before top_k", sample(top_h=0.7, top_k=6)),
+        ("min_p before typical_p before epsilon_cutoff before eta_cutoff", sample(min_p=0.05, typical_p=0.9, epsilon_cutoff=0.03, eta_cutoff=0.1)),
+        ("epsilon_cutoff before eta_cutoff", sample(epsilon_cutoff=0.04, eta_cutoff=0.3)),
+        ("sequence_bias before repetition_penalty", dict(sequence_bias=[[[3], -6.0], [[7], 6.0]], repetition_penalty=1.5)),
+        ("sequence_bias before exponential_decay", dict(sequence_bias=[[[4], 3.0]], exponential_decay_length_penalty=(1, 1.4), eos_token_id=[4, 6])),
+        ("repetition_penalty before exponential_decay", dict(repetition_penalty=1.5, exponential_decay_length_penalty=(1, 1.4), eos_token_id=[3])),
+        ("bad_words_ids before remove_invalid_values before suppress_tokens", dict(remove_invalid_values=True, suppress_tokens=[2], bad_words_ids=[[5]])),
+        ("forced_eos before suppress_tokens", dict(forced_eos_token_id=[8, 9], max_length=11, suppress_tokens=[8])),
+    ]  # fmt: skip
+    for name, settings in ordered:
+        for attempt in range(200):
+            scores = random_scores((name, attempt))
+            listed = processors(settings, 6)
+            swapped = LogitsProcessorList(reversed(listed))
+            a, b = (x(torch.tensor([repeated]), scores[None].clone())[0] for x in (listed, swapped))
+            if not torch.allclose(a, b, atol=1e-3):  # the order must show
+                try:
+                    add(name, settings, ids=repeated, scores=scores)
+                    break
+                except AssertionError:
+                    continue
+        else:
+            raise AssertionError(name)
+    add("repetition_penalty and temperature", sample(repetition_penalty=1.7, temperature=0.6), ids=repeated)
+    add("min_new_tokens and exponential_decay", dict(min_new_tokens=9, exponential_decay_length_penalty=(1, 1.4), eos_token_id=[4, 6]))
+    add("forced_eos and suppress_tokens", dict(forced_eos_token_id=8, max_length=11, suppress_tokens=[9]))
     everything = dict(
         sequence_bias=[[[3], 1.0], [[7, 3, 20], 3.0]],
         repetition_penalty=1.3,
