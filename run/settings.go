@@ -6,14 +6,15 @@ package run
 type Settings struct {
 	// How long.
 
-	MaxNewTokens int // max_new_tokens; Unset: MaxLength decides; 0 only with Echo (score the prompt)
-	MaxLength    int // max_length, prompt included; Unset: none; MaxNewTokens wins over it
-	MinNewTokens int // min_new_tokens: no end-of-text token before so many
-	MinLength    int // min_length: the same, prompt included
+	MaxNewTokens int  // max_new_tokens; Unset: MaxLength decides; 0 only with Echo (score the prompt)
+	MaxLength    int  // max_length, prompt included; Unset: none; MaxNewTokens wins over it
+	MinNewTokens int  // min_new_tokens: no end-of-text token before so many
+	MinLength    int  // min_length: the same, prompt included
 	ContextShift bool // go on past the model's context; see [Request]
 
-	// When to stop.
+	// Where to start and when to stop.
 
+	BOS       int      // bos_token_id, where an empty prompt starts; Unset: the model configuration's
 	EOS       []int    // eos_token_id; nil: the model configuration's
 	IgnoreEOS bool     // treat end-of-text tokens as any other, as if there were no eos_token_id
 	Stop      []string // stop_strings: the text ends before the first of them
@@ -45,7 +46,7 @@ type Settings struct {
 	ForcedBOS         int            // forced_bos_token_id: the second token of a text; Unset: none
 	ForcedEOS         []int          // forced_eos_token_id: allowed last tokens at the length limit
 	RemoveInvalid     bool           // remove_invalid_values
-	DecayPenalty      DecayPenalty   // exponential_decay_length_penalty
+	DecayPenalty      *DecayPenalty  // exponential_decay_length_penalty; nil: off
 	Suppress          []int          // suppress_tokens: may never occur
 	BeginSuppress     []int          // begin_suppress_tokens: may not begin the continuation
 	Renormalize       bool           // renormalize_logits
@@ -77,7 +78,7 @@ type SequenceBias struct {
 }
 
 // DecayPenalty raises the score of end-of-text tokens s by |s|·(Factor^n − 1)
-// at the n-th token after Start new ones. Factor 0 means off.
+// at the n-th token after Start new ones.
 type DecayPenalty struct {
 	Start  int
 	Factor float64
@@ -107,6 +108,7 @@ func Defaults() Settings {
 		TopP:              0.95,
 		TypicalP:          1,
 		RepetitionPenalty: 1,
+		BOS:               Unset,
 		ForcedBOS:         Unset,
 		Samples:           1,
 		Beams:             1,
