@@ -3,8 +3,6 @@ package gpt2
 import (
 	"fmt"
 	"math"
-
-	"github.com/gptctl/gptctl/internal/strictjson"
 )
 
 // Config is what shapes a GPT-2's computation: the fields of Hugging Face's
@@ -63,7 +61,8 @@ type Activation uint8
 
 // The activations, under the names of transformers' ACT2FN.
 const (
-	GELUNew         Activation = iota // x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
+	NoActivation    Activation = iota // an Epilogue without one; config.json has no name for it
+	GELUNew                           // x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
 	GELU                              // x·Φ(x), with erf
 	ReLU                              // max(x, 0)
 	SiLU                              // x·sigmoid(x)
@@ -89,7 +88,7 @@ func (a Activation) String() string {
 // ParseActivation returns the activation that config.json calls name.
 func ParseActivation(name string) (Activation, error) {
 	for a, n := range activationNames {
-		if n == name {
+		if n == name && n != "" {
 			return Activation(a), nil
 		}
 	}
@@ -97,10 +96,4 @@ func ParseActivation(name string) (Activation, error) {
 		return SiLU, nil
 	}
 	return 0, fmt.Errorf("activation_function %q is not supported", name)
-}
-
-// ParseConfig reads a config.json (stub).
-func ParseConfig(data []byte) (Config, error) {
-	_ = strictjson.New(data)
-	return Config{}, fmt.Errorf("not yet")
 }

@@ -1,0 +1,26 @@
+// Command gptctl takes a bare machine to a running, fine-tunable GPT-2.
+//
+// The package holds the command line and nothing else: one file per verb turns
+// flags into the options of a library call and its results into words. What it
+// prints, and how it exits, is decided here and only here; see terminal.go and
+// failure.go for the rules.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// The first Ctrl-C lets the verb finish its line; the second one kills.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	// A reader that has gone away (`gptctl run … | head`) is seen as a failed
+	// write, which ends the verb quietly, rather than as a signal.
+	signal.Ignore(syscall.SIGPIPE)
+
+	t := newTerminal(os.Stdin, os.Stdout, os.Stderr, os.LookupEnv)
+	os.Exit(execute(ctx, t, os.Args[1:]))
+}

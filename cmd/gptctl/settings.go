@@ -1,0 +1,159 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A setting can come from three places: a flag beats the environment beats
+// gptctl.toml. All three know it by the flag's name: --max-tokens,
+// GPTCTL_MAX_TOKENS, and in the file
+//
+//	[run]
+//	max_tokens = 100
+//
+// so that a verb declares its flags and gets the other two for nothing.
+
+// applySettings fills in the flags of cmd that were not given.
+func applySettings(t *terminal, cmd *cobra.Command) error {
+	path, table, err := readSettings(t, cmd)
+	if err != nil {
+		return err
+	}
+	var failed error
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == "help" || failed != nil {
+			return
+		}
+		variable := "GPTCTL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := t.env(variable); ok && v != "" {
+			if err := cmd.Flags().Set(f.Name, v); err != nil {
+				failed = usagef("%s=%q in the environment: %w", variable, v, errors.Unwrap(err))
+			}
+			return
+		}
+		v, ok := table[settingKey(f.Name)]
+		if !ok {
+			return
+		}
+		values := []any{v}
+		if list, ok := v.([]any); ok {
+			values = list
+		}
+		for _, v := range values {
+			if err := cmd.Flags().Set(f.Name, fmt.Sprint(v)); err != nil {
+				failed = usagef("%s: %s.%s = %v: %w", path, cmd.Name(), settingKey(f.Name), v, errors.Unwrap(err))
+				return
+			}
+		}
+	})
+	return failed
+}
+
+func settingKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
+
+// readSettings reads the settings file, if there is one, and returns the table
+// of cmd. A file that --config or GPTCTL_CONFIG names must exist.
+func readSettings(t *terminal, cmd *cobra.Command) (path string, table map[string]any, err error) {
+	path, must := t.configFile, true
+	if path == "" {
+		path = t.getenv("GPTCTL_CONFIG")
+	}
+	if path == "" {
+		path, must = defaultSettingsFile(t), false
+	}
+	if path == "" {
+		return "", nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !must {
+		return "", nil, nil
+	}
+	if err != nil {
+		return path, nil, usagef("read settings: %w", err)
+	}
+	t.detail("settings from %s", path)
+	tables, err := parseSettings(path, data, cmd.Root())
+	return path, tables[cmd.Name()], err
+}
+
+// defaultSettingsFile is ./gptctl.toml, else the one in the user's
+// configuration folder.
+func defaultSettingsFile(t *terminal) string {
+	const name = "gptctl.toml"
+	if _, err := os.Stat(name); err == nil {
+		return name
+	}
+	dir := t.getenv("XDG_CONFIG_HOME")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return ""
+		}
+		dir = filepath.Join(home, ".config")
+	}
+	return filepath.Join(dir, "gptctl", name)
+}
+
+// parseSettings checks the file against the flags that exist: go-toml compares
+// it with a struct of a table per verb and a key per flag, which is built here,
+// and names the line of a key that has no place in it.
+func parseSettings(path string, data []byte, root *cobra.Command) (map[string]map[string]any, error) {
+	var verbs []reflect.StructField
+	var names []string
+	for _, verb := range root.Commands() {
+		var keys []reflect.StructField
+		verb.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name == "help" {
+				return
+			}
+			keys = append(keys, settingField(len(keys), settingKey(f.Name), reflect.TypeFor[any]()))
+		})
+		if len(keys) > 0 {
+			verbs = append(verbs, settingField(len(verbs), verb.Name(), reflect.StructOf(keys)))
+			names = append(names, verb.Name())
+		}
+	}
+	file := reflect.New(reflect.StructOf(verbs))
+	d := toml.NewDecoder(strings.NewReader(string(data))).DisallowUnknownFields()
+	if err := d.Decode(file.Interface()); err != nil {
+		var unknown *toml.StrictMissingError
+		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+			row, _ := unknown.Errors[0].Position()
+			return nil, usagef("%s:%d: there is no setting %q", path, row, strings.Join(unknown.Errors[0].Key(), "."))
+		}
+		var syntax *toml.DecodeError
+		if errors.As(err, &syntax) {
+			row, col := syntax.Position()
+			return nil, usagef("%s:%d:%d: %s", path, row, col, strings.TrimPrefix(syntax.Error(), "toml: "))
+		}
+		return nil, usagef("%s: %w", path, err)
+	}
+	tables := make(map[string]map[string]any)
+	for i, name := range names {
+		table := file.Elem().Field(i)
+		tables[name] = make(map[string]any)
+		for k := range table.NumField() {
+			if v := table.Field(k).Interface(); v != nil {
+				key, _ := table.Type().Field(k).Tag.Lookup("toml")
+				tables[name][key] = v
+			}
+		}
+	}
+	return tables, nil
+}
+
+// settingField is one member of the struct; go-toml goes by the tag, Go wants
+// an exported name.
+func settingField(i int, key string, typ reflect.Type) reflect.StructField {
+	return reflect.StructField{Name: fmt.Sprintf("F%d", i), Type: typ, Tag: reflect.StructTag(fmt.Sprintf("toml:%q", key))}
+}

@@ -1,0 +1,168 @@
+// Package cpu is the device that every machine has: buffers are Go memory,
+// weights are used where they lie, and the arithmetic is internal/kernel's.
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Device implements gpt2.Device. It is not safe for concurrent use.
+type Device struct {
+	cpu  *kernel.CPU
+	rows []kernel.AttentionRow // reused by Attention
+}
+
+// New makes a device of the kernels and threads of cpu, which stay the caller's to close.
+func New(cpu *kernel.CPU) *Device { return &Device{cpu: cpu} }
+
+// Name returns "cpu".
+func (d *Device) Name() string { return "cpu" }
+
+type buffer []float32
+
+func (b buffer) Len() int { return len(b) }
+
+// NewBuffer implements gpt2.Device.
+func (d *Device) NewBuffer(n int) (gpt2.Buffer, error) { return make(buffer, n), nil }
+
+// LoadVector implements gpt2.Device. A float32 vector stays in the mapping.
+func (d *Device) LoadVector(t tensor.Tensor) (gpt2.Buffer, error) {
+	v, _ := t.Float32s()
+	return buffer(v), nil
+}
+
+type matrix struct{ kernel.Weight }
+
+func (m *matrix) Dims() (in, out int) { return m.In, m.Out }
+
+// LoadMatrix implements gpt2.Device. The matrix stays in the mapping.
+func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, error) {
+	if len(t.Shape) != 2 || !t.DType.IsFloat() {
+		return nil, fmt.Errorf("cannot multiply by a %v tensor of shape %s", t.DType, t.ShapeString())
+	}
+	w := kernel.Weight{In: t.Shape[0], Out: t.Shape[1], DType: t.DType, Data: t.Data}
+	if layout == gpt2.OutIn {
+		w.In, w.Out, w.OutMajor = w.Out, w.In, true
+	}
+	return &matrix{w}, nil
+}
+
+// kv holds [layers][heads][capacity][headDim] of keys and as much of values.
+// The positions of a head are neighbours, so that attention reads in a line.
+type kv struct {
+	gpt2.KVShape
+	capacity int
+	k, v     []float32
+}
+
+// NewKV implements gpt2.Device. The memory is the system's zero pages until
+// positions are written, so a large capacity costs nothing before it is used.
+func (d *Device) NewKV(s gpt2.KVShape, capacity int) (gpt2.KV, error) {
+	n := s.Layers * s.Heads * capacity * s.HeadDim
+	return &kv{KVShape: s, capacity: capacity, k: make([]float32, n), v: make([]float32, n)}, nil
+}
+
+// layer returns the keys and values of one layer, [heads][capacity][headDim].
+func (c *kv) layer(i int) (k, v []float32) {
+	n := c.Heads * c.capacity * c.HeadDim
+	return c.k[i*n : (i+1)*n], c.v[i*n : (i+1)*n]
+}
+
+// CopyFrom implements gpt2.KV.
+func (c *kv) CopyFrom(other gpt2.KV, from, to int) {
+	o := other.(*kv)
+	for h := range c.Layers * c.Heads {
+		dst, src := h*c.capacity*c.HeadDim, h*o.capacity*c.HeadDim
+		lo, hi := from*c.HeadDim, to*c.HeadDim
+		copy(c.k[dst+lo:dst+hi], o.k[src+lo:src+hi])
+		copy(c.v[dst+lo:dst+hi], o.v[src+lo:src+hi])
+	}
+}
+
+// Read implements gpt2.Device.
+func (d *Device) Read(dst []float32, src gpt2.Buffer, offset int) error {
+	copy(dst, src.(buffer)[offset:offset+len(dst)])
+	return nil
+}
+
+// Embed implements gpt2.Device.
+func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
+	out, t, p := x.(buffer), tokens.(*matrix), positions.(*matrix)
+	width := t.In
+	position := make([]float32, width)
+	for i, r := range rows {
+		row := out[i*width : (i+1)*width]
+		t.row(row, r.Token)
+		p.row(position, r.Pos)
+		for j, v := range position {
+			row[j] += v
+		}
+	}
+}
+
+// row converts row i of an [out][in] matrix.
+func (m *matrix) row(dst []float32, i int) {
+	n := m.In * m.DType.Size()
+	tensor.ToFloat32(dst, m.DType, m.Data[i*n:(i+1)*n])
+}
+
+// Norm implements gpt2.Device.
+func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon float32) {
+	d.cpu.LayerNorm(y.(buffer), x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
+}
+
+// activations translates. Three of the model's names mean the same function:
+// they differ in how far √(2/π) is written out, which float32 does not hold.
+var activations = [...]kernel.Activation{
+	gpt2.NoActivation:    kernel.None,
+	gpt2.GELUNew:         kernel.GELUTanh,
+	gpt2.GELU:            kernel.GELUErf,
+	gpt2.ReLU:            kernel.ReLU,
+	gpt2.SiLU:            kernel.SiLU,
+	gpt2.Tanh:            kernel.Tanh,
+	gpt2.GELUPytorchTanh: kernel.GELUTanh,
+	gpt2.GELUFast:        kernel.GELUTanh,
+	gpt2.QuickGELU:       kernel.QuickGELU,
+}
+
+// Linear implements gpt2.Device.
+func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilogue) {
+	k := kernel.Epilogue{Activation: activations[e.Activation], Add: e.Add}
+	if e.Bias != nil {
+		k.Bias = e.Bias.(buffer)
+	}
+	d.cpu.Linear(y.(buffer), x.(buffer), rows, &w.(*matrix).Weight, k)
+}
+
+// Attention implements gpt2.Device.
+func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, scale float32) {
+	src := qkv.(buffer)
+	shape := rows[0].KV.(*kv).KVShape
+	hd := shape.HeadDim
+	embd := shape.Heads * hd
+	d.rows = d.rows[:0]
+	for i, r := range rows {
+		cache := r.KV.(*kv)
+		k, v := cache.layer(layer)
+		newK, newV := src[(3*i+1)*embd:(3*i+2)*embd], src[(3*i+2)*embd:(3*i+3)*embd]
+		for h := range shape.Heads {
+			at := (h*cache.capacity + r.Pos) * hd
+			copy(k[at:at+hd], newK[h*hd:])
+			copy(v[at:at+hd], newV[h*hd:])
+		}
+		d.rows = append(d.rows, kernel.AttentionRow{K: k, V: v, Cap: cache.capacity, Len: r.Pos + 1})
+	}
+	d.cpu.Attention(out.(buffer), src, 3*embd, d.rows, shape.Heads, hd, scale)
+}
+
+// Gather implements gpt2.Device.
+func (d *Device) Gather(y, x gpt2.Buffer, indices []int, width int) {
+	dst, src := y.(buffer), x.(buffer)
+	for i, r := range indices {
+		copy(dst[i*width:(i+1)*width], src[r*width:(r+1)*width])
+	}
+}

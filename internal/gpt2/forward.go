@@ -1,0 +1,219 @@
+package gpt2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrContextFull is wrapped by Forward's error when a sequence would grow past
+// its cache or past the positions that the model has learned.
+var ErrContextFull = errors.New("context is full")
+
+// Sequence is the state of one text on its way through the model: the KV cache
+// and how far it is filled.
+type Sequence struct {
+	kv  KV
+	len int
+	cap int
+}
+
+// NewSequence makes room for capacity positions, at most the model's own.
+func (m *Model) NewSequence(capacity int) (*Sequence, error) {
+	capacity = min(capacity, m.Config.Positions)
+	c := m.Config
+	kv, err := m.dev.NewKV(KVShape{c.Layers, c.Heads, c.HeadDim()}, capacity)
+	if err != nil {
+		return nil, fmt.Errorf("allocate a KV cache of %d positions: %w", capacity, err)
+	}
+	return &Sequence{kv: kv, cap: capacity}, nil
+}
+
+// Len returns the positions that the sequence holds.
+func (s *Sequence) Len() int { return s.len }
+
+// Cap returns the positions that the sequence has room for.
+func (s *Sequence) Cap() int { return s.cap }
+
+// Truncate forgets all positions from n on.
+func (s *Sequence) Truncate(n int) { s.len = min(s.len, max(n, 0)) }
+
+// CopyFrom makes s equal to other, of which the first common positions are
+// known to be the same in both already. s must have the capacity for it.
+func (s *Sequence) CopyFrom(other *Sequence, common int) {
+	if s == other {
+		return
+	}
+	if common < other.len {
+		s.kv.CopyFrom(other.kv, common, other.len)
+	}
+	s.len = other.len
+}
+
+// Input is what Forward appends to one sequence.
+type Input struct {
+	Sequence *Sequence
+	Tokens   []int
+	Logits   Wanted
+}
+
+// Wanted says which positions of an Input need logits.
+type Wanted uint8
+
+const (
+	// LastLogits asks for those that predict the next token.
+	LastLogits Wanted = iota
+	// AllLogits asks for those of every position of the input.
+	AllLogits
+	// NoLogits only fills the cache.
+	NoLogits
+)
+
+// Forward appends the tokens of each input to its sequence: one input of many
+// tokens is a prefill, many inputs of one token a batched decode, and any
+// mixture is allowed (but each sequence only once). For each position that
+// wants logits it calls visit with the index of the input, the index of the
+// token in it, and the logits [vocab], which are visit's to change and valid
+// until it returns. Inputs are visited in order, tokens in order.
+//
+// An error leaves the sequences as they were. It wraps ErrContextFull, is a
+// *NonFiniteError, is ctx's error, or names a token that the vocabulary lacks.
+func (m *Model) Forward(ctx context.Context, inputs []Input, visit func(input, token int, logits []float32) error) error {
+	if err := m.check(inputs); err != nil {
+		return err
+	}
+	before := make([]int, len(inputs))
+	for i, in := range inputs {
+		before[i] = in.Sequence.len
+	}
+	err := m.forward(ctx, inputs, visit)
+	if err != nil {
+		for i, in := range inputs {
+			in.Sequence.len = before[i]
+		}
+	}
+	return err
+}
+
+func (m *Model) check(inputs []Input) error {
+	for _, in := range inputs {
+		s := in.Sequence
+		if s.len+len(in.Tokens) > s.cap {
+			return fmt.Errorf("%d positions are taken and %d more do not fit into %d: %w", s.len, len(in.Tokens), s.cap, ErrContextFull)
+		}
+		for _, t := range in.Tokens {
+			if t < 0 || t >= m.Config.VocabSize {
+				return fmt.Errorf("token %d is not in the vocabulary of %d", t, m.Config.VocabSize)
+			}
+		}
+	}
+	return nil
+}
+
+// place names a row of a chunk by the input and the token it came from.
+type place struct{ input, token int }
+
+// forward cuts the inputs into chunks of chunkRows positions.
+func (m *Model) forward(ctx context.Context, inputs []Input, visit func(input, token int, logits []float32) error) error {
+	total := 0
+	for _, in := range inputs {
+		total += len(in.Tokens)
+	}
+	rows := make([]Row, 0, min(total, chunkRows))
+	places := make([]place, 0, cap(rows))
+	flush := func() error {
+		if len(rows) == 0 {
+			return nil
+		}
+		err := m.chunk(ctx, inputs, rows, places, visit)
+		rows, places = rows[:0], places[:0]
+		return err
+	}
+	for i, in := range inputs {
+		for j, t := range in.Tokens {
+			rows = append(rows, Row{Token: t, Pos: in.Sequence.len, KV: in.Sequence.kv})
+			places = append(places, place{i, j})
+			in.Sequence.len++
+			if len(rows) == chunkRows {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return flush()
+}
+
+func (m *Model) chunk(ctx context.Context, inputs []Input, rows []Row, places []place, visit func(input, token int, logits []float32) error) error {
+	var wanted []int
+	for r, p := range places {
+		in := inputs[p.input]
+		if in.Logits == AllLogits || in.Logits == LastLogits && p.token == len(in.Tokens)-1 {
+			wanted = append(wanted, r)
+		}
+	}
+	if err := m.reserve(len(rows), min(len(wanted), logitsRows)); err != nil {
+		return err
+	}
+	if err := m.hidden(ctx, rows); err != nil {
+		return err
+	}
+	for len(wanted) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		part := wanted[:min(len(wanted), logitsRows)]
+		wanted = wanted[len(part):]
+		if err := m.head(part); err != nil {
+			return err
+		}
+		for k, r := range part {
+			logits := m.host[k*m.Config.VocabSize : (k+1)*m.Config.VocabSize]
+			if !finite(logits) {
+				return m.nonFinite(rows[r].Pos)
+			}
+			if err := visit(places[r].input, places[r].token, logits); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// NonFiniteError says that logits came out as NaN or infinite.
+type NonFiniteError struct {
+	Position int
+	Tensor   string // the first weight that holds one itself, "" if none does
+	Index    int    // where in Tensor
+}
+
+func (e *NonFiniteError) Error() string {
+	if e.Tensor == "" {
+		return fmt.Sprintf("the logits of position %d are not finite, though every weight is: the model's numbers overflow", e.Position)
+	}
+	return fmt.Sprintf("the weights are damaged: %s holds a NaN or an infinite number at index %d", e.Tensor, e.Index)
+}
+
+func (m *Model) nonFinite(pos int) error {
+	e := &NonFiniteError{Position: pos}
+	if name, index, ok := m.weights.FindNonFinite(); ok {
+		e.Tensor, e.Index = name, index
+	}
+	return e
+}
+
+// finite reports whether no number is NaN or infinite: times zero, those alone
+// do not give zero. Four sums keep the processor's adders busy.
+func finite(x []float32) bool {
+	var a, b, c, d float32
+	for ; len(x) >= 4; x = x[4:] {
+		a += x[0] * 0
+		b += x[1] * 0
+		c += x[2] * 0
+		d += x[3] * 0
+	}
+	for _, v := range x {
+		a += v * 0
+	}
+	return a+b+c+d == 0
+}

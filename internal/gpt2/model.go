@@ -1,0 +1,186 @@
+// Package gpt2 is the model: what its configuration means, which tensors it
+// consists of, and how a token becomes logits.
+//
+// The residual stream x [rows][embd] starts as token plus position embedding.
+// Each block adds attention over a layer norm of x, then an MLP over another:
+//
+//	x += AttnOut(attention(QKV(norm(x))))
+//	x += Down(activation(Up(norm(x))))
+//
+// and the logits are the head times the final norm of x (Radford et al. 2019,
+// "Language Models are Unsupervised Multitask Learners"; the names follow the
+// transformers implementation of it).
+//
+// The package knows neither files nor a particular device: weights come in as
+// tensors, arithmetic is a Device's.
+package gpt2
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// chunkRows bounds the positions that go through the network at once, and with
+// it the memory of the activations. logitsRows does so for the logits, whose
+// rows are a vocabulary wide.
+const (
+	chunkRows     = 512
+	logitsRows = 16
+)
+
+// Model is a GPT-2 on a device. It is not safe for concurrent use: its
+// activations are shared by all calls.
+type Model struct {
+	Config Config
+
+	dev     Device
+	weights *Weights
+	params  params
+
+	// Activations, grown to the largest call so far.
+	rows                   int
+	x, norm, qkv, att, mid Buffer // [rows][embd|embd|3·embd|embd|inner]
+	headRows               int
+	picked, logits         Buffer    // [headRows][embd], [headRows][vocab]
+	host                   []float32 // [headRows][vocab]
+}
+
+// params are the weights as the device holds them.
+type params struct {
+	tokens, positions, head Matrix
+	blocks                  []block
+	final                   norm
+}
+
+type norm struct{ gain, bias Buffer }
+
+type projection struct {
+	weight Matrix
+	bias   Buffer
+}
+
+type block struct {
+	attnNorm     norm
+	qkv, attnOut projection
+	mlpNorm      norm
+	up, down     projection
+}
+
+// New brings the weights to the device. They must stay valid (mapped) as long
+// as the model is used.
+func New(dev Device, cfg Config, w *Weights) (*Model, error) {
+	m := &Model{Config: cfg, dev: dev, weights: w}
+	l := loader{dev: dev}
+	p := &m.params
+	p.tokens = l.matrix(w.TokenEmbedding, OutIn)
+	p.positions = l.matrix(w.PositionEmbedding, OutIn)
+	p.head = p.tokens
+	if !w.Tied {
+		p.head = l.matrix(w.Head, OutIn)
+	}
+	p.final = l.norm(w.FinalNorm)
+	for _, b := range w.Blocks {
+		p.blocks = append(p.blocks, block{
+			attnNorm: l.norm(b.AttnNorm),
+			qkv:      l.projection(b.QKV),
+			attnOut:  l.projection(b.AttnOut),
+			mlpNorm:  l.norm(b.MLPNorm),
+			up:       l.projection(b.Up),
+			down:     l.projection(b.Down),
+		})
+	}
+	if l.err != nil {
+		return nil, fmt.Errorf("load weights on %s: %w", dev.Name(), l.err)
+	}
+	return m, nil
+}
+
+// loader keeps the first error, so that New reads as a list.
+type loader struct {
+	dev Device
+	err error
+}
+
+func (l *loader) matrix(t tensor.Tensor, layout Layout) (m Matrix) {
+	if l.err == nil {
+		m, l.err = l.dev.LoadMatrix(t, layout)
+	}
+	return m
+}
+
+func (l *loader) vector(t tensor.Tensor) (b Buffer) {
+	if l.err == nil {
+		b, l.err = l.dev.LoadVector(t)
+	}
+	return b
+}
+
+func (l *loader) norm(n Norm) norm { return norm{l.vector(n.Gain), l.vector(n.Bias)} }
+
+func (l *loader) projection(p Projection) projection {
+	return projection{l.matrix(p.Weight, InOut), l.vector(p.Bias)}
+}
+
+// Device returns where the model is.
+func (m *Model) Device() Device { return m.dev }
+
+// reserve makes the activations large enough for a call.
+func (m *Model) reserve(rows, headRows int) (err error) {
+	alloc := func(b *Buffer, n int) {
+		if err == nil {
+			*b, err = m.dev.NewBuffer(n)
+		}
+	}
+	if rows > m.rows {
+		embd := m.Config.Embd
+		alloc(&m.x, rows*embd)
+		alloc(&m.norm, rows*embd)
+		alloc(&m.qkv, rows*3*embd)
+		alloc(&m.att, rows*embd)
+		alloc(&m.mid, rows*m.Config.Inner)
+		m.rows = rows
+	}
+	if headRows > m.headRows {
+		alloc(&m.picked, headRows*m.Config.Embd)
+		alloc(&m.logits, headRows*m.Config.VocabSize)
+		m.host = make([]float32, headRows*m.Config.VocabSize)
+		m.headRows = headRows
+	}
+	if err != nil {
+		m.rows, m.headRows = 0, 0
+		return fmt.Errorf("allocate activations for %d positions: %w", rows, err)
+	}
+	return nil
+}
+
+// hidden runs the rows through all blocks and leaves the residual stream in m.x.
+func (m *Model) hidden(ctx context.Context, rows []Row) error {
+	d, c, n := m.dev, m.Config, len(rows)
+	eps := float32(c.LayerNormEpsilon)
+	d.Embed(m.x, m.params.tokens, m.params.positions, rows)
+	for i, b := range m.params.blocks {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		d.Norm(m.norm, m.x, b.attnNorm.gain, b.attnNorm.bias, n, c.Embd, eps)
+		d.Linear(m.qkv, m.norm, n, b.qkv.weight, Epilogue{Bias: b.qkv.bias})
+		d.Attention(m.att, m.qkv, i, rows, c.AttentionScale(i))
+		d.Linear(m.x, m.att, n, b.attnOut.weight, Epilogue{Bias: b.attnOut.bias, Add: true})
+
+		d.Norm(m.norm, m.x, b.mlpNorm.gain, b.mlpNorm.bias, n, c.Embd, eps)
+		d.Linear(m.mid, m.norm, n, b.up.weight, Epilogue{Bias: b.up.bias, Activation: c.Activation})
+		d.Linear(m.x, m.mid, n, b.down.weight, Epilogue{Bias: b.down.bias, Add: true})
+	}
+	return nil
+}
+
+// head computes the logits of the named rows of the residual stream into m.host.
+func (m *Model) head(indices []int) error {
+	c, n := m.Config, len(indices)
+	m.dev.Gather(m.picked, m.x, indices, c.Embd)
+	m.dev.Norm(m.picked, m.picked, m.params.final.gain, m.params.final.bias, n, c.Embd, float32(c.LayerNormEpsilon))
+	m.dev.Linear(m.logits, m.picked, n, m.params.head, Epilogue{})
+	return m.dev.Read(m.host[:n*c.VocabSize], m.logits, 0)
+}

@@ -1,0 +1,21 @@
+// MASK16 sets K1 to the lowest CX (< 16) lanes; R is spoiled.
+#define MASK16(R) \
+	MOVL $1, R; \
+	SHLL CX, R; \
+	DECL R; \
+	KMOVW R, K1
+
+#define ZERO(R) VPXORD R, R, R
+
+// Sixteen elements of a row of W as float32 in register V; the forms with K
+// read only the elements of K1 and make the others zero.
+#define LOADF32(M, V)  VMOVUPS M, V
+#define LOADF32K(M, V) VMOVUPS.Z M, K1, V
+#define LOADF16(M, V)  VCVTPH2PS M, V
+#define LOADF16K(M, V) VCVTPH2PS.Z M, K1, V
+#define LOADBF16(M, V) \
+	VPMOVZXWD M, V; \
+	VPSLLD $16, V, V
+#define LOADBF16K(M, V) \
+	VPMOVZXWD.Z M, K1, V; \
+	VPSLLD $16, V, V

@@ -1,0 +1,438 @@
+//go:build !noasm
+
+#include "textflag.h"
+#include "macros_amd64.h"
+
+// Functions of one row. DI and SI walk over the row, CX counts the elements
+// left, K1 masks the last few.
+
+#define HSUM \
+	VEXTRACTF64X4 $1, Z8, Y9; \
+	VADDPS Y9, Y8, Y8; \
+	VEXTRACTF128 $1, Y8, X9; \
+	VADDPS X9, X8, X8; \
+	VPERMILPS $0x4e, X8, X9; \
+	VADDPS X9, X8, X8; \
+	VPERMILPS $0x55, X8, X9; \
+	VADDSS X9, X8, X8
+
+// func add(y, x *float32, n int)
+TEXT ·add(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), CX
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VMOVUPS (DI), Z0
+	VADDPS (SI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, DI
+	ADDQ $64, SI
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (DI), K1, Z0
+	VMOVUPS.Z (SI), K1, Z1
+	VADDPS Z1, Z0, Z0
+	VMOVUPS Z0, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func scale(y *float32, a float32, n int)
+TEXT ·scale(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), DI
+	VBROADCASTSS a+8(FP), Z1
+	MOVQ n+16(FP), CX
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VMULPS (DI), Z1, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (DI), K1, Z0
+	VMULPS Z0, Z1, Z0
+	VMOVUPS Z0, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func sum(x *float32, n int) float32
+// Z8 sixteen lanes.
+TEXT ·sum(SB), NOSPLIT, $0-20
+	MOVQ x+0(FP), SI
+	MOVQ n+8(FP), CX
+	VPXORD Z8, Z8, Z8
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VADDPS (SI), Z8, Z8
+	ADDQ $64, SI
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (SI), K1, Z0
+	VADDPS Z0, Z8, Z8
+
+done:
+	HSUM
+	VMOVSS X8, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func sumSquares(x *float32, mean float32, n int) float32
+// Z8 sixteen lanes, Z1 the mean.
+TEXT ·sumSquares(SB), NOSPLIT, $0-28
+	MOVQ x+0(FP), SI
+	VBROADCASTSS mean+8(FP), Z1
+	MOVQ n+16(FP), CX
+	VPXORD Z8, Z8, Z8
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VMOVUPS (SI), Z0
+	VSUBPS Z1, Z0, Z0
+	VFMADD231PS Z0, Z0, Z8
+	ADDQ $64, SI
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (SI), K1, Z0
+	VSUBPS.Z Z1, Z0, K1, Z0
+	VFMADD231PS Z0, Z0, Z8
+
+done:
+	HSUM
+	VMOVSS X8, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func normalize(y, x, gain, bias *float32, mean, rstd float32, n int)
+// Z1 mean, Z2 rstd; R8 gain, R9 bias.
+TEXT ·normalize(SB), NOSPLIT, $0-48
+	MOVQ y+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ gain+16(FP), R8
+	MOVQ bias+24(FP), R9
+	VBROADCASTSS mean+32(FP), Z1
+	VBROADCASTSS rstd+36(FP), Z2
+	MOVQ n+40(FP), CX
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VMOVUPS (SI), Z0
+	VMOVUPS (R8), Z3
+	VSUBPS Z1, Z0, Z0
+	VMULPS Z2, Z0, Z0
+	VFMADD213PS (R9), Z3, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, R8
+	ADDQ $64, R9
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (SI), K1, Z0
+	VMOVUPS.Z (R8), K1, Z3
+	VMOVUPS.Z (R9), K1, Z4
+	VSUBPS Z1, Z0, Z0
+	VMULPS Z2, Z0, Z0
+	VFMADD213PS Z4, Z3, Z0
+	VMOVUPS Z0, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func scaleMax(s *float32, a float32, n int) float32
+// Z1 the factor, Z8 the largest so far. VMAXPS gives the second of its
+// operands (the first one written here) when either is NaN.
+TEXT ·scaleMax(SB), NOSPLIT, $0-28
+	MOVQ s+0(FP), DI
+	VBROADCASTSS a+8(FP), Z1
+	MOVQ n+16(FP), CX
+	VBROADCASTSS minusInf<>(SB), Z8
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VMULPS (DI), Z1, Z0
+	VMOVUPS Z0, (DI)
+	VMAXPS Z8, Z0, Z8
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (DI), K1, Z0
+	VMULPS Z0, Z1, Z0
+	VMOVUPS Z0, K1, (DI)
+	VMAXPS Z8, Z0, K1, Z8
+
+done:
+	VEXTRACTF64X4 $1, Z8, Y9
+	VMAXPS Y9, Y8, Y8
+	VEXTRACTF128 $1, Y8, X9
+	VMAXPS X9, X8, X8
+	VPERMILPS $0x4e, X8, X9
+	VMAXPS X9, X8, X8
+	VPERMILPS $0x55, X8, X9
+	VMAXSS X9, X8, X8
+	VMOVSS X8, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA minusInf<>+0(SB)/4, $0xff800000
+GLOBL minusInf<>(SB), RODATA|NOPTR, $4
+
+// exp(x) = 2ⁿ·e^r, n = round(x·log₂e), r = x - n·ln 2, |r| ≤ ½ ln 2, with
+// e^r = 1 + r + r²·q(r), q of degree 4 (fitted at Chebyshev nodes, 1e-8).
+DATA expConst<>+0(SB)/4, $0x3fb8aa3b  // log₂e
+DATA expConst<>+4(SB)/4, $0xbf317218  // -ln 2, rounded …
+DATA expConst<>+8(SB)/4, $0x3102e308  // … and what is left of it
+DATA expConst<>+12(SB)/4, $0x3ab6a1da // q₄
+DATA expConst<>+16(SB)/4, $0x3c0905f4 // q₃
+DATA expConst<>+20(SB)/4, $0x3d2aaa74 // q₂
+DATA expConst<>+24(SB)/4, $0x3e2aaa6e // q₁
+DATA expConst<>+28(SB)/4, $0x3f000000 // q₀
+DATA expConst<>+32(SB)/4, $0x3f800000 // 1
+DATA expConst<>+36(SB)/4, $0x42b20000 // 89: Inf from here on
+DATA expConst<>+40(SB)/4, $0xc2d00000 // -104: zero
+DATA expConst<>+44(SB)/4, $0x7f7fffff // the largest finite number
+GLOBL expConst<>(SB), RODATA|NOPTR, $48
+
+#define EXPCONST \
+	VBROADCASTSS expConst<>+0(SB), Z16; \
+	VBROADCASTSS expConst<>+4(SB), Z17; \
+	VBROADCASTSS expConst<>+8(SB), Z18; \
+	VBROADCASTSS expConst<>+12(SB), Z19; \
+	VBROADCASTSS expConst<>+16(SB), Z20; \
+	VBROADCASTSS expConst<>+20(SB), Z21; \
+	VBROADCASTSS expConst<>+24(SB), Z22; \
+	VBROADCASTSS expConst<>+28(SB), Z23; \
+	VBROADCASTSS expConst<>+32(SB), Z24; \
+	VBROADCASTSS expConst<>+36(SB), Z25; \
+	VBROADCASTSS expConst<>+40(SB), Z26
+
+// Z0 = exp(Z0); spoils Z1-Z3. The clamps let NaN pass.
+#define EXP \
+	VMINPS Z0, Z25, Z0; \
+	VMAXPS Z0, Z26, Z0; \
+	VMULPS Z16, Z0, Z1; \
+	VRNDSCALEPS $8, Z1, Z1; \
+	VFMADD231PS Z17, Z1, Z0; \
+	VFMADD231PS Z18, Z1, Z0; \
+	VMOVAPS Z19, Z2; \
+	VFMADD213PS Z20, Z0, Z2; \
+	VFMADD213PS Z21, Z0, Z2; \
+	VFMADD213PS Z22, Z0, Z2; \
+	VFMADD213PS Z23, Z0, Z2; \
+	VMULPS Z0, Z0, Z3; \
+	VFMADD213PS Z0, Z3, Z2; \
+	VADDPS Z24, Z2, Z2; \
+	VSCALEFPS Z1, Z2, Z0
+
+// func expSum(s *float32, m float32, n int) float32
+// Z4 the largest, Z8 sixteen lanes of the sum.
+TEXT ·expSum(SB), NOSPLIT, $0-28
+	MOVQ s+0(FP), DI
+	VBROADCASTSS m+8(FP), Z4
+	MOVQ n+16(FP), CX
+	EXPCONST
+	VPXORD Z8, Z8, Z8
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VMOVUPS (DI), Z0
+	VSUBPS Z4, Z0, Z0
+	EXP
+	VMOVUPS Z0, (DI)
+	VADDPS Z0, Z8, Z8
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (DI), K1, Z0
+	VSUBPS Z4, Z0, Z0
+	EXP
+	VMOVUPS Z0, K1, (DI)
+	VMOVAPS.Z Z0, K1, Z0
+	VADDPS Z0, Z8, Z8
+
+done:
+	HSUM
+	VMOVSS X8, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func gate(x *float32, a, b float32, n int)
+//
+// x = x / (1 + exp(-z)), z = x·(a + b·x²). Z4 -a, Z5 -b, Z6 x, Z27 the largest
+// finite number: x² stops there, since 0·Inf is NaN.
+#define GATE \
+	VMULPS Z6, Z6, Z0; \
+	VMINPS Z0, Z27, Z0; \
+	VFMADD213PS Z4, Z5, Z0; \
+	VMULPS Z6, Z0, Z0; \
+	EXP; \
+	VADDPS Z24, Z0, Z0; \
+	VDIVPS Z0, Z6, Z0
+
+TEXT ·gate(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), DI
+	MOVQ n+16(FP), CX
+	EXPCONST
+	VBROADCASTSS expConst<>+44(SB), Z27
+	VPXORD Z0, Z0, Z0
+	VBROADCASTSS a+8(FP), Z4
+	VBROADCASTSS b+12(FP), Z5
+	VSUBPS Z4, Z0, Z4
+	VSUBPS Z5, Z0, Z5
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	VMOVUPS (DI), Z6
+	GATE
+	VMOVUPS Z0, (DI)
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(AX)
+	VMOVUPS.Z (DI), K1, Z6
+	GATE
+	VMOVUPS Z0, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func peak(n int)
+// Sixteen independent sums Z0-Z15, n rounds of one multiply-add each.
+TEXT ·peak(SB), NOSPLIT, $0-8
+	MOVQ n+0(FP), CX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+
+loop:
+	VFMADD231PS Z16, Z17, Z0
+	VFMADD231PS Z16, Z17, Z1
+	VFMADD231PS Z16, Z17, Z2
+	VFMADD231PS Z16, Z17, Z3
+	VFMADD231PS Z16, Z17, Z4
+	VFMADD231PS Z16, Z17, Z5
+	VFMADD231PS Z16, Z17, Z6
+	VFMADD231PS Z16, Z17, Z7
+	VFMADD231PS Z16, Z17, Z8
+	VFMADD231PS Z16, Z17, Z9
+	VFMADD231PS Z16, Z17, Z10
+	VFMADD231PS Z16, Z17, Z11
+	VFMADD231PS Z16, Z17, Z12
+	VFMADD231PS Z16, Z17, Z13
+	VFMADD231PS Z16, Z17, Z14
+	VFMADD231PS Z16, Z17, Z15
+	DECQ CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func read(p *byte, n int) float32
+// n is a multiple of 512. Four sums, so that loads need not wait.
+TEXT ·read(SB), NOSPLIT, $0-20
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop:
+	CMPQ CX, $512
+	JLT  done
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	PREFETCHT0 4352(SI)
+	PREFETCHT0 4416(SI)
+	PREFETCHT0 4480(SI)
+	PREFETCHT0 4544(SI)
+	VPORD (SI), Z0, Z0
+	VPORD 64(SI), Z1, Z1
+	VPORD 128(SI), Z2, Z2
+	VPORD 192(SI), Z3, Z3
+	VPORD 256(SI), Z0, Z0
+	VPORD 320(SI), Z1, Z1
+	VPORD 384(SI), Z2, Z2
+	VPORD 448(SI), Z3, Z3
+	ADDQ $512, SI
+	SUBQ $512, CX
+	JMP  loop
+
+done:
+	VPORD Z1, Z0, Z0
+	VPORD Z3, Z2, Z2
+	VPORD Z2, Z0, Z0
+	VMOVSS X0, ret+16(FP)
+	VZEROUPPER
+	RET

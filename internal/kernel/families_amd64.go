@@ -1,0 +1,27 @@
+//go:build amd64 && !noasm
+
+package kernel
+
+import (
+	"golang.org/x/sys/cpu"
+
+	"github.com/gptctl/gptctl/internal/kernel/avx512"
+)
+
+func families() []*ops {
+	var have []*ops
+	if x := &cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL {
+		have = append(have, &ops{
+			name: "avx512", mr: avx512.MR, nr: avx512.NR,
+			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
+			multiply: avx512.Multiply, dots: avx512.Dots,
+			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
+			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
+			peak: avx512.Peak, read: avx512.Read,
+		})
+	}
+	return append(have, genericOps())
+}
+
+// pause tells the core for about a microsecond that it is waiting.
+func pause()

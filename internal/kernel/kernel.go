@@ -1,0 +1,117 @@
+// Package kernel is the arithmetic of a transformer on the CPU: matrix
+// products, layer norm, attention and activations, run by a team of threads.
+//
+// Every element of a result is computed in one fixed order that depends on
+// nothing but the element's own inputs: not on the number of rows in a call,
+// not on the other rows, not on the number of threads or how work was split.
+// So a token has the same logits bit for bit in a prompt, decoded alone, or
+// decoded in a batch. The families avx2 and avx512 agree bit for bit as well;
+// generic (plain Go, without fused multiply-add) rounds differently.
+//
+// NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
+// slice is shorter than its shape says, which is a programmer's error.
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Options chooses how a CPU computes.
+type Options struct {
+	Threads int    // 0: the physical cores that affinity and the cgroup's quota allow
+	Family  string // generic, avx2 or avx512; "": the best this machine has
+}
+
+// CPU computes on the processor's cores. Its methods may be called from
+// several goroutines; they take turns. Close releases its threads.
+type CPU struct {
+	ops     *ops
+	team    *Team
+	mu      sync.Mutex
+	members []scratch
+
+	linear    linearTask
+	norm      normTask
+	attention attentionTask
+}
+
+// scratch is one member's own memory, grown to what a task needs.
+type scratch struct {
+	a, b, c []float32
+}
+
+// New starts a CPU. The error of an unknown or unavailable family names those
+// that this machine has.
+func New(o Options) (*CPU, error) {
+	have := families()
+	i := 0
+	if o.Family != "" {
+		i = slices.IndexFunc(have, func(f *ops) bool { return f.name == o.Family })
+		if i < 0 {
+			return nil, fmt.Errorf("kernel family %q: this machine has %s", o.Family, strings.Join(Families(), ", "))
+		}
+	}
+	if o.Threads < 0 {
+		return nil, fmt.Errorf("threads: got %d, want 0 or more", o.Threads)
+	}
+	n := o.Threads
+	if n == 0 {
+		n = usableCores()
+	}
+	return &CPU{ops: have[i], team: NewTeam(n), members: make([]scratch, n)}, nil
+}
+
+// Close stops the threads. The CPU is not used afterwards.
+func (c *CPU) Close() { c.team.Close() }
+
+// Threads returns how many threads compute.
+func (c *CPU) Threads() int { return c.team.Size() }
+
+// Family returns the instruction set in use.
+func (c *CPU) Family() string { return c.ops.name }
+
+// Families lists what this machine can run, the best first.
+func Families() []string {
+	var names []string
+	for _, f := range families() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// ops is what an instruction set provides; package generic documents each.
+type ops struct {
+	name   string
+	mr, nr int
+
+	accumulate     func(d tensor.DType, y, x []float32, w []byte, stride int)
+	pack           func(d tensor.DType, dst []float32, w []byte, stride, rows, cols int)
+	packTransposed func(dst, src []float32, n, dim int)
+	multiply       func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, k int, load bool)
+	dots           func(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int)
+
+	add        func(y, x []float32)
+	scale      func(y []float32, a float32)
+	sum        func(x []float32) float32
+	sumSquares func(x []float32, mean float32) float32
+	normalize  func(y, x, gain, bias []float32, mean, rstd float32)
+	scaleMax   func(s []float32, a float32) float32
+	expSum     func(s []float32, m float32) float32
+	gate       func(x []float32, a, b float32)
+	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
+	read       func(b []byte) float32  // touch every byte
+}
+
+// grow returns s with at least n elements, at an address that is a multiple
+// of 64 (a cache line, and the widest vector). The contents are lost.
+func grow(s []float32, n int) []float32 {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	return alignedFloats(n)
+}

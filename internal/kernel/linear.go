@@ -1,0 +1,190 @@
+package kernel
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Weight is a matrix in the memory of a model file, used in place.
+type Weight struct {
+	In, Out  int
+	OutMajor bool         // false: [In][Out] (HF's Conv1D); true: [Out][In] (nn.Linear, a tied embedding)
+	DType    tensor.DType // F32, F16 or BF16
+	Data     []byte       // little-endian, of any alignment
+}
+
+// Epilogue is what Linear does with the product before it is stored.
+type Epilogue struct {
+	Bias       []float32 // [Out], or nil
+	Activation Activation
+	Add        bool // y += result instead of y = result
+}
+
+// Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
+// results lie in the second-level cache.
+const (
+	depthBlock = 256
+	colBlock   = 256
+	rowBlock   = 512
+	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
+)
+
+// Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out].
+//
+// An [In][Out] weight has one accumulator per output, with multiply-adds in
+// order of the input; an [Out][In] weight has sixteen (input mod 16), added by
+// a fixed tree.
+func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
+	if rows < 0 || len(x) < rows*w.In || len(y) < rows*w.Out || len(w.Data) < w.In*w.Out*w.DType.Size() ||
+		!w.DType.IsFloat() || (e.Bias != nil && len(e.Bias) < w.Out) {
+		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows: x %d, y %d, bias %d elements, weight %d bytes",
+			w.In, w.Out, w.DType, rows, len(x), len(y), len(e.Bias), len(w.Data)))
+	}
+	if rows == 0 || w.Out == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.linear
+	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
+	t.next.Store(0)
+	t.plan(c.team.Size())
+	c.team.Run(t)
+	*t = linearTask{}
+}
+
+// linearTask hands out blocks of columns (and, with many rows, of rows).
+type linearTask struct {
+	c         *CPU
+	y, x      []float32
+	rows      int
+	w         Weight
+	e         Epilogue
+	cols      int // columns of one block
+	colBlocks int
+	rowsBlock int // rows of one block
+	blocks    int
+	next      atomic.Int64
+}
+
+// plan chooses the blocks so that every member gets some and both finish
+// together. Results do not depend on it.
+func (t *linearTask) plan(threads int) {
+	const line = 16 // columns in a cache line of float32
+	switch {
+	case t.rows == 1 && t.w.OutMajor:
+		// About 256 KB of weights to a claim.
+		t.cols = max(line, (64<<10)/max(t.w.In, 1)/line*line)
+	case t.rows == 1:
+		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
+		t.cols = min(t.cols, 4096)
+	case t.w.OutMajor:
+		t.cols = dotBlock
+	default:
+		nr := t.c.ops.nr
+		t.cols = colBlock
+		// Few columns: smaller blocks, so that nobody waits for long.
+		for t.cols > nr && ceilDiv(t.w.Out, t.cols) < 3*threads {
+			t.cols /= 2
+		}
+		t.cols = roundUp(t.cols, nr)
+	}
+	t.colBlocks = ceilDiv(t.w.Out, t.cols)
+	t.rowsBlock = min(t.rows, rowBlock)
+	t.blocks = t.colBlocks * ceilDiv(t.rows, t.rowsBlock)
+}
+
+// Run claims blocks until none is left.
+func (t *linearTask) Run(member int) {
+	s := &t.c.members[member]
+	for {
+		i := int(t.next.Add(1)) - 1
+		if i >= t.blocks {
+			return
+		}
+		col, row := i%t.colBlocks*t.cols, i/t.colBlocks*t.rowsBlock
+		cols, rows := min(t.cols, t.w.Out-col), min(t.rowsBlock, t.rows-row)
+		switch {
+		case t.w.OutMajor:
+			t.dots(s, row, rows, col, cols)
+		case t.rows == 1:
+			t.accumulate(s, col, cols)
+		default:
+			t.multiply(s, row, rows, col, cols)
+		}
+	}
+}
+
+// accumulate is the product of one row: W streams by in order.
+func (t *linearTask) accumulate(s *scratch, col, cols int) {
+	s.c = grow(s.c, cols)
+	acc := s.c[:cols]
+	clear(acc)
+	if t.w.In > 0 {
+		size := t.w.DType.Size()
+		t.c.ops.accumulate(t.w.DType, acc, t.x[:t.w.In], t.w.Data[col*size:], t.w.Out*size)
+	}
+	t.finish(acc, 0, col)
+}
+
+// multiply is the product of many rows, by tiles of mr × nr results.
+func (t *linearTask) multiply(s *scratch, row, rows, col, cols int) {
+	o, size := t.c.ops, t.w.DType.Size()
+	ldc := roundUp(cols, o.nr)
+	s.c = grow(s.c, rows*ldc)
+	s.b = grow(s.b, depthBlock*ldc)
+	s.a = grow(s.a, o.mr*(depthBlock+16))
+	if t.w.In == 0 {
+		clear(s.c)
+	}
+	for k := 0; k < t.w.In; k += depthBlock {
+		depth := min(depthBlock, t.w.In-k)
+		o.pack(t.w.DType, s.b, t.w.Data[(k*t.w.Out+col)*size:], t.w.Out*size, depth, cols)
+		for r := 0; r < rows; r += o.mr {
+			mr := min(o.mr, rows-r)
+			// A tile of x is copied close together: its rows may be a power of
+			// two apart, where they would evict each other from the cache.
+			lda := depth + 16
+			for i := range mr {
+				copy(s.a[i*lda:][:depth], t.x[(row+r+i)*t.w.In+k:])
+			}
+			for j := 0; j < ldc; j += o.nr {
+				o.multiply(s.c[r*ldc+j:], ldc, s.a, lda, s.b[j*depth:], o.nr, mr, depth, k > 0)
+			}
+		}
+	}
+	for r := range rows {
+		t.finish(s.c[r*ldc:][:cols], row+r, col)
+	}
+}
+
+// dots is the product with an [Out][In] weight.
+func (t *linearTask) dots(s *scratch, row, rows, col, cols int) {
+	stride := t.w.In * t.w.DType.Size()
+	s.c = grow(s.c, rows*cols)
+	t.c.ops.dots(t.w.DType, s.c, cols, t.x[row*t.w.In:], rows, t.w.In, t.w.Data[col*stride:], stride, cols)
+	for r := range rows {
+		t.finish(s.c[r*cols:][:cols], row+r, col)
+	}
+}
+
+// finish applies the epilogue to part of one row and stores it.
+func (t *linearTask) finish(acc []float32, row, col int) {
+	o := t.c.ops
+	y := t.y[row*t.w.Out+col:][:len(acc)]
+	if t.e.Bias != nil {
+		o.add(acc, t.e.Bias[col:][:len(acc)])
+	}
+	o.activate(acc, t.e.Activation)
+	if t.e.Add {
+		o.add(y, acc)
+	} else {
+		copy(y, acc)
+	}
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+func roundUp(a, b int) int { return ceilDiv(a, b) * b }

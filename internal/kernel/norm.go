@@ -1,0 +1,50 @@
+package kernel
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// LayerNorm computes y = (x-mean)/√(variance+eps)·gain + bias for each row.
+// x and y are [rows][width] and may be the same; gain and bias are [width].
+// The mean is taken first, then the variance about it (divided by width).
+func (c *CPU) LayerNorm(y, x, gain, bias []float32, rows, width int, eps float32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.norm
+	t.ops, t.rows, t.width, t.eps = c.ops, rows, width, eps
+	t.y, t.x, t.gain, t.bias = y[:rows*width], x[:rows*width], gain[:width], bias[:width]
+	t.next.Store(0)
+	if rows*width < 8192 {
+		t.Run(0) // shorter than waking anyone
+	} else {
+		c.team.Run(t)
+	}
+	*t = normTask{}
+}
+
+type normTask struct {
+	ops              *ops
+	y, x, gain, bias []float32
+	rows, width      int
+	eps              float32
+	next             atomic.Int64
+}
+
+// Run claims rows until none is left.
+func (t *normTask) Run(int) {
+	const claim = 8
+	for {
+		last := int(t.next.Add(claim))
+		if last-claim >= t.rows {
+			return
+		}
+		for r := last - claim; r < min(last, t.rows); r++ {
+			x := t.x[r*t.width:][:t.width]
+			mean := t.ops.sum(x) / float32(t.width)
+			variance := t.ops.sumSquares(x, mean) / float32(t.width)
+			rstd := float32(1 / math.Sqrt(float64(variance+t.eps)))
+			t.ops.normalize(t.y[r*t.width:][:t.width], x, t.gain, t.bias, mean, rstd)
+		}
+	}
+}

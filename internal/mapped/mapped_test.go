@@ -1,0 +1,90 @@
+package mapped
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestOpen(t *testing.T) {
+	page := os.Getpagesize()
+	for _, size := range []int{0, 1, page - 1, page, page + 1, 2*chunk + 17} {
+		want := bytes.Repeat([]byte("0123456"), size/7+1)[:size]
+		path := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(path, want, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(path)
+		if err != nil {
+			t.Fatalf("%d bytes: %v", size, err)
+		}
+		f.Prefault()
+		if !bytes.Equal(f.Data, want) {
+			t.Errorf("%d bytes: other contents", size)
+		}
+		for range 2 {
+			if err := f.Close(); err != nil {
+				t.Errorf("%d bytes: close: %v", size, err)
+			}
+		}
+		f.Prefault() // after Close: nothing to do
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(filepath.Join(dir, "absent")); !os.IsNotExist(err) {
+		t.Errorf("absent file: %v", err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("directory: %v", err)
+	}
+	if _, err := os.Stat(os.DevNull); err == nil {
+		if _, err := Open(os.DevNull); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("device: %v", err)
+		}
+	}
+}
+
+// A mapping stays whole when its file is replaced or removed by name.
+func TestReplacedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Remove(path); err != nil {
+		t.Skip("this system keeps mapped files: ", err)
+	}
+	if string(f.Data) != "old" {
+		t.Errorf("after removal: %q", f.Data)
+	}
+}
+
+func TestCloseDuringPrefault(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, make([]byte, 8*chunk), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		f, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(f.Prefault)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+	}
+}
