@@ -1,6 +1,7 @@
 package gpt2
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -35,8 +36,8 @@ type Weights struct {
 	Blocks            []BlockWeights
 	FinalNorm         Norm
 	Head              tensor.Tensor // [vocab][embd]; the memory of TokenEmbedding when Tied
-	Tied              bool
-	Unused            []string // tensors of the source that this model has no place for
+	Tied              bool          // as the file says, where it and the configuration differ
+	Unused            []string      // tensors of the source that this model has no place for
 }
 
 // TensorSource is a model file.
@@ -50,12 +51,15 @@ type TensorSource interface {
 // masks that old files carry (attn.bias, attn.masked_bias) are skipped; other
 // tensors it has no use for are listed in Unused.
 //
+// An untied model (Config.TieWordEmbeddings false) must bring lm_head.weight; a
+// tied one may, see Tied.
+//
 // A tensor that is missing, or has another type or shape than the
 // configuration asks for, is an error; all missing tensors are named together.
 func BindWeights(cfg Config, src TensorSource) (*Weights, error) {
 	b := binder{src: src, used: make(map[string]bool)}
 	w := &Weights{
-		TokenEmbedding:    b.bind("wte.weight", cfg.VocabSize, cfg.Embd),
+		TokenEmbedding:    b.bind(b.embeddingName(cfg), cfg.VocabSize, cfg.Embd),
 		PositionEmbedding: b.bind("wpe.weight", cfg.Positions, cfg.Embd),
 	}
 	for layer := range cfg.Layers {
@@ -70,11 +74,7 @@ func BindWeights(cfg Config, src TensorSource) (*Weights, error) {
 		})
 	}
 	w.FinalNorm = b.norm("ln_f", cfg.Embd)
-	if w.Tied = cfg.TieWordEmbeddings; w.Tied {
-		w.Head = w.TokenEmbedding
-	} else {
-		w.Head = b.bind(headName, cfg.VocabSize, cfg.Embd)
-	}
+	w.Head, w.Tied = b.head(cfg, w.TokenEmbedding)
 	if err := b.err(); err != nil {
 		return nil, err
 	}
@@ -89,6 +89,7 @@ func BindWeights(cfg Config, src TensorSource) (*Weights, error) {
 
 const (
 	prefix   = "transformer."
+	wteName  = "wte.weight"
 	headName = "lm_head.weight"
 )
 
@@ -115,18 +116,72 @@ func (b *binder) projection(name string, in, out int) Projection {
 	return Projection{Weight: b.bind(name+".weight", in, out), Bias: b.bind(name+".bias", out)}
 }
 
-func (b *binder) bind(name string, shape ...int) tensor.Tensor {
-	full := prefix + name
-	if name == headName {
-		full = name
+// find looks a tensor up with and, if that fails, without the prefix.
+func (b *binder) find(name string) (t tensor.Tensor, full string, ok bool) {
+	if t, ok = b.src.Tensor(prefix + name); ok {
+		return t, prefix + name, true
 	}
-	t, ok := b.src.Tensor(full)
-	if !ok {
-		full = name
-		if t, ok = b.src.Tensor(full); !ok {
-			b.missing = append(b.missing, name)
-			return t
+	t, ok = b.src.Tensor(name)
+	return t, name, ok
+}
+
+// embeddingName is the tensor to take as the token embedding. Tying works both
+// ways in transformers: a file that has only the head provides the embedding.
+func (b *binder) embeddingName(cfg Config) string {
+	_, _, embedding := b.find(wteName)
+	_, _, head := b.find(headName)
+	if cfg.TieWordEmbeddings && !embedding && head {
+		return headName
+	}
+	return wteName
+}
+
+// head finds the output head. Where the configuration ties it to the embedding
+// but the file holds another head, that one counts: the configuration is wrong,
+// and transformers (tie_weights) decides the same way.
+func (b *binder) head(cfg Config, embedding tensor.Tensor) (head tensor.Tensor, tied bool) {
+	if cfg.TieWordEmbeddings {
+		own, full, ok := b.find(headName)
+		if !ok || b.used[full] {
+			return embedding, true
 		}
+		if sameValues(own, embedding) {
+			b.used[full] = true
+			return embedding, true
+		}
+	}
+	return b.bind(headName, cfg.VocabSize, cfg.Embd), false
+}
+
+// sameValues compares tensors by value, whatever type they are stored in.
+func sameValues(a, b tensor.Tensor) bool {
+	if !slices.Equal(a.Shape, b.Shape) {
+		return false
+	}
+	if a.DType == b.DType {
+		return bytes.Equal(a.Data, b.Data)
+	}
+	if !a.DType.IsFloat() || !b.DType.IsFloat() {
+		return false
+	}
+	const step = 1024
+	var x, y [step]float32
+	for from, n := 0, a.Len(); from < n; from += step {
+		k := min(step, n-from)
+		tensor.ToFloat32(x[:k], a.DType, a.Data[from*a.DType.Size():])
+		tensor.ToFloat32(y[:k], b.DType, b.Data[from*b.DType.Size():])
+		if !slices.Equal(x[:k], y[:k]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *binder) bind(name string, shape ...int) tensor.Tensor {
+	t, full, ok := b.find(name)
+	if !ok {
+		b.missing = append(b.missing, name)
+		return t
 	}
 	b.used[full] = true
 	switch {
@@ -149,7 +204,11 @@ func (b *binder) err() error {
 	if len(names) > most {
 		names, more = names[:most], fmt.Sprintf(" and %d more", len(b.missing)-most)
 	}
-	return fmt.Errorf("%d tensors are missing: %s%s", len(b.missing), strings.Join(names, ", "), more)
+	are := "tensors are"
+	if len(b.missing) == 1 {
+		are = "tensor is"
+	}
+	return fmt.Errorf("%d %s missing: %s%s", len(b.missing), are, strings.Join(names, ", "), more)
 }
 
 // FindNonFinite looks for a NaN or an infinity in the weights and returns the
