@@ -33,13 +33,14 @@ type continuation struct {
 
 // decode generates the samples, all in one batch.
 func (run *generation) decode(ctx context.Context) error {
+	text := run.text(run.prompt)
 	samples := make([]*continuation, run.settings.Samples)
 	for i := range samples {
 		samples[i] = &continuation{
 			index:      i,
 			history:    history{slices.Clone(run.prompt), len(run.prompt)},
 			random:     newRandom(run.result.Seed, i),
-			transcript: newTranscript(run.settings.Stop),
+			transcript: newTranscript(run.settings.Stop, text),
 		}
 	}
 	start := time.Now()

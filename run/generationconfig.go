@@ -51,10 +51,11 @@ type configParser struct {
 }
 
 func (p *configParser) parse() {
-	// max_length comes first: it forgets an earlier layer's max_new_tokens.
+	// Lengths that include the prompt come first: they forget an earlier
+	// layer's max_new_tokens and min_new_tokens, but not this one's.
 	field(p, "max_length", "a whole number", (*Settings).SetMaxLength)
 	field(p, "max_new_tokens", "a whole number", func(s *Settings, v int) { s.MaxNewTokens = v })
-	field(p, "min_length", "a whole number", func(s *Settings, v int) { s.MinLength = v })
+	field(p, "min_length", "a whole number", (*Settings).SetMinLength)
 	field(p, "min_new_tokens", "a whole number", func(s *Settings, v int) { s.MinNewTokens = v })
 	field(p, "bos_token_id", "a token", func(s *Settings, v int) { s.BOS = v })
 	field(p, "eos_token_id", "a token or a list of tokens", func(s *Settings, v oneOrMore[int]) { s.EOS = v })

@@ -39,10 +39,11 @@ func newProcessors(s *Settings, eos []int, prompt, limit int) []processor {
 		countPenalty{float32(s.PresencePenalty), float32(s.FrequencyPenalty), seen})
 	add(s.NoRepeatNgramSize > 0, noRepeatNgram(s.NoRepeatNgramSize))
 	add(len(s.BadWords) > 0, newBadWords(s.BadWords, eos))
-	if len(eos) > 0 {
-		add(s.MinLength > 0, minLength{s.MinLength, eos})
-		add(s.MinNewTokens > 0, minLength{prompt + s.MinNewTokens, eos})
+	shortest := s.MinLength
+	if s.MinNewTokens != Unset {
+		shortest = prompt + s.MinNewTokens
 	}
+	add(shortest > 0 && len(eos) > 0, minLength{shortest, eos})
 	add(s.ForcedBOS != Unset, forcedTokens{1, []int{s.ForcedBOS}})
 	add(len(s.ForcedEOS) > 0, forcedTokens{limit - 1, s.ForcedEOS})
 	add(s.RemoveInvalid, removeInvalid{})

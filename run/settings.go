@@ -17,7 +17,7 @@ type Settings struct {
 	BOS       int      // bos_token_id, where an empty prompt starts; Unset: the model configuration's
 	EOS       []int    // eos_token_id; nil: the model configuration's
 	IgnoreEOS bool     // treat end-of-text tokens as any other, as if there were no eos_token_id
-	Stop      []string // stop_strings: the text ends before the first of them
+	Stop      []string // stop_strings: the text ends before the first of them; as in transformers one may begin in the prompt
 
 	// How to choose.
 
@@ -102,6 +102,7 @@ func Defaults() Settings {
 	return Settings{
 		MaxNewTokens:      DefaultMaxNewTokens,
 		MaxLength:         Unset,
+		MinNewTokens:      Unset,
 		DoSample:          true,
 		Temperature:       0.8,
 		TopK:              40,
@@ -144,4 +145,10 @@ func (s *Settings) SetTemperature(t float64) {
 // which would win over it. In a layer that sets both it comes first.
 func (s *Settings) SetMaxLength(n int) {
 	s.MaxLength, s.MaxNewTokens = n, Unset
+}
+
+// SetMinLength sets MinLength and forgets an earlier layer's MinNewTokens, like
+// SetMaxLength.
+func (s *Settings) SetMinLength(n int) {
+	s.MinLength, s.MinNewTokens = n, Unset
 }

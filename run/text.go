@@ -14,17 +14,19 @@ import (
 // U+FFFD, one for each longest beginning of a character (Unicode 16, 3.9;
 // as Python's and Rust's decoders do).
 //
-// The stop string that is complete first counts, of several that end together
+// A stop string ends in the continuation but may begin in the prompt, as in
+// transformers. The one that is complete first counts, of several that end together
 // the longest. The text is cut before it, so that it does not depend on how the
 // text was cut into tokens.
 type transcript struct {
 	stops    []string
-	longest  int // of stops, in bytes
-	text     []byte
+	longest  int    // of stops, in bytes
+	text     []byte // the last of the prompt, then the continuation
+	prompt   int    // bytes of text that are prompt
 	partial  []byte // of a character that follows text
 	waiting  []waitingToken
 	cut      int // where a stop string begins, or -1
-	released int // bytes of text that settled tokens have carried
+	released int // end of the text that settled tokens have carried
 }
 
 type waitingToken struct {
@@ -32,11 +34,13 @@ type waitingToken struct {
 	end   int // of its text
 }
 
-func newTranscript(stops []string) *transcript {
+func newTranscript(stops []string, prompt string) *transcript {
 	t := &transcript{stops: stops, cut: -1}
 	for _, s := range stops {
 		t.longest = max(t.longest, len(s))
 	}
+	t.text = []byte(prompt[max(0, len(prompt)-max(0, t.longest-1)):])
+	t.prompt, t.released = len(t.text), len(t.text)
 	return t
 }
 
@@ -66,12 +70,12 @@ func (t *transcript) flush() {
 // stopped reports whether a stop string has been found.
 func (t *transcript) stopped() bool { return t.cut >= 0 }
 
-// String returns the text up to a stop string.
+// String returns the continuation up to a stop string.
 func (t *transcript) String() string {
 	if t.stopped() {
-		return string(t.text[:t.cut])
+		return string(t.text[t.prompt:t.cut])
 	}
-	return string(t.text)
+	return string(t.text[t.prompt:])
 }
 
 // find looks for stop strings that end after from.
@@ -81,7 +85,7 @@ func (t *transcript) find(from int) {
 		for _, s := range t.stops {
 			if len(s) > length && bytes.HasSuffix(t.text[:end], []byte(s)) {
 				length = len(s)
-				t.cut = end - length
+				t.cut = max(end-length, t.prompt)
 			}
 		}
 	}

@@ -39,7 +39,7 @@ func (s *Settings) checkRanges() error {
 	if s.MaxLength != Unset {
 		c.atLeast("max_length", s.MaxLength, 1)
 	}
-	c.atLeast("min_new_tokens", s.MinNewTokens, 0)
+	c.atLeast("min_new_tokens", s.MinNewTokens, Unset)
 	c.atLeast("min_length", s.MinLength, 0)
 
 	c.within("temperature", s.Temperature, s.Temperature >= 0, "0 (greedy) or more")
