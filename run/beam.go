@@ -147,8 +147,11 @@ func (b *beams) forward(ctx context.Context) error {
 	for i, r := range b.running {
 		inputs[i] = input{b.sequences[i], r.tokens[len(r.tokens)-1:], gpt2.LastLogits}
 	}
-	b.result.Stats.DecodeTokens += b.n
-	return b.model.forward(ctx, inputs, func(i, _ int, logits []float32) error { return b.score(i, logits) })
+	err := b.model.forward(ctx, inputs, func(i, _ int, logits []float32) error { return b.score(i, logits) })
+	if err == nil {
+		b.result.Stats.DecodeTokens += b.n
+	}
+	return err
 }
 
 // score fills scores[i] from the logits that follow the i-th running beam. As

@@ -57,7 +57,7 @@ func (t *transcript) add(token Token, b []byte) {
 
 // flush gives up waiting for the rest of a character.
 func (t *transcript) flush() {
-	if len(t.partial) == 0 {
+	if len(t.partial) == 0 || t.stopped() {
 		return
 	}
 	from := len(t.text)
