@@ -42,7 +42,6 @@ func join(tokens []Token) string {
 	return b.String()
 }
 
-
 func TestTranscript(t *testing.T) {
 	tests := []struct {
 		name   string
