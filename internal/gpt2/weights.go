@@ -215,7 +215,7 @@ func (b *binder) err() error {
 // first tensor that holds one, under its name without prefix, and the place
 // in it.
 func (w *Weights) FindNonFinite() (name string, index int, ok bool) {
-	for name, t := range w.all() {
+	for name, t := range w.Tensors() {
 		if i, found := nonFinite(t); found {
 			return name, i, true
 		}
@@ -223,8 +223,9 @@ func (w *Weights) FindNonFinite() (name string, index int, ok bool) {
 	return "", 0, false
 }
 
-// all yields the model's tensors under their names without prefix.
-func (w *Weights) all() iter.Seq2[string, tensor.Tensor] {
+// Tensors yields the model's tensors under their names without prefix; a tied
+// head is not among them.
+func (w *Weights) Tensors() iter.Seq2[string, tensor.Tensor] {
 	return func(yield func(string, tensor.Tensor) bool) {
 		pair := func(name string, weight, bias tensor.Tensor) bool {
 			return yield(name+".weight", weight) && yield(name+".bias", bias)

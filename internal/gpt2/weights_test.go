@@ -74,7 +74,7 @@ func TestBindWeightsNames(t *testing.T) {
 			t.Errorf("%s: tied %v, unused %q", name, w.Tied, w.Unused)
 		}
 		count := 0
-		for place, got := range w.all() {
+		for place, got := range w.Tensors() {
 			count++
 			want, ok := file[place]
 			if !ok {

@@ -5,6 +5,7 @@ package kernel
 import (
 	"golang.org/x/sys/cpu"
 
+	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
 )
 
@@ -18,6 +19,16 @@ func families() []*ops {
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			peak: avx512.Peak, read: avx512.Read,
+		})
+	}
+	if x := &cpu.X86; x.HasAVX2 && x.HasFMA && x.HasF16C {
+		have = append(have, &ops{
+			name: "avx2", mr: avx2.MR, nr: avx2.NR,
+			accumulate: avx2.Accumulate, pack: avx2.Pack, packTransposed: avx2.PackTransposed,
+			multiply: avx2.Multiply, dots: avx2.Dots,
+			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
+			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
+			peak: avx2.Peak, read: avx2.Read,
 		})
 	}
 	return append(have, genericOps())

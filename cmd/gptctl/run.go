@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/modelfiles"
+	"github.com/gptctl/gptctl/run"
+)
+
+// runOptions are what `gptctl run` was asked for.
+type runOptions struct {
+	model    string
+	threads  int
+	words    []string // the prompt, as the command line gave it
+	file     string
+	stats    bool
+	settings run.Layer // what the user set explicitly
+	badWords []string  // words still to be turned into tokens
+}
+
+const runHelp = `Continue a text.
+
+The prompt is the words of the command line, joined by one space. A pipe or a
+file on stdin is put before them, and so is the text of --file (stdin, then the
+file, then the words, joined by one space); one final newline of each is dropped.
+An empty prompt starts a text from nothing.
+
+MODEL is "demo" (a small model inside gptctl, works offline), a folder in Hugging
+Face format, or the id of a model of the Hugging Face Hub that is in the cache.
+
+In a pipe stdout carries the continuation only; several samples are separated by
+lines of "---". With --json it carries one object per sample.
+
+Without settings the next token is sampled (temperature 0.8, top-k 40, top-p 0.95)
+from a fresh seed, which --stats and --json name; what the model's
+generation_config.json sets comes before that, and a flag before both. A flag can
+also be given as GPTCTL_<FLAG> in the environment or in the [run] table of
+gptctl.toml. Equal seeds give equal texts on any number of threads.`
+
+// newRun makes the verb. start carries it out; nil means the real thing, tests
+// of the flags have their own.
+func newRun(t *terminal, start func(context.Context, *terminal, runOptions) error) *cobra.Command {
+	if start == nil {
+		start = runRun
+	}
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run [PROMPT…]",
+		Short: "Continue a text with a GPT-2",
+		Long:  runHelp,
+		Example: `  gptctl run --model demo "It was a dark"
+  gptctl run --model demo --temperature 0 -n 40 "My dear Watson,"
+  echo "Call me" | gptctl run --model demo --samples 3 --seed 7 --json`,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.SetNormalizeFunc(huggingFaceNames)
+	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, or a Hub id")
+	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
+	f.StringVarP(&o.file, "file", "f", "", "read the prompt from `FILE` (-: stdin)")
+	f.BoolVar(&o.stats, "stats", false, "print times and speeds on stderr")
+	layer := addSettingsFlags(f, &o)
+	cmd.RunE = func(cmd *cobra.Command, words []string) error {
+		o.words = words
+		if o.threads < 0 || o.threads > 1024 {
+			return usagef("--threads %d: want 0 to 1024", o.threads)
+		}
+		if o.model == "" {
+			return usagef("--model is empty: want demo, a folder, or a Hub id")
+		}
+		var err error
+		if o.settings, err = layer(); err != nil {
+			return err
+		}
+		return start(cmd.Context(), t, o)
+	}
+	return cmd
+}
+
+// huggingFaceNames lets users of transformers write what they are used to.
+func huggingFaceNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	name = strings.ReplaceAll(name, "_", "-")
+	switch name {
+	case "max-new-tokens":
+		name = "max-tokens"
+	case "repetition-penalty":
+		name = "repeat-penalty"
+	case "num-return-sequences":
+		name = "samples"
+	case "stop-strings":
+		name = "stop"
+	}
+	return pflag.NormalizedName(name)
+}
+
+func runRun(ctx context.Context, t *terminal, o runOptions) error {
+	prompt, err := readPrompt(t, o)
+	if err != nil {
+		return err
+	}
+	m, err := run.Open(ctx, o.model, run.OpenOptions{Threads: o.threads, Family: t.getenv("GPTCTL_CPU"), Getenv: t.getenv})
+	if err != nil {
+		return modelHints(o.model, err)
+	}
+	defer m.Close()
+	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
+
+	if ids := m.BadWords(o.badWords); len(ids) > 0 {
+		o.settings = append(o.settings, func(s *run.Settings) { s.BadWords = append(slices.Clone(s.BadWords), ids...) })
+	}
+	settings, err := m.Settings(o.settings)
+	if err != nil {
+		return err
+	}
+	if t.json && settings.Logprobs == run.Unset {
+		settings.Logprobs = 0 // of the tokens chosen; costs little and is in the schema
+	}
+	if err := settings.Validate(); err != nil {
+		return &usageError{err}
+	}
+
+	w := newTextWriter(t, prompt, settings)
+	request := run.Request{Prompt: prompt, Settings: settings}
+	if !t.json {
+		if err := w.begin(); err != nil {
+			return err
+		}
+		request.Stream = w.token
+	}
+	result, err := m.Generate(ctx, request)
+	if err != nil {
+		w.interrupt()
+		return generateHints(m, err)
+	}
+	if t.json {
+		err = printRunJSON(t, m, result)
+	} else {
+		err = w.end(result)
+	}
+	if err == nil && o.stats {
+		printRunStats(t, m, result)
+	}
+	return err
+}
+
+// modelHints adds what mends a model that cannot be opened.
+func modelHints(model string, err error) error {
+	var missing *modelfiles.MissingFilesError
+	var invalid *fetch.InvalidIDError
+	const offline = "gptctl run --model demo works without a download"
+	switch {
+	case errors.Is(err, fetch.ErrNotCached):
+		return withHints(err, "gptctl fetch "+model, offline)
+	case errors.As(err, &missing):
+		// A folder that was not fetched has no name on the Hub that we could know.
+		id := "MODEL --dir " + model
+		if missing.Dir != model {
+			id = model
+		}
+		return withHints(err, "gptctl fetch "+id)
+	case errors.As(err, &invalid):
+		return withHints(err, "a model is demo, a folder, or a Hub id such as gpt2 or openai-community/gpt2")
+	}
+	return err
+}
+
+// generateHints adds what mends a generation that failed.
+func generateHints(m *run.Model, err error) error {
+	var full *run.ContextError
+	if errors.As(err, &full) {
+		return withHints(err, fmt.Sprintf("shorten the prompt to less than %d tokens, or let --context-shift drop its beginning", full.Context))
+	}
+	return err
+}

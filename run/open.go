@@ -1,0 +1,125 @@
+package run
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/cpu"
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/modelfiles"
+)
+
+// DemoModel is the name of the model inside the binary.
+const DemoModel = "demo"
+
+// OpenOptions say where and how a model is to run.
+type OpenOptions struct {
+	Threads int    // 0: one per physical core
+	Family  string // of kernels: "avx512" …; "": the best this CPU has
+	Getenv  func(string) string
+}
+
+// Model is an opened model, ready to generate. Close it.
+type Model struct {
+	*Generator
+	Name    string // as the user named it
+	Path    string // where its files are
+	Config  gpt2.Config
+	DType   string // of the weights: "F32" …
+	Device  string
+	Family  string // of the kernels
+	Threads int
+	Load    time.Duration // what Open took
+
+	files *modelfiles.Model
+	cpu   *kernel.CPU
+}
+
+// Open finds a model and makes it ready: name is "demo", a folder in Hugging
+// Face format, or a Hub id that is in the shared cache. It never asks the
+// network. Errors are those of modelfiles.Open and fetch.CachedModel.
+func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
+	start := time.Now()
+	if o.Getenv == nil {
+		o.Getenv = func(string) string { return "" }
+	}
+	files, path, err := openFiles(name, o.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), files: files}
+	if err := m.start(o); err != nil {
+		m.Close()
+		return nil, err
+	}
+	m.Load = time.Since(start)
+	return m, ctx.Err()
+}
+
+func openFiles(name string, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
+	if name == DemoModel {
+		files, err = modelfiles.OpenDemo()
+		return files, "inside gptctl", err
+	}
+	path = name
+	if !isPath(name) {
+		if path, err = fetch.CachedModel(name, getenv); err != nil {
+			return nil, "", err
+		}
+	}
+	files, err = modelfiles.Open(path)
+	return files, path, err
+}
+
+// isPath tells a folder from a Hub id. What exists is a folder (as in
+// transformers), and what looks like a path is meant as one.
+func isPath(name string) bool {
+	if filepath.IsAbs(name) || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~") ||
+		strings.HasSuffix(name, "/") || strings.Count(name, "/") > 1 || strings.ContainsRune(name, filepath.Separator) && filepath.Separator != '/' {
+		return true
+	}
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+func (m *Model) start(o OpenOptions) error {
+	var err error
+	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family}); err != nil {
+		return err
+	}
+	m.Family, m.Threads = m.cpu.Family(), m.cpu.Threads()
+	model, err := gpt2.New(cpu.New(m.cpu), m.Config, m.files.Weights)
+	if err != nil {
+		return err
+	}
+	m.Device = model.Device().Name()
+	m.Generator = New(model, m.files.Tokenizer)
+	return nil
+}
+
+// Close lets go of the model's files and threads.
+func (m *Model) Close() {
+	if m.cpu != nil {
+		m.cpu.Close()
+	}
+	m.files.Close()
+}
+
+// Settings resolves what the model's generation_config.json says and what the
+// user set.
+func (m *Model) Settings(user Layer) (Settings, error) {
+	var own Layer
+	if m.files.GenerationConfig != nil {
+		var err error
+		name := filepath.Join(m.Path, "generation_config.json")
+		if own, err = ParseGenerationConfig(name, m.files.GenerationConfig); err != nil {
+			return Settings{}, err
+		}
+	}
+	return Resolve(own, user), nil
+}
