@@ -70,7 +70,8 @@ func (f *File) Prefault() {
 	}
 }
 
-// Close releases the memory behind the tensors. A file from Parse needs none.
+// Close releases the memory behind the tensors; a Prefault under way ends. A file
+// from Parse needs no Close.
 func (f *File) Close() error {
 	var first error
 	for _, m := range f.mappings {
@@ -78,7 +79,6 @@ func (f *File) Close() error {
 			first = err
 		}
 	}
-	f.mappings = nil
 	return first
 }
 
