@@ -63,10 +63,8 @@ func (s *Settings) checkRanges() error {
 	c.within("presence_penalty", s.PresencePenalty, math.Abs(s.PresencePenalty) <= 2, "-2 to 2")
 	c.within("frequency_penalty", s.FrequencyPenalty, math.Abs(s.FrequencyPenalty) <= 2, "-2 to 2")
 	c.atLeast("no_repeat_ngram_size", s.NoRepeatNgramSize, 0)
-	if p := s.DecayPenalty; p != nil {
-		c.between("exponential_decay_length_penalty", p.Start, 0, longest)
-		c.within("exponential_decay_length_penalty", p.Factor, p.Factor >= 0, "a factor of 0 or more")
-	}
+	c.between("exponential_decay_length_penalty", s.DecayPenalty.Start, 0, longest)
+	c.within("exponential_decay_length_penalty", s.DecayPenalty.Factor, s.DecayPenalty.Factor >= 0, "a factor above 0, or 0 for off")
 
 	c.between("num_return_sequences", s.Samples, 1, mostSamples)
 	c.between("num_beams", s.Beams, 1, mostBeams)
