@@ -202,7 +202,7 @@ func (run *generation) extend(t *transcript, token Token, length int) Finish {
 		t.add(token, nil)
 		return FinishEOS
 	}
-	t.add(token, run.tokenizer.Bytes(token.ID))
+	t.add(token, run.tokenizer.Bytes(int32(token.ID)))
 	finish := Finish("")
 	switch {
 	case t.stopped():

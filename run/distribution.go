@@ -12,6 +12,7 @@ import (
 type distribution struct {
 	scores []float32 // [vocab]; those of tokens that are not alive do not count
 	alive  []int32   // the tokens that are left, ascending
+	all    []int32   // every token
 
 	probs []float32 // [len(alive)], valid until the next change
 	order []int32   // scratch: positions in alive
@@ -22,21 +23,38 @@ type distribution struct {
 // reset takes over the scores of a vocabulary. All but the impossible are alive.
 func (d *distribution) reset(scores []float32) {
 	d.scores = scores
-	if cap(d.alive) < len(scores) {
+	if len(d.all) != len(scores) {
+		d.all = make([]int32, len(scores))
+		for i := range d.all {
+			d.all[i] = int32(i)
+		}
 		d.alive = make([]int32, len(scores))
 		d.probs = make([]float32, len(scores))
-		d.order = make([]int32, len(scores))
 		d.keys = make([]float32, len(scores))
+		d.order = make([]int32, len(scores))
 	}
 	d.alive = d.alive[:len(scores)]
-	n := 0
-	for i, v := range scores {
-		d.alive[n] = int32(i)
-		if v > negInf {
+	copy(d.alive, d.all)
+	for _, v := range scores {
+		if !(v > negInf) {
+			d.keepFrom(negInf, false)
+			break
+		}
+	}
+}
+
+// keepFrom leaves those alive whose score is larger than least, or equal to it
+// if that is wanted.
+func (d *distribution) keepFrom(least float32, equal bool) {
+	alive, scores, n := d.alive, d.scores, 0
+	for _, t := range alive {
+		v := scores[t]
+		alive[n] = t
+		if v > least || equal && v == least {
 			n++
 		}
 	}
-	d.alive = d.alive[:n]
+	d.alive = alive[:n]
 }
 
 // dense writes what the scores amount to over the whole vocabulary: that of
@@ -74,21 +92,25 @@ func (d *distribution) max() float32 {
 	return top
 }
 
+// weights fills probs with exp(score − max), and returns their sum too.
+func (d *distribution) weights() ([]float32, float64) {
+	d.probs = d.probs[:len(d.alive)]
+	top, sum := float64(d.max()), 0.0
+	for i, t := range d.alive {
+		w := float32(exp(float64(d.scores[t]) - top))
+		d.probs[i] = w
+		sum += float64(w)
+	}
+	return d.probs, sum
+}
+
 // softmax fills probs.
 func (d *distribution) softmax() []float32 {
-	top := float64(d.max())
-	d.probs = d.probs[:len(d.alive)]
-	sum := 0.0
-	for i, t := range d.alive {
-		e := math.Exp(float64(d.scores[t]) - top)
-		sum += e
-		d.probs[i] = float32(e)
+	prob, sum := d.weights()
+	for i, w := range prob {
+		prob[i] = float32(float64(w) / sum)
 	}
-	scale := 1 / sum
-	for i, p := range d.probs {
-		d.probs[i] = float32(float64(p) * scale)
-	}
-	return d.probs
+	return prob
 }
 
 // logSum returns log Σ exp(score).
@@ -96,7 +118,7 @@ func (d *distribution) logSum() float64 {
 	top := float64(d.max())
 	sum := 0.0
 	for _, t := range d.alive {
-		sum += math.Exp(float64(d.scores[t]) - top)
+		sum += exp(float64(d.scores[t]) - top)
 	}
 	return top + math.Log(sum)
 }
@@ -116,8 +138,8 @@ func (d *distribution) kthLargest(k int) float32 {
 	if k == 1 {
 		return d.max()
 	}
-	// The k largest so far, as a heap with the least of them on top. Its cost
-	// is that of reading the scores as long as k is small against them.
+	// The k largest so far, as a heap with the least of them on top. It costs
+	// little more than reading the scores as long as k is small against them.
 	h := d.heap[:0]
 	for _, t := range d.alive[:k] {
 		h = append(h, d.scores[t])
@@ -126,13 +148,15 @@ func (d *distribution) kthLargest(k int) float32 {
 	for i := k/2 - 1; i >= 0; i-- {
 		sink(h, i)
 	}
+	least := h[0]
 	for _, t := range d.alive[k:] {
-		if v := d.scores[t]; v > h[0] {
+		if v := d.scores[t]; v > least {
 			h[0] = v
 			sink(h, 0)
+			least = h[0]
 		}
 	}
-	return h[0]
+	return least
 }
 
 // sink restores the order of a heap below i: the least on top.

@@ -62,14 +62,14 @@ func loadModel(t testing.TB, name string, threads int) *gpt2.Model {
 type numbers struct{}
 
 func (numbers) Encode(dst []int32, _ string) []int32 { return dst }
-func (numbers) Bytes(id int) []byte                  { return []byte(" " + strconv.Itoa(id)) }
+func (numbers) Bytes(id int32) []byte                { return []byte(" " + strconv.Itoa(int(id))) }
 
 // table is a tokenizer of given tokens. It encodes bytes, by the first token that
 // is one.
 type table [][]byte
 
-func (v table) Bytes(id int) []byte {
-	if id >= len(v) {
+func (v table) Bytes(id int32) []byte {
+	if int(id) >= len(v) {
 		return nil
 	}
 	return v[id]

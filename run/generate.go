@@ -15,7 +15,7 @@ type Tokenizer interface {
 	// Encode appends the tokens of text to dst.
 	Encode(dst []int32, text string) []int32
 	// Bytes returns what a token stands for, nothing for one it does not know.
-	Bytes(id int) []byte
+	Bytes(id int32) []byte
 }
 
 // Generator continues texts with one model. Like the model, it is not safe for
@@ -258,11 +258,32 @@ func (g *Generator) promptTokens(r Request) ([]int, error) {
 	return []int{bos}, nil
 }
 
+// BadWords returns the tokens of words for Settings.BadWords: of each by itself
+// and after a space, as it is inside a text.
+func (g *Generator) BadWords(words []string) [][]int {
+	var list [][]int
+	for _, w := range words {
+		if w == "" {
+			continue
+		}
+		for _, form := range [...]string{w, " " + w} {
+			var tokens []int
+			for _, id := range g.tokenizer.Encode(nil, form) {
+				tokens = append(tokens, int(id))
+			}
+			if len(tokens) > 0 && !slices.ContainsFunc(list, func(l []int) bool { return slices.Equal(l, tokens) }) {
+				list = append(list, tokens)
+			}
+		}
+	}
+	return list
+}
+
 // text decodes tokens by themselves.
 func (g *Generator) text(tokens []int) string {
 	var b []byte
 	for _, t := range tokens {
-		b = append(b, g.tokenizer.Bytes(t)...)
+		b = append(b, g.tokenizer.Bytes(int32(t))...)
 	}
 	text, _ := appendText(nil, b, true)
 	return string(text)

@@ -108,6 +108,15 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
+func TestBadWords(t *testing.T) {
+	vocab := table{[]byte(" "), []byte("a"), []byte("b")}
+	g := says(3, 8, 1).generator(vocab)
+	want := [][]int{{1}, {0, 1}, {1, 2}, {0, 1, 2}}
+	if got := g.BadWords([]string{"a", "ab", "a", ""}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestContextShift checks what the model sees when it reads its last half
 // again: it follows from the text alone.
 func TestContextShift(t *testing.T) {
@@ -148,14 +157,14 @@ func TestContextShift(t *testing.T) {
 					want, all = append(want, guess), append(all, guess)
 				}
 			}
-			if have := ids(got.Samples[0]); !slices.Equal(have, want) || got.Samples[0].Finish != FinishLength {
+			if have := tokenIDs(got.Samples[0]); !slices.Equal(have, want) || got.Samples[0].Finish != FinishLength {
 				t.Errorf("context %d, prompt %d: %v, want %v", size, promptLength, have, want)
 			}
 			if !slices.Equal(got.Prompt.Logprobs[1:], probs) {
 				t.Errorf("context %d, prompt %d: logprobs %v, want %v", size, promptLength, got.Prompt.Logprobs, probs)
 			}
 			s.Echo, s.Logprobs = false, Unset
-			if again := generate(t, m.generator(numbers{}), Request{IDs: text, Settings: s}); !slices.Equal(ids(again.Samples[0]), want) {
+			if again := generate(t, m.generator(numbers{}), Request{IDs: text, Settings: s}); !slices.Equal(tokenIDs(again.Samples[0]), want) {
 				t.Errorf("context %d, prompt %d: another text without logprobs", size, promptLength)
 			}
 		}

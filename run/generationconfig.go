@@ -78,7 +78,7 @@ func (p *configParser) parse() {
 	field(p, "forced_bos_token_id", "a token", func(s *Settings, v int) { s.ForcedBOS = v })
 	field(p, "forced_eos_token_id", "a token or a list of tokens", func(s *Settings, v oneOrMore[int]) { s.ForcedEOS = v })
 	field(p, "remove_invalid_values", "true or false", func(s *Settings, v bool) { s.RemoveInvalid = v })
-	field(p, "exponential_decay_length_penalty", "a pair [start, factor]", func(s *Settings, v DecayPenalty) { s.DecayPenalty = &v })
+	field(p, "exponential_decay_length_penalty", "a pair [start, factor above 0]", func(s *Settings, v DecayPenalty) { s.DecayPenalty = v })
 	field(p, "suppress_tokens", "a list of tokens", func(s *Settings, v []int) { s.Suppress = v })
 	field(p, "begin_suppress_tokens", "a list of tokens", func(s *Settings, v []int) { s.BeginSuppress = v })
 	field(p, "renormalize_logits", "true or false", func(s *Settings, v bool) { s.Renormalize = v })
@@ -177,7 +177,13 @@ var errShape = errors.New("wrong shape")
 func (b *SequenceBias) UnmarshalJSON(data []byte) error { return pair(data, &b.Tokens, &b.Bias) }
 
 // UnmarshalJSON reads [start, factor].
-func (p *DecayPenalty) UnmarshalJSON(data []byte) error { return pair(data, &p.Start, &p.Factor) }
+func (p *DecayPenalty) UnmarshalJSON(data []byte) error {
+	err := pair(data, &p.Start, &p.Factor)
+	if err == nil && p.Factor == 0 {
+		err = errShape // it would look like off
+	}
+	return err
+}
 
 func pair(data []byte, first, second any) error {
 	var parts []json.RawMessage

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// ids returns the tokens of a sample without their texts.
-func ids(s Sample) []int {
+// tokenIDs returns the tokens of a sample without their texts.
+func tokenIDs(s Sample) []int {
 	var list []int
 	for _, t := range s.Tokens {
 		list = append(list, t.ID)
@@ -47,7 +47,7 @@ func (r goldenRun) check(t *testing.T, g *Generator) {
 		return
 	}
 	for i, want := range r.Sequences {
-		if have := ids(got.Samples[i]); !slices.Equal(have, want) {
+		if have := tokenIDs(got.Samples[i]); !slices.Equal(have, want) {
 			t.Errorf("%s %s, sample %d: tokens\n%v, want\n%v", r.Name, r.Settings, i, have, want)
 		}
 		if r.Scores != nil && !(math.Abs(got.Samples[i].Score-r.Scores[i]) <= 1e-4*math.Abs(r.Scores[i])+1e-6) {

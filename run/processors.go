@@ -47,9 +47,7 @@ func newProcessors(s *Settings, eos []int, prompt, limit int) []processor {
 	add(s.ForcedBOS != Unset, forcedTokens{1, []int{s.ForcedBOS}})
 	add(len(s.ForcedEOS) > 0, forcedTokens{limit - 1, s.ForcedEOS})
 	add(s.RemoveInvalid, removeInvalid{})
-	if p := s.DecayPenalty; p != nil && len(eos) > 0 {
-		add(true, decayPenalty{prompt + p.Start, p.Factor, eos})
-	}
+	add(s.DecayPenalty.Factor != 0 && len(eos) > 0, decayPenalty{prompt + s.DecayPenalty.Start, s.DecayPenalty.Factor, eos})
 	add(len(s.Suppress) > 0, suppress(s.Suppress))
 	begin := prompt
 	if prompt <= 1 && s.ForcedBOS != Unset {

@@ -3,7 +3,6 @@ package run
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"math/rand/v2"
 )
 
@@ -58,10 +57,10 @@ func (s *sampler) choose(h history, logits []float32, random *rand.Rand) (int, e
 
 // likeliest returns the token of the largest score, the first of equals.
 func (d *distribution) likeliest() int {
-	best := d.alive[0]
+	best, top := d.alive[0], d.scores[d.alive[0]]
 	for _, t := range d.alive {
-		if d.scores[t] > d.scores[best] {
-			best = t
+		if v := d.scores[t]; v > top {
+			best, top = t, v
 		}
 	}
 	return int(best)
@@ -70,21 +69,18 @@ func (d *distribution) likeliest() int {
 // draw returns the token at which the running sum of probabilities, in order of
 // the tokens, exceeds u, which is in [0, 1).
 func (d *distribution) draw(u float64) int {
-	top, sum := float64(d.max()), 0.0
-	for _, t := range d.alive {
-		sum += math.Exp(float64(d.scores[t]) - top)
-	}
+	weights, sum := d.weights()
 	u *= sum
-	last := d.alive[0]
-	for _, t := range d.alive {
-		if p := math.Exp(float64(d.scores[t]) - top); p > 0 {
-			last = t
-			if u -= p; u < 0 {
+	last := 0
+	for i, w := range weights {
+		if w > 0 {
+			last = i
+			if u -= float64(w); u < 0 {
 				break
 			}
 		}
 	}
-	return int(last)
+	return int(d.alive[last])
 }
 
 // newRandom returns the source of chance of one sample: ChaCha8 under a key made

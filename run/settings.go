@@ -46,7 +46,7 @@ type Settings struct {
 	ForcedBOS         int            // forced_bos_token_id: the second token of a text; Unset: none
 	ForcedEOS         []int          // forced_eos_token_id: allowed last tokens at the length limit
 	RemoveInvalid     bool           // remove_invalid_values
-	DecayPenalty      *DecayPenalty  // exponential_decay_length_penalty; nil: off
+	DecayPenalty      DecayPenalty   // exponential_decay_length_penalty; Factor 0: off
 	Suppress          []int          // suppress_tokens: may never occur
 	BeginSuppress     []int          // begin_suppress_tokens: may not begin the continuation
 	Renormalize       bool           // renormalize_logits
@@ -139,6 +139,15 @@ func Resolve(layers ...Layer) Settings {
 // anything else is not, whatever an earlier layer said of do_sample.
 func (s *Settings) SetTemperature(t float64) {
 	s.Temperature, s.DoSample = t, t != 0
+}
+
+// SetBeams sets Beams, and with more than one not to sample: beams alone mean the
+// likeliest text. A later SetTemperature can still ask for sampled beams.
+func (s *Settings) SetBeams(n int) {
+	s.Beams = n
+	if n > 1 {
+		s.DoSample = false
+	}
 }
 
 // SetMaxLength sets MaxLength and forgets an earlier layer's MaxNewTokens,

@@ -45,14 +45,17 @@ func TestValidate(t *testing.T) {
 		{"bad_words_ids", func(s *Settings) { s.BadWords = [][]int{{1}, {}} }},
 		{"sequence_bias", func(s *Settings) { s.SequenceBias = []SequenceBias{{nil, 1}} }},
 		{"sequence_bias", func(s *Settings) { s.SequenceBias = []SequenceBias{{[]int{1}, inf}} }},
-		{"exponential_decay_length_penalty", func(s *Settings) { s.DecayPenalty = &DecayPenalty{-1, 1} }},
-		{"exponential_decay_length_penalty", func(s *Settings) { s.DecayPenalty = &DecayPenalty{1, nan} }},
+		{"exponential_decay_length_penalty", func(s *Settings) { s.DecayPenalty = DecayPenalty{-1, 1} }},
+		{"exponential_decay_length_penalty", func(s *Settings) { s.DecayPenalty = DecayPenalty{1, nan} }},
 		{"forced_bos_token_id", func(s *Settings) { s.ForcedBOS, s.Suppress = 3, []int{3} }},
 		{"forced_eos_token_id", func(s *Settings) { s.ForcedEOS, s.Suppress = []int{3, 4}, []int{4, 3} }},
 		{"num_return_sequences", func(s *Settings) { s.Samples = 0 }},
 		{"num_return_sequences", func(s *Settings) { s.SetTemperature(0); s.Samples = 2 }},
 		{"num_return_sequences", func(s *Settings) { s.Beams, s.Samples = 2, 3 }},
 		{"num_beams", func(s *Settings) { s.Beams = 0 }},
+		{"num_beams", func(s *Settings) { s.Beams = 1 << 40 }},
+		{"num_return_sequences", func(s *Settings) { s.Samples = 1 << 40 }},
+		{"max_new_tokens", func(s *Settings) { s.MaxNewTokens = math.MaxInt }},
 		{"num_beams", func(s *Settings) { s.Beams, s.ContextShift = 2, true }},
 		{"length_penalty", func(s *Settings) { s.LengthPenalty = inf }},
 		{"logprobs", func(s *Settings) { s.Logprobs = -2 }},
@@ -101,6 +104,8 @@ func TestLayers(t *testing.T) {
 		{"the model beats the defaults", []Layer{file(`{"do_sample": false, "top_k": 7}`)}, func(s *Settings) { s.DoSample, s.TopK = false, 7 }},
 		{"a flag beats the model", []Layer{file(`{"top_k": 7, "top_p": 0.5}`), flags(func(s *Settings) { s.TopK = 9 })}, func(s *Settings) { s.TopK, s.TopP = 9, 0.5 }},
 		{"a temperature asks for sampling", []Layer{file(`{"do_sample": false}`), flags(func(s *Settings) { s.SetTemperature(0.5) })}, func(s *Settings) { s.Temperature = 0.5 }},
+		{"beams do not sample", []Layer{flags(func(s *Settings) { s.SetBeams(4) })}, func(s *Settings) { s.Beams, s.DoSample = 4, false }},
+		{"beams sample at a temperature", []Layer{flags(func(s *Settings) { s.SetBeams(4) }, func(s *Settings) { s.SetTemperature(2) })}, func(s *Settings) { s.Beams, s.Temperature = 4, 2 }},
 		{"max_length replaces the default", []Layer{file(`{"max_length": 50}`)}, func(s *Settings) { s.MaxLength, s.MaxNewTokens = 50, Unset }},
 		{"max_new_tokens beats max_length", []Layer{file(`{"max_new_tokens": 5, "max_length": 50}`)}, func(s *Settings) { s.MaxLength, s.MaxNewTokens = 50, 5 }},
 		{"the flag max_length beats the file's max_new_tokens", []Layer{file(`{"max_new_tokens": 5}`), flags(func(s *Settings) { s.SetMaxLength(9) })}, func(s *Settings) { s.MaxLength, s.MaxNewTokens = 9, Unset }},
@@ -113,7 +118,7 @@ func TestLayers(t *testing.T) {
 			s.MinLength, s.MinNewTokens, s.BOS, s.EOS, s.Stop = 1, 2, 3, []int{4, 5}, []string{"x"}
 			s.Temperature, s.TopH, s.TopP, s.MinP, s.TypicalP, s.EpsilonCutoff, s.EtaCutoff = 1, 0.5, 1, 0.1, 0.9, 0.01, 0.02
 			s.SequenceBias, s.RepetitionPenalty, s.NoRepeatNgramSize, s.BadWords = []SequenceBias{{[]int{1, 2}, -1.5}}, 1.1, 3, [][]int{{6}}
-			s.ForcedBOS, s.ForcedEOS, s.RemoveInvalid, s.DecayPenalty = 7, []int{8}, true, &DecayPenalty{9, 1.2}
+			s.ForcedBOS, s.ForcedEOS, s.RemoveInvalid, s.DecayPenalty = 7, []int{8}, true, DecayPenalty{9, 1.2}
 			s.Suppress, s.BeginSuppress, s.Renormalize, s.Samples, s.Beams = []int{10}, []int{11}, true, 2, 3
 			s.LengthPenalty, s.EarlyStopping = 0.5, StopNever
 		}},

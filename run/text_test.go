@@ -42,7 +42,6 @@ func join(tokens []Token) string {
 	return b.String()
 }
 
-
 func TestTranscript(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -157,12 +156,14 @@ func TestStopsOfTransformers(t *testing.T) {
 			StopsAfter *int `json:"stops_after"`
 
 			Prompt       string // runs of generate
+			Max          int    `json:"max_new_tokens"`
 			Tokens       []int
 			Continuation string
 		}
 	}
 	readJSON(t, "testdata/stops.json", &file)
 	tokens := demoTokens(t)
+	g := New(loadModel(t, "demo", 2), tokens)
 	bytesOf := func(ids []int) (pieces [][]byte) {
 		for _, id := range ids {
 			pieces = append(pieces, tokens[id])
@@ -175,6 +176,13 @@ func TestStopsOfTransformers(t *testing.T) {
 			ids, want = c.Tokens, len(c.Tokens)
 		} else if c.StopsAfter != nil {
 			want = *c.StopsAfter
+		}
+		if c.Tokens != nil {
+			s := greedy(func(s *Settings) { s.Stop, s.MaxNewTokens, s.IgnoreEOS = c.Stops, c.Max, true })
+			got := generate(t, g, Request{IDs: c.IDs, Settings: s})
+			if have := tokenIDs(got.Samples[0]); !slices.Equal(have, c.Tokens) {
+				t.Errorf("%s: generates %v, want %v", c.Name, have, c.Tokens)
+			}
 		}
 		tr, _, steps := play(t, c.Stops, c.Prompt, bytesOf(ids))
 		if steps != want {

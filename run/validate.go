@@ -18,6 +18,14 @@ func (e *SettingError) Error() string {
 	return fmt.Sprintf("%s is %s, want %s", e.Setting, e.Value, e.Want)
 }
 
+// Limits that are not transformers': a file or a request must not take all memory
+// by one number.
+const (
+	longest     = math.MaxInt32
+	mostSamples = 1024
+	mostBeams   = 256
+)
+
 // Validate checks every setting and the settings against each other. The error
 // is a *SettingError.
 func (s *Settings) Validate() error {
@@ -34,13 +42,13 @@ func (s *Settings) greedy() bool { return !s.DoSample || s.Temperature == 0 }
 func (s *Settings) checkRanges() error {
 	var c checker
 	if s.MaxNewTokens != Unset {
-		c.atLeast("max_new_tokens", s.MaxNewTokens, 0)
+		c.between("max_new_tokens", s.MaxNewTokens, 0, longest)
 	}
 	if s.MaxLength != Unset {
-		c.atLeast("max_length", s.MaxLength, 1)
+		c.between("max_length", s.MaxLength, 1, longest)
 	}
-	c.atLeast("min_new_tokens", s.MinNewTokens, Unset)
-	c.atLeast("min_length", s.MinLength, 0)
+	c.between("min_new_tokens", s.MinNewTokens, Unset, longest)
+	c.between("min_length", s.MinLength, 0, longest)
 
 	c.within("temperature", s.Temperature, s.Temperature >= 0, "0 (greedy) or more")
 	c.within("top_h", s.TopH, s.TopH >= 0 && s.TopH <= 1, "more than 0 and at most 1, or 0 for off")
@@ -55,13 +63,11 @@ func (s *Settings) checkRanges() error {
 	c.within("presence_penalty", s.PresencePenalty, math.Abs(s.PresencePenalty) <= 2, "-2 to 2")
 	c.within("frequency_penalty", s.FrequencyPenalty, math.Abs(s.FrequencyPenalty) <= 2, "-2 to 2")
 	c.atLeast("no_repeat_ngram_size", s.NoRepeatNgramSize, 0)
-	if p := s.DecayPenalty; p != nil {
-		c.atLeast("exponential_decay_length_penalty", p.Start, 0)
-		c.within("exponential_decay_length_penalty", p.Factor, p.Factor >= 0, "a factor of 0 or more")
-	}
+	c.between("exponential_decay_length_penalty", s.DecayPenalty.Start, 0, longest)
+	c.within("exponential_decay_length_penalty", s.DecayPenalty.Factor, s.DecayPenalty.Factor >= 0, "a factor above 0, or 0 for off")
 
-	c.atLeast("num_return_sequences", s.Samples, 1)
-	c.atLeast("num_beams", s.Beams, 1)
+	c.between("num_return_sequences", s.Samples, 1, mostSamples)
+	c.between("num_beams", s.Beams, 1, mostBeams)
 	c.within("length_penalty", s.LengthPenalty, true, "a finite number")
 	c.atLeast("logprobs", s.Logprobs, Unset)
 
@@ -154,6 +160,12 @@ func (c *checker) err() error {
 func (c *checker) atLeast(setting string, v, least int) {
 	if v < least {
 		c.fail(setting, fmt.Sprint(v), fmt.Sprintf("at least %d", least))
+	}
+}
+
+func (c *checker) between(setting string, v, least, most int) {
+	if v < least || v > most {
+		c.fail(setting, fmt.Sprint(v), fmt.Sprintf("%d to %d", least, most))
 	}
 }
 

@@ -40,8 +40,8 @@ func newWarpers(s *Settings, eos []int) []warper {
 type temperature float32
 
 func (w temperature) warp(d *distribution) {
-	for _, t := range d.alive {
-		d.scores[t] /= float32(w)
+	for i := range d.scores { // those that are not alive do not count
+		d.scores[i] /= float32(w)
 	}
 }
 
@@ -52,8 +52,7 @@ func (w topK) warp(d *distribution) {
 	if int(w) >= len(d.alive) {
 		return
 	}
-	least := d.kthLargest(int(w))
-	d.keep(func(_ int, score float32) bool { return score >= least })
+	d.keepFrom(d.kthLargest(int(w)), true)
 }
 
 // topP keeps the likeliest tokens (Holtzman et al. 2020): it drops the least
@@ -104,7 +103,7 @@ func (w typical) warp(d *distribution) {
 	entropy := 0.0
 	for i, score := range key {
 		key[i] = float32(float64(score) - logSum)
-		entropy -= float64(key[i]) * math.Exp(float64(key[i]))
+		entropy -= float64(float64(key[i]) * exp(float64(key[i])))
 	}
 	for i, v := range key {
 		key[i] = float32(math.Abs(float64(-v - float32(entropy))))
@@ -141,9 +140,9 @@ func (w etaCutoff) warp(d *distribution) {
 	prob, floor := d.softmax(), d.kthLargest(w.least)
 	logSum, entropy := d.logSum(), 0.0
 	for i, t := range d.alive {
-		entropy -= float64(prob[i]) * (float64(d.scores[t]) - logSum)
+		entropy -= float64(float64(prob[i]) * (float64(d.scores[t]) - logSum))
 	}
-	eta := min(w.epsilon, float32(math.Sqrt(float64(w.epsilon))*math.Exp(-entropy)))
+	eta := min(w.epsilon, float32(math.Sqrt(float64(w.epsilon))*exp(-entropy)))
 	d.keep(func(i int, score float32) bool { return prob[i] >= eta || score >= floor })
 }
 
