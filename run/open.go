@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,9 +42,17 @@ type Model struct {
 	cpu   *kernel.CPU
 }
 
+// UnreadableModelError says that a model's files are there, but are damaged or
+// describe something else than a GPT-2.
+type UnreadableModelError struct{ err error }
+
+func (e *UnreadableModelError) Error() string { return e.err.Error() }
+func (e *UnreadableModelError) Unwrap() error { return e.err }
+
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
 // Face format, or a Hub id that is in the shared cache. It never asks the
-// network. Errors are those of modelfiles.Open and fetch.CachedModel.
+// network. Errors are fetch.CachedModel's, a *modelfiles.MissingFilesError, an
+// *UnreadableModelError, or the system's.
 func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	start := time.Now()
 	if o.Getenv == nil {
@@ -73,6 +83,10 @@ func openFiles(name string, getenv func(string) string) (files *modelfiles.Model
 		}
 	}
 	files, err = modelfiles.Open(path)
+	var missing *modelfiles.MissingFilesError
+	if err != nil && !errors.As(err, &missing) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		err = &UnreadableModelError{err}
+	}
 	return files, path, err
 }
 

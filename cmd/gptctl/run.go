@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/run"
 )
@@ -155,19 +157,19 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 func modelHints(model string, err error) error {
 	var missing *modelfiles.MissingFilesError
 	var invalid *fetch.InvalidIDError
-	const offline = "gptctl run --model demo works without a download"
+	var unreadable *run.UnreadableModelError
 	switch {
 	case errors.Is(err, fetch.ErrNotCached):
-		return withHints(err, "gptctl fetch "+model, offline)
+		return withHints(err, "gptctl fetch "+model, "gptctl run --model demo works without a download")
 	case errors.As(err, &missing):
-		// A folder that was not fetched has no name on the Hub that we could know.
-		id := "MODEL --dir " + model
-		if missing.Dir != model {
-			id = model
+		if missing.Dir == model { // a folder; what it is called on the Hub only the user knows
+			return withHints(err, "gptctl fetch MODEL --dir "+model)
 		}
-		return withHints(err, "gptctl fetch "+id)
-	case errors.As(err, &invalid):
+		return withHints(err, "gptctl fetch "+model)
+	case errors.As(err, &invalid), errors.Is(err, fs.ErrNotExist):
 		return withHints(err, "a model is demo, a folder, or a Hub id such as gpt2 or openai-community/gpt2")
+	case errors.As(err, &unreadable):
+		return withHints(err, "if the model was downloaded, fetch it again; if it was exported, save it again with save_pretrained")
 	}
 	return err
 }
@@ -175,8 +177,17 @@ func modelHints(model string, err error) error {
 // generateHints adds what mends a generation that failed.
 func generateHints(m *run.Model, err error) error {
 	var full *run.ContextError
-	if errors.As(err, &full) {
-		return withHints(err, fmt.Sprintf("shorten the prompt to less than %d tokens, or let --context-shift drop its beginning", full.Context))
+	var setting *run.SettingError
+	var damaged *gpt2.NonFiniteError
+	switch {
+	case errors.As(err, &full):
+		return withHints(err, fmt.Sprintf("shorten the prompt to %d tokens, or let --context-shift drop its beginning", full.Context))
+	case errors.As(err, &setting):
+		return &usageError{err}
+	case errors.Is(err, run.ErrNoStart):
+		return withHints(err, "give a prompt, or set bos_token_id in the model's config.json")
+	case errors.As(err, &damaged):
+		return withHints(err, "the model in "+m.Path+" is not fit for use: fetch or export it again")
 	}
 	return err
 }
