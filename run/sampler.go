@@ -70,7 +70,12 @@ func (d *distribution) likeliest() int {
 // the tokens, exceeds u, which is in [0, 1).
 func (d *distribution) draw(u float64) int {
 	weights, sum := d.weights()
-	u *= sum
+	return int(d.alive[pick(weights, u*sum)])
+}
+
+// pick returns the first index at which the running sum of weights exceeds u,
+// the last with a weight if rounding lets none.
+func pick(weights []float32, u float64) int {
 	last := 0
 	for i, w := range weights {
 		if w > 0 {
@@ -80,7 +85,7 @@ func (d *distribution) draw(u float64) int {
 			}
 		}
 	}
-	return int(d.alive[last])
+	return last
 }
 
 // newRandom returns the source of chance of one sample: ChaCha8 under a key made

@@ -24,6 +24,7 @@ const (
 	longest     = math.MaxInt32
 	mostSamples = 1024
 	mostBeams   = 256
+	mostEnds    = 1024
 )
 
 // Validate checks every setting and the settings against each other. The error
@@ -71,6 +72,9 @@ func (s *Settings) checkRanges() error {
 	c.within("length_penalty", s.LengthPenalty, true, "a finite number")
 	c.atLeast("logprobs", s.Logprobs, Unset)
 
+	if n := len(s.EOS); n > mostEnds {
+		c.fail("eos_token_id", fmt.Sprintf("a list of %d", n), fmt.Sprintf("at most %d tokens", mostEnds))
+	}
 	for _, b := range s.SequenceBias {
 		if len(b.Tokens) == 0 || math.IsNaN(b.Bias) || math.IsInf(b.Bias, 1) {
 			c.fail("sequence_bias", fmt.Sprint(b.Tokens, " with ", b.Bias), "at least one token and a bias below infinity")
