@@ -38,7 +38,7 @@ func (run *generation) transcript(l *link) *transcript {
 		tokens = append(tokens, l.token)
 	}
 	slices.Reverse(tokens)
-	t := newTranscript(run.settings.Stop, run.text(run.prompt))
+	t := newTranscript(run.settings.Stop, run.text)
 	length := len(run.prompt)
 	for _, token := range tokens {
 		length++

@@ -25,7 +25,7 @@ func (run *generation) observe(o *observation, logits []float32) {
 	o.reset(logits)
 	o.top = nil
 	for _, t := range o.dist.best(run.settings.Logprobs) {
-		o.top = append(o.top, Alternative{int(t), run.text([]int{int(t)}), o.logprob(int(t))})
+		o.top = append(o.top, Alternative{int(t), run.decode([]int{int(t)}), o.logprob(int(t))})
 	}
 }
 

@@ -257,7 +257,7 @@ func (p decayPenalty) process(h history, scores []float32) {
 	if n <= 0 {
 		return
 	}
-	raise := float32(math.Pow(p.factor, float64(n)) - 1)
+	raise := float32(min(math.Pow(p.factor, float64(n))-1, mostBias))
 	for i, t := range p.eos {
 		if t < 0 || t >= len(scores) || slices.Contains(p.eos[:i], t) || math.IsInf(float64(scores[t]), 0) {
 			continue
