@@ -110,6 +110,15 @@ func (m *Model) Close() {
 	m.files.Close()
 }
 
+// Generate is the generator's, with the time of Open in its statistics.
+func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
+	result, err := m.Generator.Generate(ctx, r)
+	if result != nil {
+		result.Stats.Load = m.Load
+	}
+	return result, err
+}
+
 // Settings resolves what the model's generation_config.json says and what the
 // user set.
 func (m *Model) Settings(user Layer) (Settings, error) {

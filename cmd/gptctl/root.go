@@ -27,13 +27,13 @@ func newRoot(t *terminal) *cobra.Command {
 
   gptctl run --model demo "It was a dark"    a small model inside the program: works at once, offline
   gptctl run --model DIR "Once upon a time"  any GPT-2 in Hugging Face format`,
-		SilenceErrors:     true, // report prints them
-		SilenceUsage:      true,
-		Args:              noVerb,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return applySettings(t, cmd) },
-		Version:           buildVersion().Version,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		SilenceErrors:              true, // report prints them
+		SilenceUsage:               true,
+		Args:                       noVerb,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE:          func(cmd *cobra.Command, _ []string) error { return applySettings(t, cmd) },
+		Version:                    buildVersion().Version,
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetOut(t.out)
 	root.SetErr(t.err)
