@@ -38,7 +38,7 @@ func (run *generation) transcript(l *link) *transcript {
 		tokens = append(tokens, l.token)
 	}
 	slices.Reverse(tokens)
-	t := newTranscript(run.settings.Stop, run.text(run.prompt))
+	t := newTranscript(run.settings.Stop, run.text)
 	length := len(run.prompt)
 	for _, token := range tokens {
 		length++
@@ -93,7 +93,8 @@ type beams struct {
 	finished  []beam     // n, best first
 	hopeful   bool       // a running beam may still become better than the worst finished one
 	sequences []sequence // what the model has read of the running beams: all but the last token
-	scores    [][]float32
+	scores    []float32  // [n][vocab]: log-probabilities of the texts that are one token longer
+	all       distribution
 	observed  []observation
 }
 
@@ -106,11 +107,10 @@ func newBeams(run *generation) *beams {
 		limit:      min(run.limit, run.context+1),
 		random:     newRandom(run.result.Seed, 0),
 		hopeful:    true,
-		scores:     make([][]float32, n),
+		scores:     make([]float32, n*run.vocab),
 		observed:   make([]observation, n),
 	}
 	for i := range n {
-		b.scores[i] = make([]float32, run.vocab)
 		b.running = append(b.running, beam{tokens: run.prompt})
 		if i > 0 {
 			b.running[i].score = hopeless // n equal texts are one
@@ -135,7 +135,9 @@ func (b *beams) first(ctx context.Context) error {
 	}
 	for i := 1; i < b.n; i++ {
 		b.sequences[i].copyFrom(b.sequences[0], 0)
-		copy(b.scores[i], b.scores[0])
+		for t, v := range b.scores[:b.vocab] {
+			b.scores[i*b.vocab+t] = v + b.running[i].score // that of the first is 0
+		}
 		b.observe(&b.observed[i], b.observed[0].logits)
 	}
 	return nil
@@ -154,28 +156,29 @@ func (b *beams) forward(ctx context.Context) error {
 	return err
 }
 
-// score fills scores[i] from the logits that follow the i-th running beam. As
-// in transformers the settings act on log-probabilities here, not on logits.
+// score fills the scores of the i-th running beam's continuations from the logits
+// that follow it. As in transformers the settings act on log-probabilities here,
+// not on logits. If they allow nothing all scores are −∞.
 func (b *beams) score(i int, logits []float32) error {
 	b.observe(&b.observed[i], logits)
 	d := &b.sampler.dist
 	d.reset(logits)
 	renormalize{}.warp(d)
-	if err := b.sampler.reshape(history{b.running[i].tokens, len(b.prompt)}, logits); err != nil && err != errNothingAllowed {
+	err := b.sampler.reshape(history{b.running[i].tokens, len(b.prompt)}, logits)
+	if err != nil && err != errNothingAllowed {
 		return err
 	}
-	d.dense(b.scores[i]) // a beam that nothing may follow ends here: all −∞
+	scores := b.scores[i*b.vocab : (i+1)*b.vocab]
+	d.dense(scores)
+	for t := range scores {
+		scores[t] += b.running[i].score
+	}
 	return nil
 }
 
 // step chooses the beams to go on with, and reports whether the search is over.
 func (b *beams) step() (over bool, err error) {
-	var chosen []candidate
-	if b.sampler.greedy {
-		chosen = b.likeliest()
-	} else {
-		chosen = b.draw()
-	}
+	chosen := b.choose()
 	if !slices.ContainsFunc(chosen, func(c candidate) bool { return c.score > negInf }) {
 		return false, errNothingAllowed
 	}

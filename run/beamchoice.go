@@ -1,9 +1,6 @@
 package run
 
-import (
-	"math"
-	"slices"
-)
+import "math/rand/v2"
 
 // candidate is a running beam and one more token.
 type candidate struct {
@@ -12,60 +9,51 @@ type candidate struct {
 	token  int
 }
 
-// likeliest returns the best continuations of the running beams, best first, of
-// equals the one of the first beam and the lowest token first.
-func (b *beams) likeliest() []candidate {
-	best := make([]candidate, 0, b.keep+1)
-	for i, scores := range b.scores {
-		for t, v := range scores {
-			v += b.running[i].score
-			if len(best) == b.keep && !(v > best[len(best)-1].score) {
-				continue
+// choose returns the continuations of the running beams to look at: the best
+// ones, best first; or drawn ones, in the order in which they were drawn. If too
+// few are possible the first impossible ones fill up.
+func (b *beams) choose() []candidate {
+	d := &b.all
+	d.reset(b.scores)
+	var picked []int32
+	if b.sampler.greedy {
+		picked = d.best(b.keep)
+	} else {
+		picked = d.drawSeveral(b.keep, b.random)
+	}
+	if len(picked) < b.keep {
+		taken := make(map[int32]bool, len(picked))
+		for _, i := range picked {
+			taken[i] = true
+		}
+		for i := int32(0); len(picked) < b.keep; i++ {
+			if !taken[i] {
+				picked = append(picked, i)
 			}
-			at := len(best)
-			for at > 0 && v > best[at-1].score {
-				at--
-			}
-			best = slices.Insert(best, at, candidate{v, i, t})
-			best = best[:min(len(best), b.keep)]
 		}
 	}
-	return best
+	chosen := make([]candidate, b.keep)
+	for i, p := range picked {
+		chosen[i] = candidate{b.scores[p], int(p) / b.vocab, int(p) % b.vocab}
+	}
+	return chosen
 }
 
-// draw returns continuations of the running beams drawn without replacement, in
-// the order in which they were drawn. If there are too few with any chance, the
-// first ones without fill up.
-func (b *beams) draw() []candidate {
-	top := negInf
-	for i, scores := range b.scores {
-		top = max(top, slices.Max(scores)+b.running[i].score)
-	}
-	var possible, rest []candidate
-	var weights []float64
-	for i, scores := range b.scores {
-		for t, v := range scores {
-			c := candidate{v + b.running[i].score, i, t}
-			if w := math.Exp(float64(c.score) - float64(top)); w > 0 {
-				possible, weights = append(possible, c), append(weights, w)
-			} else if len(rest) < b.keep {
-				rest = append(rest, c)
-			}
-		}
-	}
-	drawn := make([]candidate, 0, b.keep)
-	for len(drawn) < b.keep && len(possible) > 0 {
+// drawSeveral draws up to n different tokens, fewer if only so many have a chance.
+func (d *distribution) drawSeveral(n int, random *rand.Rand) []int32 {
+	weights, _ := d.weights()
+	drawn := make([]int32, 0, n)
+	for len(drawn) < n {
 		sum := 0.0
 		for _, w := range weights {
-			sum += w
+			sum += float64(w)
 		}
-		u, at := b.random.Float64()*sum, 0
-		for at < len(weights)-1 && u >= weights[at] {
-			u -= weights[at]
-			at++
+		if sum == 0 {
+			break
 		}
-		drawn = append(drawn, possible[at])
-		possible, weights = slices.Delete(possible, at, at+1), slices.Delete(weights, at, at+1)
+		at := pick(weights, random.Float64()*sum)
+		weights[at] = 0
+		drawn = append(drawn, d.alive[at])
 	}
-	return append(drawn, rest[:b.keep-len(drawn)]...)
+	return drawn
 }

@@ -31,16 +31,15 @@ type continuation struct {
 	finish     Finish
 }
 
-// decode generates the samples, all in one batch.
-func (run *generation) decode(ctx context.Context) error {
-	text := run.text(run.prompt)
+// samples generates the samples, all in one batch.
+func (run *generation) samples(ctx context.Context) error {
 	samples := make([]*continuation, run.settings.Samples)
 	for i := range samples {
 		samples[i] = &continuation{
 			index:      i,
 			history:    history{slices.Clone(run.prompt), len(run.prompt)},
 			random:     newRandom(run.result.Seed, i),
-			transcript: newTranscript(run.settings.Stop, text),
+			transcript: newTranscript(run.settings.Stop, run.text),
 		}
 	}
 	start := time.Now()

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -157,6 +158,33 @@ func (d *distribution) kthLargest(k int) float32 {
 		}
 	}
 	return least
+}
+
+// best returns the k tokens of the largest scores, best first, of equals the
+// first ones; fewer if fewer are alive.
+func (d *distribution) best(k int) []int32 {
+	k = min(k, len(d.alive))
+	if k == 0 {
+		return nil
+	}
+	floor := d.kthLargest(k)
+	equal := k // how many at the floor belong to them
+	for _, t := range d.alive {
+		if d.scores[t] > floor {
+			equal--
+		}
+	}
+	top := make([]int32, 0, k)
+	for _, t := range d.alive {
+		if v := d.scores[t]; v > floor {
+			top = append(top, t)
+		} else if v == floor && equal > 0 {
+			top = append(top, t)
+			equal--
+		}
+	}
+	slices.SortStableFunc(top, func(a, b int32) int { return cmp.Compare(d.scores[b], d.scores[a]) })
+	return top
 }
 
 // sink restores the order of a heap below i: the least on top.

@@ -166,7 +166,7 @@ func (g *Generator) Generate(ctx context.Context, r Request) (*Result, error) {
 	if run.settings.Beams > 1 && run.settings.MaxNewTokens != 0 {
 		err = run.beamSearch(ctx)
 	} else {
-		err = run.decode(ctx)
+		err = run.samples(ctx)
 	}
 	return run.result, err
 }
@@ -177,8 +177,9 @@ type generation struct {
 	settings Settings
 	stream   func(Event) error
 	prompt   []int
-	limit    int   // longest text, prompt included, as the settings want it
-	eos      []int // what ends a text, empty if nothing does
+	text     string // of the prompt's tokens
+	limit    int    // longest text, prompt included, as the settings want it
+	eos      []int  // what ends a text, empty if nothing does
 	sampler  *sampler
 	observed observation
 	result   *Result
@@ -199,15 +200,9 @@ func (g *Generator) newGeneration(r Request) (*generation, error) {
 	if len(prompt) > g.context && !s.ContextShift {
 		return nil, &ContextError{len(prompt), g.context}
 	}
-	limit := len(prompt) + DefaultMaxNewTokens
-	switch {
-	case s.MaxNewTokens != Unset:
-		limit = len(prompt) + s.MaxNewTokens
-	case s.MaxLength != Unset:
-		limit = s.MaxLength
-		if limit <= len(prompt) {
-			return nil, &SettingError{"max_length", fmt.Sprint(limit), fmt.Sprintf("more than the %d tokens of the prompt", len(prompt))}
-		}
+	limit, err := s.limit(len(prompt))
+	if err != nil {
+		return nil, err
 	}
 	eos := s.EOS
 	if eos == nil {
@@ -223,14 +218,14 @@ func (g *Generator) newGeneration(r Request) (*generation, error) {
 	if s.Seed != nil {
 		seed = *s.Seed
 	}
-	text := r.Prompt
+	shown := r.Prompt
 	if r.IDs != nil {
-		text = g.text(r.IDs)
+		shown = g.decode(r.IDs)
 	}
 	return &generation{
-		Generator: g, settings: s, stream: r.Stream, prompt: prompt, limit: limit, eos: eos,
+		Generator: g, settings: s, stream: r.Stream, prompt: prompt, text: g.decode(prompt), limit: limit, eos: eos,
 		sampler: newSampler(&s, eos, len(prompt), limit),
-		result:  &Result{Seed: seed, Prompt: Prompt{Text: text, IDs: prompt}},
+		result:  &Result{Seed: seed, Prompt: Prompt{Text: shown, IDs: prompt}},
 	}, nil
 }
 
@@ -279,8 +274,8 @@ func (g *Generator) BadWords(words []string) [][]int {
 	return list
 }
 
-// text decodes tokens by themselves.
-func (g *Generator) text(tokens []int) string {
+// decode returns the text of tokens by themselves.
+func (g *Generator) decode(tokens []int) string {
 	var b []byte
 	for _, t := range tokens {
 		b = append(b, g.tokenizer.Bytes(int32(t))...)

@@ -65,7 +65,7 @@ func TestRunsOfTransformers(t *testing.T) {
 	generators := map[string]*Generator{}
 	for _, r := range file.Cases {
 		if generators[r.Model] == nil {
-			generators[r.Model] = New(loadModel(t, r.Model, 2), numbers{})
+			generators[r.Model] = New(loadModel(t, r.Model, 1), numbers{})
 		}
 		r.check(t, generators[r.Model])
 	}
@@ -87,7 +87,7 @@ func TestGreedyAndBeams(t *testing.T) {
 			Beam []goldenRun
 		}
 		readJSON(t, filepath.Join(modelFixtures, d.Name(), "golden.json"), &golden)
-		g := New(loadModel(t, d.Name(), 2), numbers{})
+		g := New(loadModel(t, d.Name(), 1), numbers{})
 		for _, c := range golden.Greedy {
 			settings := must[[]byte](t)(json.Marshal(map[string]any{"max_new_tokens": c.N, "do_sample": false}))
 			goldenRun{Name: d.Name(), Settings: settings, Prompt: c.Prompt, Sequences: [][]int{c.Tokens}}.check(t, g)

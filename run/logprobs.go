@@ -1,10 +1,5 @@
 package run
 
-import (
-	"cmp"
-	"slices"
-)
-
 // observation is the model's own distribution of one next token, before any
 // setting has changed it: the log-softmax of its logits.
 type observation struct {
@@ -22,32 +17,6 @@ func (o *observation) reset(logits []float32) {
 
 func (o *observation) logprob(token int) float64 { return float64(o.logits[token]) - o.logSum }
 
-// best returns the k likeliest tokens, best first, of equals the first ones.
-func (o *observation) best(k int) []int32 {
-	if k == 0 {
-		return nil
-	}
-	d := &o.dist
-	floor := d.kthLargest(k)
-	equal := k // how many at the floor belong to them
-	for _, t := range d.alive {
-		if d.scores[t] > floor {
-			equal--
-		}
-	}
-	top := make([]int32, 0, k)
-	for _, t := range d.alive {
-		if v := d.scores[t]; v > floor {
-			top = append(top, t)
-		} else if v == floor && equal > 0 {
-			top = append(top, t)
-			equal--
-		}
-	}
-	slices.SortStableFunc(top, func(a, b int32) int { return cmp.Compare(d.scores[b], d.scores[a]) })
-	return top
-}
-
 // observe notes what Settings.Logprobs asks for.
 func (run *generation) observe(o *observation, logits []float32) {
 	if run.settings.Logprobs == Unset {
@@ -55,8 +24,8 @@ func (run *generation) observe(o *observation, logits []float32) {
 	}
 	o.reset(logits)
 	o.top = nil
-	for _, t := range o.best(run.settings.Logprobs) {
-		o.top = append(o.top, Alternative{int(t), run.text([]int{int(t)}), o.logprob(int(t))})
+	for _, t := range o.dist.best(run.settings.Logprobs) {
+		o.top = append(o.top, Alternative{int(t), run.decode([]int{int(t)}), o.logprob(int(t))})
 	}
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -74,9 +75,11 @@ type sequenceBias []SequenceBias
 
 // newSequenceBias keeps the last of equal sequences, as transformers does.
 func newSequenceBias(list []SequenceBias) (p sequenceBias) {
-	for i, b := range list {
-		again := func(later SequenceBias) bool { return slices.Equal(later.Tokens, b.Tokens) }
-		if !slices.ContainsFunc(list[i+1:], again) {
+	seen := map[string]bool{}
+	for _, b := range slices.Backward(list) {
+		key := fmt.Sprint(b.Tokens)
+		if !seen[key] {
+			seen[key] = true
 			p = append(p, b)
 		}
 	}
@@ -254,7 +257,7 @@ func (p decayPenalty) process(h history, scores []float32) {
 	if n <= 0 {
 		return
 	}
-	raise := float32(math.Pow(p.factor, float64(n)) - 1)
+	raise := float32(min(math.Pow(p.factor, float64(n))-1, mostBias))
 	for i, t := range p.eos {
 		if t < 0 || t >= len(scores) || slices.Contains(p.eos[:i], t) || math.IsInf(float64(scores[t]), 0) {
 			continue

@@ -46,31 +46,46 @@ func (s *sampler) reshape(h history, logits []float32) error {
 // choose returns the next token: the likeliest, of equals the first; or one
 // drawn with random.
 func (s *sampler) choose(h history, logits []float32, random *rand.Rand) (int, error) {
+	if s.greedy && len(s.warpers) == 0 {
+		for _, p := range s.processors {
+			p.process(h, logits)
+		}
+		return likeliest(logits)
+	}
 	if err := s.reshape(h, logits); err != nil {
 		return 0, err
 	}
 	if s.greedy {
-		return s.dist.likeliest(), nil
+		s.dist.dense(logits)
+		return likeliest(logits)
 	}
 	return s.dist.draw(random.Float64()), nil
 }
 
 // likeliest returns the token of the largest score, the first of equals.
-func (d *distribution) likeliest() int {
-	best, top := d.alive[0], d.scores[d.alive[0]]
-	for _, t := range d.alive {
-		if v := d.scores[t]; v > top {
+func likeliest(scores []float32) (int, error) {
+	best, top := -1, negInf
+	for t, v := range scores {
+		if v > top {
 			best, top = t, v
 		}
 	}
-	return int(best)
+	if best < 0 {
+		return 0, errNothingAllowed
+	}
+	return best, nil
 }
 
 // draw returns the token at which the running sum of probabilities, in order of
 // the tokens, exceeds u, which is in [0, 1).
 func (d *distribution) draw(u float64) int {
 	weights, sum := d.weights()
-	u *= sum
+	return int(d.alive[pick(weights, u*sum)])
+}
+
+// pick returns the first index at which the running sum of weights exceeds u,
+// the last with a weight if rounding lets none.
+func pick(weights []float32, u float64) int {
 	last := 0
 	for i, w := range weights {
 		if w > 0 {
@@ -80,7 +95,7 @@ func (d *distribution) draw(u float64) int {
 			}
 		}
 	}
-	return int(d.alive[last])
+	return last
 }
 
 // newRandom returns the source of chance of one sample: ChaCha8 under a key made

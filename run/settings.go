@@ -1,5 +1,7 @@
 package run
 
+import "fmt"
+
 // Settings say how a text is continued. The names in the comments are those of
 // transformers' GenerationConfig where it has such a setting. Start from
 // [Defaults] or [Resolve]: the zero value is not usable.
@@ -26,7 +28,7 @@ type Settings struct {
 
 	// What reshapes the distribution before a random choice, in this order.
 
-	Temperature   float64 // temperature > 0; 0 means DoSample = false
+	Temperature   float64 // temperature; 0 means DoSample = false
 	TopH          float64 // top_h, (0, 1]; 0: off
 	TopK          int     // top_k; 0: off
 	TopP          float64 // top_p, [0, 1]; 1: off
@@ -38,7 +40,7 @@ type Settings struct {
 	// What changes scores before any choice, in this order.
 
 	SequenceBias      []SequenceBias // sequence_bias
-	RepetitionPenalty float64        // repetition_penalty > 0, over prompt and continuation; 1: off
+	RepetitionPenalty float64        // repetition_penalty, over prompt and continuation; 1: off
 	PresencePenalty   float64        // OpenAI's presence_penalty, over the continuation alone; 0: off
 	FrequencyPenalty  float64        // OpenAI's frequency_penalty, over the continuation alone; 0: off
 	NoRepeatNgramSize int            // no_repeat_ngram_size, over prompt and continuation; 0: off
@@ -160,4 +162,17 @@ func (s *Settings) SetMaxLength(n int) {
 // SetMaxLength.
 func (s *Settings) SetMinLength(n int) {
 	s.MinLength, s.MinNewTokens = n, Unset
+}
+
+// limit returns the length of the longest text, prompt included.
+func (s *Settings) limit(prompt int) (int, error) {
+	switch {
+	case s.MaxNewTokens != Unset:
+		return prompt + s.MaxNewTokens, nil
+	case s.MaxLength == Unset:
+		return prompt + DefaultMaxNewTokens, nil
+	case s.MaxLength <= prompt:
+		return 0, &SettingError{"max_length", fmt.Sprint(s.MaxLength), fmt.Sprintf("more than the %d tokens of the prompt", prompt)}
+	}
+	return s.MaxLength, nil
 }

@@ -163,7 +163,7 @@ func TestStopsOfTransformers(t *testing.T) {
 	}
 	readJSON(t, "testdata/stops.json", &file)
 	tokens := demoTokens(t)
-	g := New(loadModel(t, "demo", 2), tokens)
+	g := New(loadModel(t, "demo", 1), tokens)
 	bytesOf := func(ids []int) (pieces [][]byte) {
 		for _, id := range ids {
 			pieces = append(pieces, tokens[id])

@@ -24,6 +24,16 @@ const (
 	longest     = math.MaxInt32
 	mostSamples = 1024
 	mostBeams   = 256
+	mostEnds    = 1024
+)
+
+// These keep scores within float32: what transformers makes of an infinite one is
+// a crash, or garbage.
+const (
+	leastTemperature = 1e-6
+	leastPenalty     = 1e-6
+	mostPenalty      = 1e6
+	mostBias         = 1e20
 )
 
 // Validate checks every setting and the settings against each other. The error
@@ -50,7 +60,8 @@ func (s *Settings) checkRanges() error {
 	c.between("min_new_tokens", s.MinNewTokens, Unset, longest)
 	c.between("min_length", s.MinLength, 0, longest)
 
-	c.within("temperature", s.Temperature, s.Temperature >= 0, "0 (greedy) or more")
+	c.within("temperature", s.Temperature, s.Temperature == 0 || s.Temperature >= leastTemperature,
+		fmt.Sprintf("0 (greedy) or at least %g", leastTemperature))
 	c.within("top_h", s.TopH, s.TopH >= 0 && s.TopH <= 1, "more than 0 and at most 1, or 0 for off")
 	c.atLeast("top_k", s.TopK, 0)
 	c.within("top_p", s.TopP, s.TopP >= 0 && s.TopP <= 1, "0 to 1")
@@ -59,7 +70,8 @@ func (s *Settings) checkRanges() error {
 	c.within("epsilon_cutoff", s.EpsilonCutoff, s.EpsilonCutoff >= 0 && s.EpsilonCutoff < 1, "at least 0 and less than 1")
 	c.within("eta_cutoff", s.EtaCutoff, s.EtaCutoff >= 0 && s.EtaCutoff < 1, "at least 0 and less than 1")
 
-	c.within("repetition_penalty", s.RepetitionPenalty, s.RepetitionPenalty > 0, "more than 0")
+	c.within("repetition_penalty", s.RepetitionPenalty, s.RepetitionPenalty >= leastPenalty && s.RepetitionPenalty <= mostPenalty,
+		fmt.Sprintf("%g to %g", leastPenalty, mostPenalty))
 	c.within("presence_penalty", s.PresencePenalty, math.Abs(s.PresencePenalty) <= 2, "-2 to 2")
 	c.within("frequency_penalty", s.FrequencyPenalty, math.Abs(s.FrequencyPenalty) <= 2, "-2 to 2")
 	c.atLeast("no_repeat_ngram_size", s.NoRepeatNgramSize, 0)
@@ -71,9 +83,12 @@ func (s *Settings) checkRanges() error {
 	c.within("length_penalty", s.LengthPenalty, true, "a finite number")
 	c.atLeast("logprobs", s.Logprobs, Unset)
 
+	if n := len(s.EOS); n > mostEnds {
+		c.fail("eos_token_id", fmt.Sprintf("a list of %d", n), fmt.Sprintf("at most %d tokens", mostEnds))
+	}
 	for _, b := range s.SequenceBias {
-		if len(b.Tokens) == 0 || math.IsNaN(b.Bias) || math.IsInf(b.Bias, 1) {
-			c.fail("sequence_bias", fmt.Sprint(b.Tokens, " with ", b.Bias), "at least one token and a bias below infinity")
+		if len(b.Tokens) == 0 || !(math.Abs(b.Bias) <= mostBias) && !math.IsInf(b.Bias, -1) {
+			c.fail("sequence_bias", fmt.Sprint(b.Tokens, " with ", b.Bias), fmt.Sprintf("at least one token and a bias up to %g", mostBias))
 		}
 	}
 	for _, w := range s.BadWords {

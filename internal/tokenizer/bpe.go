@@ -78,7 +78,7 @@ type encoder struct {
 }
 
 const (
-	cacheBits    = 14
+	cacheBits    = 15
 	cachedBytes  = 16 // the longest word that is cached
 	cachedTokens = 7
 	shortWord    = 48 // symbols; up to here scanning for the best pair beats a heap

@@ -365,6 +365,9 @@ func (r *jsonReader) skip() error {
 	case '"':
 		_, err := r.str()
 		return err
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		_, err := r.number()
+		return err
 	}
 	_, err := r.value()
 	return err

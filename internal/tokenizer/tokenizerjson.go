@@ -239,10 +239,14 @@ func addProcessor(v any, field string, before, after *[]int32) error {
 	}
 }
 
-// addTemplate puts the tokens of a template around those that are there already.
+// addTemplate reads the tokens of a template. tokenizers lets a second template work on the pieces of the first one,
+// which is refused.
 func addTemplate(o *jsonObject, field string, before, after *[]int32) error {
 	refuse := func(what string, args ...any) error {
 		return fmt.Errorf("%s: %s.%s", tokenizerFile, field, fmt.Sprintf(what, args...))
+	}
+	if len(*before)+len(*after) > 0 {
+		return refuse("type is a second TemplateProcessing, want one at most")
 	}
 	single, ok := listOf(o, "single")
 	if !ok {
@@ -285,7 +289,6 @@ func addTemplate(o *jsonObject, field string, before, after *[]int32) error {
 	if texts != 1 {
 		return refuse("single has the text %d times, want once", texts)
 	}
-	*before = append(front, *before...)
-	*after = append(*after, back...)
+	*before, *after = front, back
 	return nil
 }
