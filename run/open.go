@@ -37,6 +37,7 @@ type Model struct {
 	Family  string // of the kernels
 	Threads int
 	Load    time.Duration // what Open took
+	Unused  []string      // tensors of the files that the model has no place for
 
 	files *modelfiles.Model
 	cpu   *kernel.CPU
@@ -62,7 +63,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), files: files}
+	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), Unused: files.Weights.Unused, files: files}
 	if err := m.start(o); err != nil {
 		m.Close()
 		return nil, err

@@ -115,6 +115,10 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	defer m.Close()
 	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
 
+	if n := len(m.Unused); n > 0 {
+		t.note("note: %s holds %d tensors that a GPT-2 has no place for, among them %s", m.Path, n, m.Unused[0])
+	}
+
 	if ids := m.BadWords(o.badWords); len(ids) > 0 {
 		o.settings = append(o.settings, func(s *run.Settings) { s.BadWords = append(slices.Clone(s.BadWords), ids...) })
 	}
