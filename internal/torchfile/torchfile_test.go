@@ -13,8 +13,11 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/safetensors"
 )
+
+var _ gpt2.TensorSource = (*File)(nil)
 
 // sameAs compares every tensor with a safetensors file that Python wrote.
 func sameAs(t *testing.T, f *File, path string) {
