@@ -3,6 +3,8 @@ package torchfile
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -79,8 +81,8 @@ func parseLegacy(data []byte) (any, error) {
 		}
 		s.data, data = data[:s.bytes():s.bytes()], data[s.bytes():]
 	}
-	for key := range seen {
-		return nil, fmt.Errorf("storage %s has no data in the file", quote(key))
+	if len(seen) > 0 {
+		return nil, fmt.Errorf("storage %s has no data in the file", quote(slices.Min(slices.Collect(maps.Keys(seen)))))
 	}
 	return value, nil
 }
