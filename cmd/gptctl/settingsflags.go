@@ -47,10 +47,10 @@ func addSettingsFlags(f *pflag.FlagSet, o *runOptions) func() (run.Layer, error)
 	f.IntVar(&s.MaxLength, "max-length", 0, "stop at `N` tokens, prompt included (--max-tokens comes first)")
 	on("max-length", func(r *run.Settings) { r.SetMaxLength(s.MaxLength) }) // before max-tokens, which wins
 	on("max-tokens", func(r *run.Settings) { r.MaxNewTokens = s.MaxNewTokens })
+	f.IntVar(&s.MinLength, "min-length", 0, "do not end the text before `N` tokens, prompt included")
+	on("min-length", func(r *run.Settings) { r.SetMinLength(s.MinLength) })
 	f.IntVar(&s.MinNewTokens, "min-new-tokens", 0, "do not end the text before `N` new tokens")
 	on("min-new-tokens", func(r *run.Settings) { r.MinNewTokens = s.MinNewTokens })
-	f.IntVar(&s.MinLength, "min-length", 0, "do not end the text before `N` tokens, prompt included")
-	on("min-length", func(r *run.Settings) { r.MinLength = s.MinLength })
 
 	f.IntVar(&s.Beams, "num-beams", 1, "beam search over `N` beams; samples only if --temperature is given too")
 	on("num-beams", func(r *run.Settings) { r.SetBeams(s.Beams) }) // before temperature

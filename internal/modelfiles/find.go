@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gptctl/gptctl/internal/safetensors"
+	"github.com/gptctl/gptctl/internal/torchfile"
 )
 
 // MissingFilesError says which files a model folder lacks, all of them at once.
@@ -39,6 +40,8 @@ type format struct {
 var formats = []format{
 	{"model.safetensors", func(path string) (weightFile, error) { return safetensors.Open(path) }, nil},
 	{safetensors.IndexName, func(path string) (weightFile, error) { return safetensors.OpenSharded(path) }, shards},
+	{torchfile.Name, func(path string) (weightFile, error) { return torchfile.Open(path) }, nil},
+	{torchfile.IndexName, func(path string) (weightFile, error) { return torchfile.OpenSharded(path) }, shards},
 }
 
 func shards(path string) ([]string, error) {
@@ -50,7 +53,7 @@ func shards(path string) ([]string, error) {
 }
 
 // unreadable are the files of formats that hold weights but are not read.
-var unreadable = []string{"pytorch_model*.bin", "*.gguf", "tf_model.h5", "flax_model.msgpack", "*.onnx", "*.ckpt", "model.ckpt*"}
+var unreadable = []string{"*.gguf", "tf_model.h5", "flax_model.msgpack", "*.onnx", "*.ckpt", "model.ckpt*"}
 
 // findFiles checks that a folder has all files of a model and returns how its
 // weights are opened.

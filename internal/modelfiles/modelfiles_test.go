@@ -3,6 +3,8 @@ package modelfiles
 import (
 	"errors"
 	"io/fs"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,8 +158,6 @@ func TestOpenRefuses(t *testing.T) {
 		changes map[string]string
 		want    string
 	}{
-		{"torch only", map[string]string{"model.safetensors": "", "pytorch_model.bin": "x"}, "only in pytorch_model.bin, a format that cannot be read yet"},
-		{"torch shards only", map[string]string{"model.safetensors": "", "pytorch_model-00001-of-00002.bin": "x"}, "only in pytorch_model-00001-of-00002.bin"},
 		{"bad config", map[string]string{"config.json": "[]"}, "config.json: found an array"},
 		{"other model", map[string]string{"config.json": `{"model_type":"llama"}`}, `"model_type" is "llama"`},
 		{"other width", map[string]string{"config.json": strings.Replace(config, `"n_embd": 256`, `"n_embd": 128`, 1)}, "has shape [4096 256], want [4096 128]"},
@@ -181,5 +181,54 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if _, err := Open(filepath.Join(dir, "model.safetensors")); err == nil || !strings.Contains(err.Error(), "is a file, want a folder") {
 		t.Errorf("file: %v", err)
+	}
+}
+
+// What torch.save wrote is read like any other weights.
+func TestOpenTorch(t *testing.T) {
+	read := func(path string) string {
+		t.Helper()
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	plain := filepath.Join("..", "gpt2", "testdata", "plain")
+	tokens := `{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}`
+	base := map[string]string{"config.json": read(filepath.Join(plain, "config.json")), "tokenizer.json": tokens, "tokenizer_config.json": "", "generation_config.json": ""}
+	open := func(files map[string]string) *Model {
+		t.Helper()
+		all := map[string]string{"model.safetensors": ""}
+		maps.Copy(all, base)
+		maps.Copy(all, files)
+		m, err := Open(folder(t, all))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { m.Close() })
+		return m
+	}
+	want := open(map[string]string{"model.safetensors": read(filepath.Join(plain, "model.safetensors"))})
+	first, second := "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"
+	for name, files := range map[string]map[string]string{
+		"zip":    {"pytorch_model.bin": read("testdata/zip.bin")},
+		"legacy": {"pytorch_model.bin": read("testdata/legacy.bin")},
+		"sharded": {
+			"pytorch_model.bin.index.json": read("testdata/pytorch_model.bin.index.json"),
+			first:                          read("testdata/" + first), second: read("testdata/" + second),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := open(files)
+			next, stop := iter.Pull2(got.Weights.Tensors())
+			defer stop()
+			for wantName, wantTensor := range want.Weights.Tensors() {
+				gotName, gotTensor, _ := next()
+				if gotName != wantName || !slices.Equal(gotTensor.Shape, wantTensor.Shape) || !slices.Equal(gotTensor.Data, wantTensor.Data) {
+					t.Errorf("%s %v is not %s %v", gotName, gotTensor.Shape, wantName, wantTensor.Shape)
+				}
+			}
+		})
 	}
 }
