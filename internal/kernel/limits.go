@@ -72,7 +72,7 @@ func (t *limitTask) Run(int) {
 		switch {
 		case t.peak && i < peakClaims:
 			t.flops.Add(int64(t.ops.peak(peakRounds)))
-		case !t.peak && i < readBytes/readClaim:
+		case !t.peak && i < len(t.buf)/readClaim:
 			t.sink.Add(uint32(t.ops.read(t.buf[i*readClaim:][:readClaim])))
 		default:
 			return

@@ -81,7 +81,10 @@ done: \
 	RET
 
 // Four rows of W against one row of x. Y8-Y15 the sums, Y0 and Y1 elements of
-// x, Y2-Y3 of W. DX is 3·BX, R11 four rows of W further on (to prefetch).
+// x, Y2-Y3 of W. DX is 3·BX, R8 the distance of the results, R9 3·R8.
+// AHEAD is how many bytes further on is prefetched.
+#define AHEAD 1024
+
 #define HALF41(LOADW, OW, V, A, B, C, D) \
 	LOADW(OW(AX), Y2, X2); \
 	VFMADD231PS Y2, V, A; \
@@ -100,12 +103,13 @@ done: \
 
 #define DOT41(LOADW, SIZE) \
 	MOVQ y+0(FP), DI; \
-	MOVQ x+8(FP), SI; \
-	MOVQ w+16(FP), AX; \
-	MOVQ stride+24(FP), BX; \
-	MOVQ n+32(FP), CX; \
+	MOVQ ldy+8(FP), R8; \
+	MOVQ x+16(FP), SI; \
+	MOVQ w+24(FP), AX; \
+	MOVQ stride+32(FP), BX; \
+	MOVQ n+40(FP), CX; \
 	LEAQ (BX)(BX*2), DX; \
-	LEAQ (AX)(BX*4), R11; \
+	LEAQ (R8)(R8*2), R9; \
 	ZERO(Y8); \
 	ZERO(Y9); \
 	ZERO(Y10); \
@@ -117,19 +121,18 @@ done: \
 loop: \
 	CMPQ CX, $16; \
 	JLT  tail; \
-	PREFETCHT0 (R11); \
-	PREFETCHT0 (R11)(BX*1); \
-	PREFETCHT0 (R11)(BX*2); \
-	PREFETCHT0 (R11)(DX*1); \
+	PREFETCHT0 AHEAD(AX); \
+	PREFETCHT0 AHEAD(AX)(BX*1); \
+	PREFETCHT0 AHEAD(AX)(BX*2); \
+	PREFETCHT0 AHEAD(AX)(DX*1); \
 	STEP41(LOADW, SIZE); \
 	ADDQ $(16*SIZE), AX; \
-	ADDQ $(16*SIZE), R11; \
 	ADDQ $64, SI; \
 	SUBQ $16, CX; \
 	JMP  loop; \
 tail: \
-	MOVQ xt+40(FP), SI; \
-	MOVQ wt+48(FP), AX; \
+	MOVQ xt+48(FP), SI; \
+	MOVQ wt+56(FP), AX; \
 	TESTQ SI, SI; \
 	JZ   done; \
 	MOVQ $64, BX; \
@@ -141,9 +144,9 @@ done: \
 	HSUM(Y12, X12, Y13, X13); \
 	HSUM(Y14, X14, Y15, X15); \
 	VMOVSS X8, 0(DI); \
-	VMOVSS X10, 4(DI); \
-	VMOVSS X12, 8(DI); \
-	VMOVSS X14, 12(DI); \
+	VMOVSS X10, 0(DI)(R8*1); \
+	VMOVSS X12, 0(DI)(R8*2); \
+	VMOVSS X14, 0(DI)(R9*1); \
 	VZEROUPPER; \
 	RET
 
@@ -195,16 +198,16 @@ TEXT ·dot23F16(SB), NOSPLIT, $0-72
 TEXT ·dot23BF16(SB), NOSPLIT, $0-72
 	DOT23(LOADBF16, 2)
 
-// func dot41F32(y, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
-TEXT ·dot41F32(SB), NOSPLIT, $0-56
+// func dot41F32(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
+TEXT ·dot41F32(SB), NOSPLIT, $0-64
 	DOT41(LOADF32, 4)
 
-// func dot41F16(y, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
-TEXT ·dot41F16(SB), NOSPLIT, $0-56
+// func dot41F16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
+TEXT ·dot41F16(SB), NOSPLIT, $0-64
 	DOT41(LOADF16, 2)
 
-// func dot41BF16(y, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
-TEXT ·dot41BF16(SB), NOSPLIT, $0-56
+// func dot41BF16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
+TEXT ·dot41BF16(SB), NOSPLIT, $0-64
 	DOT41(LOADBF16, 2)
 
 // func dot11F32(y, x *float32, w *byte, n int, xt, wt *float32)

@@ -129,14 +129,32 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 	_, _ = x[rows*in-1], w[(outs-1)*stride+in*d.Size()-1]
 	whole := in &^ 15
 	var wt, xt [4 * 16]float32 // the last few elements of four rows
+	var pwt, pxt *float32
+	if whole < in {
+		pwt, pxt = &wt[0], &xt[0]
+	}
+	tailW := func(i, o int) { tensor.ToFloat32(wt[i*16:][:in-whole], d, w[o*stride+whole*d.Size():]) }
+	tailX := func(i, r int) { copy(xt[i*16:], x[r*in+whole:(r+1)*in]) }
 	o := 0
+	if rows == 1 {
+		tailX(0, 0)
+		// Four streams far apart, each in order, as a prefetcher likes them.
+		q := outs / 4
+		for ; o < q; o++ {
+			if pwt != nil {
+				for i := range 4 {
+					tailW(i, o+i*q)
+				}
+			}
+			dot41(d, &y[o], q, &x[0], &w[o*stride], q*stride, whole, pxt, pwt)
+		}
+		o = 4 * q
+	}
 	for o < outs {
 		nw := min(4, outs-o)
-		var pwt, pxt *float32
-		if whole < in {
-			pwt, pxt = &wt[0], &xt[0]
+		if pwt != nil {
 			for i := range nw {
-				tensor.ToFloat32(wt[i*16:][:in-whole], d, w[(o+i)*stride+whole*d.Size():])
+				tailW(i, o+i)
 			}
 		}
 		for r := 0; r < rows; {
@@ -146,7 +164,7 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 			}
 			if pxt != nil {
 				for i := range nx {
-					copy(xt[i*16:], x[(r+i)*in+whole:(r+i+1)*in])
+					tailX(i, r+i)
 				}
 			}
 			py, px, pw := &y[r*ldy+o], &x[r*in], &w[o*stride]
@@ -155,7 +173,7 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 				dot23(d, py, ldy, px, in, pw, stride, whole, pxt, pwt)
 				dot23(d, &y[r*ldy+o+2], ldy, px, in, &w[(o+2)*stride], stride, whole, pxt, after(pwt, 2*16))
 			case nw == 4:
-				dot41(d, py, px, pw, stride, whole, pxt, pwt)
+				dot41(d, py, 1, px, pw, stride, whole, pxt, pwt)
 			default:
 				for i := range nw {
 					dot11(d, &y[r*ldy+o+i], px, &w[(o+i)*stride], whole, pxt, after(pwt, i*16))
@@ -179,14 +197,14 @@ func dot23(d tensor.DType, y *float32, ldy int, x *float32, in int, w *byte, str
 	}
 }
 
-func dot41(d tensor.DType, y, x *float32, w *byte, stride, n int, xt, wt *float32) {
+func dot41(d tensor.DType, y *float32, ldy int, x *float32, w *byte, stride, n int, xt, wt *float32) {
 	switch d {
 	case tensor.F32:
-		dot41F32(y, x, w, uintptr(stride), n, xt, wt)
+		dot41F32(y, uintptr(ldy*4), x, w, uintptr(stride), n, xt, wt)
 	case tensor.F16:
-		dot41F16(y, x, w, uintptr(stride), n, xt, wt)
+		dot41F16(y, uintptr(ldy*4), x, w, uintptr(stride), n, xt, wt)
 	default:
-		dot41BF16(y, x, w, uintptr(stride), n, xt, wt)
+		dot41BF16(y, uintptr(ldy*4), x, w, uintptr(stride), n, xt, wt)
 	}
 }
 

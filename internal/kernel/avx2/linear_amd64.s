@@ -30,15 +30,17 @@
 	VBROADCASTSS 24(SI), Y6; \
 	VBROADCASTSS 28(SI), Y7
 
+// Into the second-level cache: the first has too few requests under way at a
+// time to keep memory busy.
 #define PREFETCH8 \
-	PREFETCHT0 (R10); \
-	PREFETCHT0 (R10)(BX*1); \
-	PREFETCHT0 (R10)(BX*2); \
-	PREFETCHT0 (R10)(DX*1); \
-	PREFETCHT0 (R11); \
-	PREFETCHT0 (R11)(BX*1); \
-	PREFETCHT0 (R11)(BX*2); \
-	PREFETCHT0 (R11)(DX*1)
+	PREFETCHT1 (R10); \
+	PREFETCHT1 (R10)(BX*1); \
+	PREFETCHT1 (R10)(BX*2); \
+	PREFETCHT1 (R10)(DX*1); \
+	PREFETCHT1 (R11); \
+	PREFETCHT1 (R11)(BX*1); \
+	PREFETCHT1 (R11)(BX*2); \
+	PREFETCHT1 (R11)(DX*1)
 
 #define ADVANCE(BYTES) \
 	ADDQ $(BYTES), R8; \
@@ -171,7 +173,7 @@ done: \
 loop: \
 	CMPQ CX, $16; \
 	JLT  done; \
-	PREFETCHT0 (SI)(DX*1); \
+	PREFETCHT1 (SI)(DX*1); \
 	LOAD((SI), Y0, X0); \
 	LOAD((8*SIZE)(SI), Y1, X1); \
 	VMOVUPS Y0, (DI); \

@@ -57,13 +57,13 @@ func dot23F16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride 
 func dot23BF16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, xt, wt *float32)
 
 //go:noescape
-func dot41F32(y, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
+func dot41F32(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
 
 //go:noescape
-func dot41F16(y, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
+func dot41F16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
 
 //go:noescape
-func dot41BF16(y, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
+func dot41BF16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int, xt, wt *float32)
 
 //go:noescape
 func dot11F32(y, x *float32, w *byte, n int, xt, wt *float32)

@@ -99,8 +99,10 @@ done: \
 	VZEROUPPER; \
 	RET
 
-// Four rows of W against one row of x. Registers as above, R11 four rows of W
-// further on (to prefetch).
+#define AHEAD 1024
+
+// Four rows of W against one row of x. W as above; R8 is the distance of the
+// results, R9 3·R8. AHEAD is how many bytes further on is prefetched.
 #define STEP14(LOADX, LOADW) \
 	LOADW((AX), Z0); \
 	LOADW((AX)(BX*1), Z1); \
@@ -111,12 +113,13 @@ done: \
 
 #define DOT14(LOADW, LOADWK, BYTES) \
 	MOVQ y+0(FP), DI; \
-	MOVQ x+8(FP), SI; \
-	MOVQ w+16(FP), AX; \
-	MOVQ stride+24(FP), BX; \
-	MOVQ n+32(FP), CX; \
+	MOVQ ldy+8(FP), R8; \
+	MOVQ x+16(FP), SI; \
+	MOVQ w+24(FP), AX; \
+	MOVQ stride+32(FP), BX; \
+	MOVQ n+40(FP), CX; \
 	LEAQ (BX)(BX*2), DX; \
-	LEAQ (AX)(BX*4), R11; \
+	LEAQ (R8)(R8*2), R9; \
 	ZERO(Z8); \
 	ZERO(Z9); \
 	ZERO(Z10); \
@@ -124,13 +127,12 @@ done: \
 loop: \
 	CMPQ CX, $16; \
 	JLT  tail; \
-	PREFETCHT0 (R11); \
-	PREFETCHT0 (R11)(BX*1); \
-	PREFETCHT0 (R11)(BX*2); \
-	PREFETCHT0 (R11)(DX*1); \
+	PREFETCHT0 AHEAD(AX); \
+	PREFETCHT0 AHEAD(AX)(BX*1); \
+	PREFETCHT0 AHEAD(AX)(BX*2); \
+	PREFETCHT0 AHEAD(AX)(DX*1); \
 	STEP14(LOADF32, LOADW); \
 	ADDQ $BYTES, AX; \
-	ADDQ $BYTES, R11; \
 	ADDQ $64, SI; \
 	SUBQ $16, CX; \
 	JMP  loop; \
@@ -141,9 +143,9 @@ tail: \
 	STEP14(LOADF32K, LOADWK); \
 done: \
 	HSUM(Z8, Y8, X8, 0(DI)); \
-	HSUM(Z9, Y9, X9, 4(DI)); \
-	HSUM(Z10, Y10, X10, 8(DI)); \
-	HSUM(Z11, Y11, X11, 12(DI)); \
+	HSUM(Z9, Y9, X9, 0(DI)(R8*1)); \
+	HSUM(Z10, Y10, X10, 0(DI)(R8*2)); \
+	HSUM(Z11, Y11, X11, 0(DI)(R9*1)); \
 	VZEROUPPER; \
 	RET
 
@@ -191,16 +193,16 @@ TEXT ·dot44F16(SB), NOSPLIT, $0-56
 TEXT ·dot44BF16(SB), NOSPLIT, $0-56
 	DOT44(LOADBF16, LOADBF16K, 32)
 
-// func dot14F32(y, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14F32(SB), NOSPLIT, $0-40
+// func dot14F32(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
+TEXT ·dot14F32(SB), NOSPLIT, $0-48
 	DOT14(LOADF32, LOADF32K, 64)
 
-// func dot14F16(y, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14F16(SB), NOSPLIT, $0-40
+// func dot14F16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
+TEXT ·dot14F16(SB), NOSPLIT, $0-48
 	DOT14(LOADF16, LOADF16K, 32)
 
-// func dot14BF16(y, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14BF16(SB), NOSPLIT, $0-40
+// func dot14BF16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
+TEXT ·dot14BF16(SB), NOSPLIT, $0-48
 	DOT14(LOADBF16, LOADBF16K, 32)
 
 // func dot11F32(y, x *float32, w *byte, n int)

@@ -121,13 +121,21 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 		dot44, dot14, dot11 = dot44BF16, dot14BF16, dot11BF16
 	}
 	o := 0
+	if rows == 1 {
+		// Four streams far apart, each in order, as a prefetcher likes them.
+		q := outs / 4
+		for ; o < q; o++ {
+			dot14(&y[o], uintptr(q*4), &x[0], &w[o*stride], uintptr(q*stride), in)
+		}
+		o = 4 * q
+	}
 	for ; o+4 <= outs; o += 4 {
 		p, r := &w[o*stride], 0
 		for ; r+4 <= rows; r += 4 {
 			dot44(&y[r*ldy+o], uintptr(ldy*4), &x[r*in], uintptr(in*4), p, uintptr(stride), in)
 		}
 		for ; r < rows; r++ {
-			dot14(&y[r*ldy+o], &x[r*in], p, uintptr(stride), in)
+			dot14(&y[r*ldy+o], 4, &x[r*in], p, uintptr(stride), in)
 		}
 	}
 	for ; o < outs; o++ {

@@ -28,15 +28,17 @@
 	VBROADCASTSS 24(SI), Z6; \
 	VBROADCASTSS 28(SI), Z7
 
+// Into the second-level cache: the first has too few requests under way at a
+// time to keep memory busy.
 #define PREFETCH8 \
-	PREFETCHT0 (R10); \
-	PREFETCHT0 (R10)(BX*1); \
-	PREFETCHT0 (R10)(BX*2); \
-	PREFETCHT0 (R10)(DX*1); \
-	PREFETCHT0 (R11); \
-	PREFETCHT0 (R11)(BX*1); \
-	PREFETCHT0 (R11)(BX*2); \
-	PREFETCHT0 (R11)(DX*1)
+	PREFETCHT1 (R10); \
+	PREFETCHT1 (R10)(BX*1); \
+	PREFETCHT1 (R10)(BX*2); \
+	PREFETCHT1 (R10)(DX*1); \
+	PREFETCHT1 (R11); \
+	PREFETCHT1 (R11)(BX*1); \
+	PREFETCHT1 (R11)(BX*2); \
+	PREFETCHT1 (R11)(DX*1)
 
 #define ADVANCE(BYTES) \
 	ADDQ $BYTES, R8; \
@@ -112,8 +114,8 @@ done: \
 loop: \
 	CMPQ CX, $32; \
 	JLT  tail; \
-	PREFETCHT0 (SI)(DX*1); \
-	PREFETCHT0 BYTES(SI)(DX*1); \
+	PREFETCHT1 (SI)(DX*1); \
+	PREFETCHT1 BYTES(SI)(DX*1); \
 	LOAD((SI), Z0); \
 	LOAD(BYTES(SI), Z1); \
 	VMOVUPS Z0, (DI); \

@@ -51,13 +51,13 @@ func dot44F16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride 
 func dot44BF16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int)
 
 //go:noescape
-func dot14F32(y, x *float32, w *byte, stride uintptr, n int)
+func dot14F32(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
 
 //go:noescape
-func dot14F16(y, x *float32, w *byte, stride uintptr, n int)
+func dot14F16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
 
 //go:noescape
-func dot14BF16(y, x *float32, w *byte, stride uintptr, n int)
+func dot14BF16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
 
 //go:noescape
 func dot11F32(y, x *float32, w *byte, n int)

@@ -40,9 +40,9 @@ func Peak(n int) int {
 	return n * 16 * 16 * 2
 }
 
-// Read reads b up to a multiple of 512 bytes.
+// Read reads b up to a multiple of 1024 bytes.
 func Read(b []byte) float32 {
-	n := len(b) &^ 511
+	n := len(b) &^ 1023
 	if n == 0 {
 		return 0
 	}
