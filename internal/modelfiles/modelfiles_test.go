@@ -195,7 +195,7 @@ func TestOpenTorch(t *testing.T) {
 		return string(data)
 	}
 	plain := filepath.Join("..", "gpt2", "testdata", "plain")
-	tokens := `{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}`
+	tokens := `{"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}`
 	base := map[string]string{"config.json": read(filepath.Join(plain, "config.json")), "tokenizer.json": tokens, "tokenizer_config.json": "", "generation_config.json": ""}
 	open := func(files map[string]string) *Model {
 		t.Helper()
