@@ -105,7 +105,7 @@ func TestLibrariesDoNotPrint(t *testing.T) {
 		"os":  {"Stdout", "Stderr", "Stdin", "Exit"},
 		"log": {"Print", "Printf", "Println", "Fatal", "Fatalf", "Fatalln", "Panic", "Panicf"},
 	}
-	for name, p := range packages(t) {
+	for _, p := range packages(t) {
 		if p.Name == "main" {
 			continue
 		}
