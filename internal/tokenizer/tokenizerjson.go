@@ -6,13 +6,12 @@ import (
 
 // tokenizerJSON is tokenizer.json (the format of Hugging Face's tokenizers, version 1.0).
 type tokenizerJSON struct {
-	model         *modelFile
-	added         []addedSpec // by id, ascending
-	normalizer    any
-	pre           any
-	post          any
-	decoder       any
-	specialPieces map[string][]int32
+	model      *modelFile
+	added      []addedSpec // by id, ascending
+	normalizer any
+	pre        any
+	post       any
+	decoder    any
 }
 
 func readTokenizerJSON(text string) (*tokenizerJSON, error) {
