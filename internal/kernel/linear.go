@@ -25,7 +25,7 @@ type Epilogue struct {
 // Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
 // results lie in the second-level cache.
 const (
-	depthBlock = 256
+	depthBlock = 384
 	colBlock   = 256
 	rowBlock   = 512
 	fewRows    = 16 // up to here reading W takes longer than the arithmetic
