@@ -15,7 +15,7 @@ type AttentionRow struct {
 
 // Attention computes out = softmax(scale·q·Kᵀ)·V for each row and head. The
 // query of row r and head h lies at q[r·ldq+h·headDim]; out is
-// [len(rows)][heads·headDim]. A row that attends to nothing gives zeros.
+// [len(rows)][heads·headDim] and overlaps nothing else. A row that attends to nothing gives zeros.
 //
 // Neighbouring rows of one sequence are best given in one call: they share
 // the reading of K and V. Each score and each output has one accumulator,

@@ -32,7 +32,8 @@ const (
 	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
-// Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out].
+// Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out]; they
+// do not overlap.
 //
 // An [In][Out] weight has one accumulator per output, with multiply-adds in
 // order of the input; an [Out][In] weight has sixteen (input mod 16), added by
