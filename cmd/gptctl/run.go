@@ -147,7 +147,7 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		return generateHints(m, err)
 	}
 	if t.json {
-		err = printRunJSON(t, m, result)
+		err = printRunJSON(t, m, settings, result)
 	} else {
 		err = w.end(result)
 	}
