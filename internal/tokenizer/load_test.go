@@ -184,6 +184,20 @@ func TestReadError(t *testing.T) {
 	}
 }
 
+// What is no file is not opened: a named pipe would never answer, a device never end.
+func TestNotRegular(t *testing.T) {
+	for _, mode := range []fs.FileMode{fs.ModeNamedPipe, fs.ModeDevice | fs.ModeCharDevice, fs.ModeDir} {
+		for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.json"} {
+			dir := dirOf(map[string]string{"merges.txt": tinyMerges})
+			dir[name] = &fstest.MapFile{Mode: mode}
+			_, err := Load(dir)
+			if err == nil || !strings.Contains(err.Error(), name+" is not a regular file") {
+				t.Errorf("%s of mode %v: got %v", name, mode, err)
+			}
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	for _, text := range []string{
 		`{"a": [1, -0.5e+3, true, false, null, "x\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00"], "b": {}, "c": []}`,
