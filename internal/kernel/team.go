@@ -111,11 +111,18 @@ func (t *Team) wait() {
 		}
 		pause()
 	}
-	t.waiting.Store(true)
-	if t.running.Load() == 0 && t.waiting.CompareAndSwap(true, false) {
-		return
+	for {
+		t.waiting.Store(true)
+		if t.running.Load() == 0 && t.waiting.CompareAndSwap(true, false) {
+			return
+		}
+		<-t.done // whoever took the flag down sends
+		// It may have been a worker that was late with its look at the flag
+		// after an earlier call.
+		if t.running.Load() == 0 {
+			return
+		}
 	}
-	<-t.done // whoever took the flag down sends
 }
 
 func (t *Team) work(w *worker, member int) {
