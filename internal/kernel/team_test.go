@@ -17,7 +17,7 @@ func TestTeam(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 8} {
 		team := NewTeam(n)
 		var task countTask
-		const calls = 2000
+		const calls = 1000
 		for i := range calls {
 			if i%400 == 399 {
 				time.Sleep(2 * time.Millisecond) // long enough for all to park
