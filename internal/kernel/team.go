@@ -149,11 +149,18 @@ func (t *Team) await(w *worker, seen uint32) {
 		}
 		pause()
 	}
-	w.parked.Store(true)
-	if t.call.Load() != seen && w.parked.CompareAndSwap(true, false) {
-		return
+	for {
+		w.parked.Store(true)
+		if t.call.Load() != seen && w.parked.CompareAndSwap(true, false) {
+			return
+		}
+		<-w.wake // whoever took the flag down sends
+		// The caller may have come to this worker only after it had done its
+		// part and parked again.
+		if t.call.Load() != seen {
+			return
+		}
 	}
-	<-w.wake
 }
 
 // run returns what task panicked with, if it did.
