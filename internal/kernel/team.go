@@ -111,11 +111,18 @@ func (t *Team) wait() {
 		}
 		pause()
 	}
-	t.waiting.Store(true)
-	if t.running.Load() == 0 && t.waiting.CompareAndSwap(true, false) {
-		return
+	for {
+		t.waiting.Store(true)
+		if t.running.Load() == 0 && t.waiting.CompareAndSwap(true, false) {
+			return
+		}
+		<-t.done // whoever took the flag down sends
+		// It may have been a worker that was late with its look at the flag
+		// after an earlier call.
+		if t.running.Load() == 0 {
+			return
+		}
 	}
-	<-t.done // whoever took the flag down sends
 }
 
 func (t *Team) work(w *worker, member int) {
@@ -142,11 +149,18 @@ func (t *Team) await(w *worker, seen uint32) {
 		}
 		pause()
 	}
-	w.parked.Store(true)
-	if t.call.Load() != seen && w.parked.CompareAndSwap(true, false) {
-		return
+	for {
+		w.parked.Store(true)
+		if t.call.Load() != seen && w.parked.CompareAndSwap(true, false) {
+			return
+		}
+		<-w.wake // whoever took the flag down sends
+		// The caller may have come to this worker only after it had done its
+		// part and parked again.
+		if t.call.Load() != seen {
+			return
+		}
 	}
-	<-w.wake
 }
 
 // run returns what task panicked with, if it did.
