@@ -22,7 +22,7 @@ func ParseGenerationConfig(name string, data []byte) (Layer, error) {
 	var fields map[string]json.RawMessage
 	d := json.NewDecoder(bytes.NewReader(data))
 	if err := d.Decode(&fields); err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, jsonError(err))
 	}
 	if fields == nil {
 		return nil, fmt.Errorf("read %s: null is not an object", name)
@@ -43,6 +43,18 @@ func ParseGenerationConfig(name string, data []byte) (Layer, error) {
 	return p.layer, nil
 }
 
+// jsonError says what encoding/json found without its names of Go types.
+func jsonError(err error) error {
+	var shape *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the file ends before its JSON object does")
+	case errors.As(err, &shape):
+		return fmt.Errorf("the file holds a JSON %s, want an object", shape.Value)
+	}
+	return err
+}
+
 // configParser turns fields into changes and keeps the first error.
 type configParser struct {
 	fields map[string]json.RawMessage
@@ -53,10 +65,10 @@ type configParser struct {
 func (p *configParser) parse() {
 	// Lengths that include the prompt come first: they forget an earlier
 	// layer's max_new_tokens and min_new_tokens, but not this one's.
-	field(p, "max_length", "a whole number", (*Settings).SetMaxLength)
-	field(p, "max_new_tokens", "a whole number", func(s *Settings, v int) { s.MaxNewTokens = v })
-	field(p, "min_length", "a whole number", (*Settings).SetMinLength)
-	field(p, "min_new_tokens", "a whole number", func(s *Settings, v int) { s.MinNewTokens = v })
+	count(p, "max_length", (*Settings).SetMaxLength)
+	count(p, "max_new_tokens", func(s *Settings, v int) { s.MaxNewTokens = v })
+	count(p, "min_length", (*Settings).SetMinLength)
+	count(p, "min_new_tokens", func(s *Settings, v int) { s.MinNewTokens = v })
 	field(p, "bos_token_id", "a token", func(s *Settings, v int) { s.BOS = v })
 	field(p, "eos_token_id", "a token or a list of tokens", func(s *Settings, v oneOrMore[int]) { s.EOS = v })
 	field(p, "stop_strings", "a string or a list of strings", func(s *Settings, v oneOrMore[string]) { s.Stop = v })
@@ -101,6 +113,16 @@ func field[T any](p *configParser, name, want string, set func(*Settings, T)) {
 		return
 	}
 	p.layer = append(p.layer, func(s *Settings) { set(s, v) })
+}
+
+// count is field for a number that cannot be negative, which Settings would take
+// for Unset.
+func count(p *configParser, name string, set func(*Settings, int)) {
+	field(p, name, "a whole number", set)
+	var n int
+	if raw := p.fields[name]; p.err == nil && json.Unmarshal(raw, &n) == nil && n < 0 {
+		p.err = &SettingError{name, excerpt(raw), "0 or more"}
+	}
 }
 
 // unsupported lists what would change the text, with the values (as JSON, null

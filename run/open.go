@@ -144,6 +144,9 @@ func (m *Model) Settings(user Layer) (Settings, error) {
 		if own, err = ParseGenerationConfig(name, m.files.GenerationConfig); err != nil {
 			return Settings{}, err
 		}
+		// Where there is such a file, transformers does not look at the model's
+		// config.json for what ends a text: without eos_token_id nothing does.
+		own = append(Layer{func(s *Settings) { s.EOS = []int{} }}, own...)
 	}
 	return Resolve(own, user), nil
 }

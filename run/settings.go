@@ -17,7 +17,7 @@ type Settings struct {
 	// Where to start and when to stop.
 
 	BOS       int      // bos_token_id, where an empty prompt starts; Unset: the model configuration's
-	EOS       []int    // eos_token_id; nil: the model configuration's
+	EOS       []int    // eos_token_id; nil: the model configuration's; empty: none
 	IgnoreEOS bool     // treat end-of-text tokens as any other, as if there were no eos_token_id
 	Stop      []string // stop_strings: the text ends before the first of them; as in transformers one may begin in the prompt
 

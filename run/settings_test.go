@@ -4,8 +4,11 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gptctl/gptctl/internal/modelfiles"
 )
 
 func TestValidate(t *testing.T) {
@@ -140,7 +143,8 @@ func TestParseGenerationConfigRefuses(t *testing.T) {
 		`[]`:                                                "array",
 		`null`:                                              "object",
 		`{"top_k": 5} x`:                                    "more follows",
-		`{"top_k": 5`:                                       "unexpected EOF",
+		`{"top_k": 5`:                                       "the file ends before its JSON object does",
+		`{"max_new_tokens": -1}`:                            "max_new_tokens is -1, want 0 or more",
 		`{"top_k": 5.5}`:                                    "top_k is 5.5, want a whole number",
 		`{"top_k": "5"}`:                                    `top_k is "5", want a whole number`,
 		`{"top_k": true}`:                                   "top_k is true",
@@ -217,4 +221,27 @@ func FuzzParseGenerationConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// As in transformers config.json names the end of a text only for a model without
+// a generation_config.json.
+func TestEOSOfModel(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		want []int
+	}{
+		{"", nil},
+		{"{}", []int{}},
+		{`{"eos_token_id": null}`, []int{}},
+		{`{"eos_token_id": 5}`, []int{5}},
+	} {
+		m := &Model{files: &modelfiles.Model{}}
+		if c.file != "" {
+			m.files.GenerationConfig = []byte(c.file)
+		}
+		s, err := m.Settings(nil)
+		if err != nil || !slices.Equal(s.EOS, c.want) || (s.EOS == nil) != (c.want == nil) {
+			t.Errorf("%s: got %#v, %v, want %#v", c.file, s.EOS, err, c.want)
+		}
+	}
 }

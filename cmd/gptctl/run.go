@@ -95,6 +95,9 @@ func nameFlag(flags *pflag.FlagSet, err error) error {
 		return err
 	}
 	f := flags.Lookup(setting.Setting)
+	if setting.Setting == "bad_words_ids" && flags.Changed("bad-words") {
+		f = flags.Lookup("bad-words") // the same in words
+	}
 	switch {
 	case f == nil:
 		return withHints(err, "the model's generation_config.json sets "+setting.Setting)

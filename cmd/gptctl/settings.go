@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -120,10 +119,10 @@ func readSettings(t *terminal, cmd *cobra.Command) (path string, table map[strin
 	if path == "" {
 		return "", nil, nil
 	}
-	data, err := readBounded(path, maxSettingsBytes)
-	if errors.Is(err, fs.ErrNotExist) && !must {
-		return "", nil, nil
+	if _, err := os.Stat(path); err != nil && !must {
+		return "", nil, nil // absent, or in a home that is not ours, as under sudo
 	}
+	data, err := readBounded(path, maxSettingsBytes)
 	if err != nil {
 		return path, nil, usagef("read settings: %w", err)
 	}

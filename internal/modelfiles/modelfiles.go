@@ -98,12 +98,21 @@ func load(name, dir string, files fs.FS, open func() (weightFile, error)) (_ *Mo
 		return nil, fmt.Errorf("read tokenizer of %s: %w", dir, t.error)
 	}
 	// Fewer is legal: rows that no token uses are padding.
-	if t.Len() > m.Config.VocabSize {
+	if t.Len() > m.Config.VocabSize && !onlyEndOfText(t.Tokenizer, m.Config.VocabSize) {
 		return nil, fmt.Errorf("read model %s: its tokenizer has %d entries, but the embedding has only %d rows",
 			dir, t.Len(), m.Config.VocabSize)
 	}
 	m.Tokenizer = t.Tokenizer
 	return m, nil
+}
+
+// onlyEndOfText reports whether the one token that has no row is <|endoftext|>:
+// like transformers the tokenizer adds it where its files lack it, as they do for
+// models that were trained without one. In a prompt it is refused as any other
+// token that the model does not know.
+func onlyEndOfText(t *tokenizer.Tokenizer, rows int) bool {
+	text, ok := t.Token(int32(rows))
+	return t.Len() == rows+1 && ok && text == "<|endoftext|>"
 }
 
 // bind reads config.json and finds the weights that it describes.

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/gptctl/gptctl/internal/demo"
 	"github.com/gptctl/gptctl/internal/safetensors"
 	"github.com/gptctl/gptctl/internal/tensor"
+	"github.com/gptctl/gptctl/internal/tokenizer"
 )
 
 // folder writes the demo model to disk, then applies changes: a file's new
@@ -230,5 +232,28 @@ func TestOpenTorch(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The token that a tokenizer adds by itself needs no row; any other does.
+func TestOnlyEndOfText(t *testing.T) {
+	for _, c := range []struct {
+		vocab string
+		rows  int
+		want  bool
+	}{
+		{`{"a": 0, "b": 1}`, 2, true},
+		{`{"a": 0, "b": 1, "c": 2}`, 2, false},
+		{`{"a": 0, "b": 1, "<|endoftext|>": 2, "c": 3}`, 2, false},
+	} {
+		words, err := tokenizer.Load(fstest.MapFS{
+			"vocab.json": {Data: []byte(c.vocab)}, "merges.txt": {Data: []byte("#version: 0.2\n")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := onlyEndOfText(words, c.rows); got != c.want {
+			t.Errorf("%s with %d rows: got %v", c.vocab, c.rows, got)
+		}
 	}
 }
