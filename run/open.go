@@ -50,6 +50,10 @@ type UnreadableModelError struct{ err error }
 func (e *UnreadableModelError) Error() string { return e.err.Error() }
 func (e *UnreadableModelError) Unwrap() error { return e.err }
 
+// Families are the kernel families that OpenOptions.Family may name on this
+// machine, the best first.
+func Families() []string { return kernel.Families() }
+
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
 // Face format, or a Hub id that is in the shared cache. It never asks the
 // network. Errors are fetch.CachedModel's, a *modelfiles.MissingFilesError, an

@@ -194,7 +194,7 @@ func modelHints(model string, err error) error {
 	case errors.As(err, &invalid), errors.Is(err, fs.ErrNotExist):
 		return withHints(err, "a model is demo, a folder, or a Hub id such as gpt2 or openai-community/gpt2")
 	case errors.As(err, &unreadable):
-		return withHints(err, "if the model was downloaded, fetch it again; if it was exported, save it again with save_pretrained")
+		return withHints(err, "gptctl runs the GPT-2 family (model_type gpt2); if this is one of them, fetch it again, or save it again with save_pretrained")
 	}
 	return err
 }
