@@ -120,6 +120,17 @@ func (e *ChecksumError) Error() string {
 	return fmt.Sprintf("%s: damaged in transfer twice: got hash %s, want %s", e.File, e.Got, e.Want)
 }
 
+// SpoiltError: a cached file is damaged and the network, from where it could be
+// mended, may not be asked.
+type SpoiltError struct {
+	File string
+	Bad  []Range
+}
+
+func (e *SpoiltError) Error() string {
+	return fmt.Sprintf("%s is damaged on the disk, from byte %d on", e.File, e.Bad[0].From)
+}
+
 // ChangedError: the server now has another file than the one that was listed.
 type ChangedError struct {
 	File      string

@@ -143,7 +143,7 @@ func (ErrorEvent) event()    {}
 // After cancelling ctx, everything that came so far is kept for the next call
 // and the error is an *InterruptedError. The other errors are *InvalidIDError,
 // *GatedError, *NotFoundError, *CredentialsError, *OfflineError, *UnreachableError,
-// *NoRoomError, *ReadOnlyError, *ChecksumError, *ChangedError, *RedirectError,
+// *NoRoomError, *ReadOnlyError, *ChecksumError, *SpoiltError, *ChangedError, *RedirectError,
 // *PathError, *StalledError, *NoFilesError, *ProtocolError and *StatusError, wrapped or not.
 func Fetch(ctx context.Context, o Options) (Result, error) {
 	f, err := newFetcher(o)
