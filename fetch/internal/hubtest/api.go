@@ -68,6 +68,10 @@ func parse(r *http.Request) *query {
 }
 
 func (s *Server) serveHub(w http.ResponseWriter, r *http.Request) {
+	if s.options.Control && strings.HasPrefix(r.URL.Path, controlPrefix) {
+		s.control(w, r)
+		return
+	}
 	q := parse(r)
 	a := s.open(w, r, "hub", q)
 	defer a.finish()

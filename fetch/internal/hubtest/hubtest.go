@@ -30,6 +30,7 @@ type Options struct {
 	ResolveCache bool          // small files by a relative 307 to /api/resolve-cache, as the Hub does since 2025
 	Mirror       bool          // LFS files come from the hub itself, no redirect
 	ClockSkew    time.Duration // the server's clock, Date header included, is so far ahead
+	Control      bool          // faults and log over HTTP, below /_hubtest/
 	SendBuffer   int           // bytes of every connection's kernel send buffer; 0: the system's choice
 }
 

@@ -90,7 +90,8 @@ func (s *Server) Count(route Route, path string) int {
 func (s *Server) BytesOf(path string) int64 {
 	var n int64
 	for _, r := range s.Requests() {
-		if r.Path != "" && (path == "" || path == r.Path) && r.Status/100 == 2 {
+		ofFile := r.Route == RouteResolve || r.Route == RouteCDN || r.Route == RouteForeign
+		if ofFile && (path == "" || path == r.Path) && r.Status/100 == 2 {
 			n += r.Bytes
 		}
 	}

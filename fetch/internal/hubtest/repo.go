@@ -209,3 +209,12 @@ func sorted(tree map[string]*file) []*file {
 	}
 	return out
 }
+
+// SHA256Of is what the Hub claims as the sha256 of a file on main.
+func (s *Server) SHA256Of(repo, path string) (string, error) {
+	_, tree, _ := s.Repo(repo).at("main")
+	if tree[path] == nil {
+		return "", fmt.Errorf("%s has no %s", repo, path)
+	}
+	return tree[path].sha256(), nil
+}
