@@ -143,9 +143,7 @@ func (a *answer) Write(p []byte) (int, error) {
 		p = p[:min(int64(len(p)), max(0, f.TruncateTo-a.sent))]
 	}
 	if !f.ofBody() {
-		n, err := a.ResponseWriter.Write(p)
-		a.count(n)
-		return n, err
+		return a.pass(p)
 	}
 	for {
 		if f.Stall == "body" && !a.stalled && a.sent >= f.StallAfter {
@@ -173,13 +171,23 @@ func (a *answer) Write(p []byte) (int, error) {
 			a.flush()
 			a.wait(float64(n) / float64(f.BytesPerSecond))
 		}
-		wrote, err := a.ResponseWriter.Write(p[:n])
-		a.count(wrote)
+		wrote, err := a.pass(p[:n])
 		if err != nil {
 			return total, err
 		}
 		p = p[wrote:]
 	}
+}
+
+// pass writes and counts, and counts first: who has read the last byte of a
+// body finds it in the log.
+func (a *answer) pass(p []byte) (int, error) {
+	a.count(len(p))
+	n, err := a.ResponseWriter.Write(p)
+	if n < len(p) {
+		a.count(n - len(p))
+	}
+	return n, err
 }
 
 func (a *answer) count(n int) {

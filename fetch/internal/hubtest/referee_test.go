@@ -137,7 +137,7 @@ def attempt(name, f):
     try:
         f(); out[name] = "ok"
     except BaseException as e:
-        out[name] = type(e).__name__
+        out[name] = type(e).__name__ + (" from " + type(e.__cause__).__name__ if e.__cause__ and "Local" in type(e).__name__ else "")
 for who in ("", "hf_in", "hf_out", "hf_wrong"):
     token = who or False
     for repo in ("gated", "private", "disabled", "none", "public"):
@@ -185,7 +185,7 @@ func TestRefereeErrors(t *testing.T) {
 			"private ": "RepositoryNotFoundError", "private hf_out": "RepositoryNotFoundError", "private hf_in": "ok",
 			"info private ": "RepositoryNotFoundError", "info private hf_in": "ok",
 			"none ": "RepositoryNotFoundError", "none hf_out": "RepositoryNotFoundError", "info none ": "RepositoryNotFoundError",
-			"disabled ": "DisabledRepoError", "disabled hf_in": "DisabledRepoError", "info disabled ": "DisabledRepoError",
+			"disabled ": "LocalEntryNotFoundError from DisabledRepoError", "disabled hf_in": "LocalEntryNotFoundError from DisabledRepoError", "info disabled ": "DisabledRepoError",
 			"revision": "RevisionNotFoundError", "snapshot revision": "RevisionNotFoundError", "entry": "RemoteEntryNotFoundError",
 			"pr": "ok", "tag": "ok", "renamed": "ok", "renamed file": "ok", "whoami": "ok",
 		} {
