@@ -28,6 +28,7 @@ const (
 	depthBlock = 256
 	colBlock   = 256
 	rowBlock   = 512
+	fewRows    = 16  // up to here reading W takes longer than the arithmetic
 	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
@@ -77,7 +78,7 @@ func (t *linearTask) plan(threads int) {
 	case t.rows == 1 && t.w.OutMajor:
 		// About 256 KB of weights to a claim.
 		t.cols = max(line, (64<<10)/max(t.w.In, 1)/line*line)
-	case t.rows == 1:
+	case t.rows <= fewRows:
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
 		t.cols = min(t.cols, 384)
 	case t.w.OutMajor:
@@ -109,24 +110,27 @@ func (t *linearTask) Run(member int) {
 		switch {
 		case t.w.OutMajor:
 			t.dots(s, row, rows, col, cols)
-		case t.rows == 1:
-			t.accumulate(s, col, cols)
+		case t.rows <= fewRows:
+			t.accumulate(s, row, rows, col, cols)
 		default:
 			t.multiply(s, row, rows, col, cols)
 		}
 	}
 }
 
-// accumulate is the product of one row: W streams by in order.
-func (t *linearTask) accumulate(s *scratch, col, cols int) {
-	s.c = grow(s.c, cols)
-	acc := s.c[:cols]
-	clear(acc)
+// accumulate is the product of a few rows: W streams by in order, and is read
+// once.
+func (t *linearTask) accumulate(s *scratch, row, rows, col, cols int) {
+	size := t.w.DType.Size()
+	ld := roundUp(cols, t.c.ops.nr)
+	s.c = grow(s.c, rows*ld)
+	clear(s.c)
 	if t.w.In > 0 {
-		size := t.w.DType.Size()
-		t.c.ops.accumulate(t.w.DType, acc, t.x[:t.w.In], t.w.Data[col*size:], t.w.Out*size)
+		t.c.ops.accumulate(t.w.DType, s.c, ld, t.x[row*t.w.In:], t.w.In, rows, t.w.In, t.w.Data[col*size:], t.w.Out*size, cols)
 	}
-	t.finish(acc, 0, col)
+	for r := range rows {
+		t.finish(s.c[r*ld:][:cols], row+r, col)
+	}
 }
 
 // multiply is the product of many rows, by tiles of mr × nr results.

@@ -122,18 +122,24 @@ func TestTwinAccumulate(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 6))
 		for _, d := range weightTypes {
 			for _, cols := range lengths() {
-				for _, rows := range []int{0, 1, 7, 8, 9, 17} {
-					for _, odd := range []bool{false, true} {
-						v, x := random(rng, rows*cols), guardedFloats(t, random(rng, rows))
-						if odd {
+				for _, depth := range []int{0, 1, 7, 8, 9, 17} {
+					for _, rows := range []int{1, 2, 5} {
+						v, x := random(rng, depth*cols), guardedFloats(t, random(rng, rows*depth))
+						if rows == 2 || depth == 17 {
 							special(rng, v)
 						}
 						w := encode(t, d, v)
-						y := random(rng, cols)
+						ld := cols
+						if rows > 1 {
+							ld = roundUp(cols, o.nr)
+						}
+						y := random(rng, rows*ld)
 						got := guardedFloats(t, y)
-						o.accumulate(d, got, x, w, cols*d.Size())
-						g.accumulate(d, y, x, w, cols*d.Size())
-						near(t, d.String(), got, y, 2e-5)
+						o.accumulate(d, got, ld, x, depth, rows, depth, w, cols*d.Size(), cols)
+						g.accumulate(d, y, ld, x, depth, rows, depth, w, cols*d.Size(), cols)
+						for r := range rows {
+							near(t, d.String(), got[r*ld:][:cols], y[r*ld:][:cols], 2e-5)
+						}
 					}
 				}
 			}

@@ -9,25 +9,40 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Accumulate adds rows of a matrix to y, eight of them at a time.
-func Accumulate(d tensor.DType, y, x []float32, w []byte, stride int) {
-	if len(x) == 0 || len(y) == 0 {
+// Accumulate adds rows of a matrix to rows of y, eight of them at a time.
+func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
+	if rows == 0 || depth == 0 || cols == 0 {
 		return
 	}
-	_ = w[(len(x)-1)*stride+len(y)*d.Size()-1]
-	eight, one := accumulate8F32, accumulate1F32
+	_, _, _ = y[(rows-1)*ldy+cols-1], x[(rows-1)*ldx+depth-1], w[(depth-1)*stride+cols*d.Size()-1]
+	eight, one, many := accumulate8F32, accumulate1F32, accumulateRowsF32
 	switch d {
 	case tensor.F16:
-		eight, one = accumulate8F16, accumulate1F16
+		eight, one, many = accumulate8F16, accumulate1F16, accumulateRowsF16
 	case tensor.BF16:
-		eight, one = accumulate8BF16, accumulate1BF16
+		eight, one, many = accumulate8BF16, accumulate1BF16, accumulateRowsBF16
 	}
+	whole := cols &^ 7
 	k := 0
-	for ; k+8 <= len(x); k += 8 {
-		eight(&y[0], &x[k], &w[k*stride], uintptr(stride), len(y))
+	for ; k+8 <= depth; k += 8 {
+		p := &w[k*stride]
+		if rows == 1 {
+			eight(&y[0], &x[k], p, uintptr(stride), cols)
+			continue
+		}
+		if whole > 0 {
+			many(&y[0], uintptr(ldy*4), &x[k], uintptr(ldx*4), rows, p, uintptr(stride), whole)
+		}
+		if whole < cols {
+			for r := range rows {
+				eight(&y[r*ldy+whole], &x[r*ldx+k], &w[k*stride+whole*d.Size()], uintptr(stride), cols-whole)
+			}
+		}
 	}
-	for ; k < len(x); k++ {
-		one(&y[0], x[k], &w[k*stride], len(y))
+	for ; k < depth; k++ {
+		for r := range rows {
+			one(&y[r*ldy], x[r*ldx+k], &w[k*stride], cols)
+		}
 	}
 }
 

@@ -121,6 +121,66 @@ done: \
 	VZEROUPPER; \
 	RET
 
+// func accumulateRowsF32(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
+// func accumulateRowsF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
+// func accumulateRowsBF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
+//
+// As accumulate8 for several rows of x and y, at least one; n is a multiple of
+// eight. Y0-Y7 eight columns of eight rows of W, Y8 the sums of one row, Y10-Y11
+// elements of x. R8-R11, BX, DX, CX as above; DI y, SI x; R12, R13 and AX walk
+// over y, x and the rows left.
+#define ROWX(O, V, W) \
+	VBROADCASTSS O(R13), V; \
+	VFMADD231PS W, V, Y8
+
+#define ACCUMULATEROWS(LOAD, SIZE) \
+	MOVQ y+0(FP), DI; \
+	MOVQ x+16(FP), SI; \
+	MOVQ w+40(FP), R8; \
+	MOVQ stride+48(FP), BX; \
+	MOVQ n+56(FP), CX; \
+	LEAQ (BX)(BX*2), DX; \
+	LEAQ (R8)(BX*4), R9; \
+	LEAQ (R8)(BX*8), R10; \
+	LEAQ (R9)(BX*8), R11; \
+columns: \
+	TESTQ CX, CX; \
+	JZ   done; \
+	PREFETCH8; \
+	LOAD(0(R8), Y0, X0); \
+	LOAD(0(R8)(BX*1), Y1, X1); \
+	LOAD(0(R8)(BX*2), Y2, X2); \
+	LOAD(0(R8)(DX*1), Y3, X3); \
+	LOAD(0(R9), Y4, X4); \
+	LOAD(0(R9)(BX*1), Y5, X5); \
+	LOAD(0(R9)(BX*2), Y6, X6); \
+	LOAD(0(R9)(DX*1), Y7, X7); \
+	ADVANCE(8*SIZE); \
+	MOVQ DI, R12; \
+	MOVQ SI, R13; \
+	MOVQ rows+32(FP), AX; \
+row: \
+	VMOVUPS (R12), Y8; \
+	ROWX(0, Y10, Y0); \
+	ROWX(4, Y11, Y1); \
+	ROWX(8, Y10, Y2); \
+	ROWX(12, Y11, Y3); \
+	ROWX(16, Y10, Y4); \
+	ROWX(20, Y11, Y5); \
+	ROWX(24, Y10, Y6); \
+	ROWX(28, Y11, Y7); \
+	VMOVUPS Y8, (R12); \
+	ADDQ ldy+8(FP), R12; \
+	ADDQ ldx+24(FP), R13; \
+	DECQ AX; \
+	JNZ  row; \
+	ADDQ $32, DI; \
+	SUBQ $8, CX; \
+	JMP  columns; \
+done: \
+	VZEROUPPER; \
+	RET
+
 // func accumulate1F32(y *float32, x float32, w *byte, n int)
 // func accumulate1F16(y *float32, x float32, w *byte, n int)
 // func accumulate1BF16(y *float32, x float32, w *byte, n int)
@@ -212,3 +272,12 @@ TEXT ·packRowF16(SB), NOSPLIT, $0-40
 
 TEXT ·packRowBF16(SB), NOSPLIT, $0-40
 	PACKROW(LOADBF16, 2)
+
+TEXT ·accumulateRowsF32(SB), NOSPLIT, $0-64
+	ACCUMULATEROWS(LOADF32, 4)
+
+TEXT ·accumulateRowsF16(SB), NOSPLIT, $0-64
+	ACCUMULATEROWS(LOADF16, 2)
+
+TEXT ·accumulateRowsBF16(SB), NOSPLIT, $0-64
+	ACCUMULATEROWS(LOADBF16, 2)

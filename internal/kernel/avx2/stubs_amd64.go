@@ -27,6 +27,15 @@ func accumulate1F16(y *float32, x float32, w *byte, n int)
 func accumulate1BF16(y *float32, x float32, w *byte, n int)
 
 //go:noescape
+func accumulateRowsF32(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
+
+//go:noescape
+func accumulateRowsF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
+
+//go:noescape
+func accumulateRowsBF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
+
+//go:noescape
 func packRowF32(dst *float32, src *byte, n int, panel, ahead uintptr)
 
 //go:noescape
