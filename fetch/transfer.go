@@ -42,8 +42,9 @@ func (b blob) name() string { return b.files[0] }
 
 // part is a range that one connection is bringing.
 type part struct {
-	pos, end int64 // still to come; guarded by transfer.mu
-	asked    time.Time
+	pos, end int64     // still to come; guarded by transfer.mu, as all of it
+	asked    time.Time // when the request under way was sent, and
+	from     int64     // from which byte on
 	cancel   context.CancelCauseFunc // of the request under way
 }
 
@@ -120,6 +121,14 @@ func (p *pace) rangeBytes(connections int, limited bool) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return min(max(small, int64(9*p.delay.Seconds()*p.rate)), mostRange) &^ (leastRange - 1)
+}
+
+// crawls tells a connection that brought bytes in a time from one that does its
+// part: it had that long, and is ten times slower than others are.
+func (p *pace) crawls(bytes int64, took, least time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return took > least && float64(bytes)*10 < p.rate*took.Seconds()
 }
 
 // run brings what is missing and returns the hash of the whole.
@@ -218,7 +227,7 @@ func (t *transfer) steal() *part {
 		if most == nil || p.end-p.pos > most.end-most.pos {
 			most = p
 		}
-		if t.limit == nil && !p.asked.IsZero() && time.Since(p.asked) > t.timing.Silence {
+		if !p.asked.IsZero() && t.pace.crawls(p.pos-p.from, time.Since(p.asked), t.timing.Silence) {
 			p.asked = time.Time{}
 			p.cancel(errSlow)
 		}
@@ -250,7 +259,7 @@ func (t *transfer) bring(ctx context.Context, p *part) error {
 		}
 		if news || p.pos > from {
 			try, t.odd = 0, 0
-		} else {
+		} else if err != errSlow {
 			try++
 		}
 		t.changed.Broadcast()
@@ -306,7 +315,7 @@ func (t *transfer) request(ctx context.Context, p *part) (news bool, err error) 
 		}
 	}()
 	t.mu.Lock()
-	p.asked, p.cancel = time.Now(), cancel
+	p.asked, p.from, p.cancel = time.Now(), p.pos, cancel
 	from, end := p.pos, p.end
 	began := p.asked
 	t.mu.Unlock()
