@@ -42,9 +42,9 @@ func (b blob) name() string { return b.files[0] }
 
 // part is a range that one connection is bringing.
 type part struct {
-	pos, end int64     // still to come; guarded by transfer.mu, as all of it
-	asked    time.Time // when the request under way was sent, and
-	from     int64     // from which byte on
+	pos, end int64                   // still to come; guarded by transfer.mu, as all of it
+	asked    time.Time               // when the request under way was sent, and
+	from     int64                   // from which byte on
 	cancel   context.CancelCauseFunc // of the request under way
 }
 
