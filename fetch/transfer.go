@@ -45,6 +45,7 @@ type part struct {
 	pos, end int64                   // still to come; guarded by transfer.mu, as all of it
 	asked    time.Time               // when the request under way was sent, and
 	from     int64                   // from which byte on
+	viaHub   bool                    // the storage refused: ask the Hub where it is now
 	cancel   context.CancelCauseFunc // of the request under way
 }
 
@@ -139,10 +140,15 @@ func (t *transfer) run(ctx context.Context) (sum string, err error) {
 	t.flying = map[*part]bool{}
 	t.given = append(spans(nil), t.state.done...)
 	wake := func() { t.mu.Lock(); t.changed.Broadcast(); t.mu.Unlock() }
-	defer context.AfterFunc(ctx, func() {
-		t.fail(ctx.Err())
-		wake()
-	})()
+	over := false // this run, guarded by t.mu: its context may end behind its back
+	context.AfterFunc(ctx, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if !over && t.failed == nil {
+			t.failed = ctx.Err()
+		}
+		t.changed.Broadcast()
+	})
 
 	var group sync.WaitGroup
 	group.Go(func() { t.follow() })
@@ -167,7 +173,7 @@ func (t *transfer) run(ctx context.Context) (sum string, err error) {
 	for t.failed == nil && t.sum == "" {
 		t.changed.Wait()
 	}
-	sum, err = t.sum, t.failed
+	sum, err, over = t.sum, t.failed, true
 	t.mu.Unlock()
 	cancel()
 	group.Wait()
@@ -262,6 +268,7 @@ func (t *transfer) bring(ctx context.Context, p *part) error {
 		} else if err != errSlow {
 			try++
 		}
+		p.viaHub = errors.As(err, new(*refusedError))
 		t.changed.Broadcast()
 		t.mu.Unlock()
 		if finished {
@@ -316,10 +323,11 @@ func (t *transfer) request(ctx context.Context, p *part) (news bool, err error) 
 	}()
 	t.mu.Lock()
 	p.asked, p.from, p.cancel = time.Now(), p.pos, cancel
-	from, end := p.pos, p.end
+	from, end, viaHub := p.pos, p.end, p.viaHub
+	p.viaHub = false
 	began := p.asked
 	t.mu.Unlock()
-	a, at, delay, err := t.open(ctx, from, end)
+	a, at, delay, err := t.open(ctx, from, end, viaHub)
 	if err != nil {
 		return false, err
 	}
