@@ -136,8 +136,6 @@ func (p *pace) crawls(bytes int64, took, least time.Duration) bool {
 func (t *transfer) run(ctx context.Context) (sum string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	t.changed = sync.NewCond(&t.mu)
-	t.flying = map[*part]bool{}
 	t.given = append(spans(nil), t.state.done...)
 	wake := func() { t.mu.Lock(); t.changed.Broadcast(); t.mu.Unlock() }
 	over := false // this run, guarded by t.mu: its context may end behind its back
