@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 )
 
@@ -217,7 +218,8 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 		return writeError(f.target.base, err)
 	}
 	t := &transfer{client: f.client, repo: f.id.Repo, commit: f.target.commit, blob: b, temp: temp,
-		asidePath: path + ".first", seats: f.seats, pace: &f.pace, counted: func(n int64) { f.count(b, n) }, boot: boot, state: state}
+		asidePath: path + ".first", seats: f.seats, pace: &f.pace, counted: func(n int64) { f.count(b, n) }, boot: boot, state: state, flying: map[*part]bool{}}
+	t.changed = sync.NewCond(&t.mu)
 	if state.second {
 		if t.aside, err = os.OpenFile(t.asidePath, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
 			return writeError(f.target.base, err)

@@ -14,11 +14,14 @@ import (
 )
 
 // open asks for bytes [from, end) of the file, at the place that is known or,
-// if none is, by way of the Hub. at is the byte that the answer begins with:
+// if none is or with viaHub, by way of the Hub. at is the byte that the answer begins with:
 // from, or 0 where the server sends the whole file.
-func (t *transfer) open(ctx context.Context, from, end int64) (a *answer, at int64, delay time.Duration, err error) {
+func (t *transfer) open(ctx context.Context, from, end int64, viaHub bool) (a *answer, at int64, delay time.Duration, err error) {
 	t.locating.Lock()
 	known := t.place
+	if viaHub {
+		known = nil
+	}
 	t.mu.Lock()
 	server, ranges := t.server, !t.noRanges
 	t.mu.Unlock()
@@ -92,7 +95,7 @@ func (t *transfer) locate(ctx context.Context, endpoint *url.URL, header http.He
 		err = withPause(t.hubError(a, t.repo, t.commit, t.blob.name(), endpoint), a.Header)
 	case a.StatusCode >= 400 && a.StatusCode < 500 && a.StatusCode != 408 && a.StatusCode != 416 && a.StatusCode != 425 && a.StatusCode != 429:
 		status := statusError(a)
-		if err = error(&refusedError{status}); t.strange() >= 3 {
+		if err = error(&refusedError{status}); t.strange() >= t.timing.Tries {
 			err = status
 		}
 	}

@@ -42,8 +42,10 @@ func (b blob) name() string { return b.files[0] }
 
 // part is a range that one connection is bringing.
 type part struct {
-	pos, end int64 // still to come; guarded by transfer.mu
-	asked    time.Time
+	pos, end int64                   // still to come; guarded by transfer.mu, as all of it
+	asked    time.Time               // when the request under way was sent, and
+	from     int64                   // from which byte on
+	viaHub   bool                    // the storage refused: ask the Hub where it is now
 	cancel   context.CancelCauseFunc // of the request under way
 }
 
@@ -122,18 +124,29 @@ func (p *pace) rangeBytes(connections int, limited bool) int64 {
 	return min(max(small, int64(9*p.delay.Seconds()*p.rate)), mostRange) &^ (leastRange - 1)
 }
 
+// crawls tells a connection that brought bytes in a time from one that does its
+// part: it had that long, and is ten times slower than others are.
+func (p *pace) crawls(bytes int64, took, least time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return took > least && float64(bytes)*10 < p.rate*took.Seconds()
+}
+
 // run brings what is missing and returns the hash of the whole.
 func (t *transfer) run(ctx context.Context) (sum string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	t.changed = sync.NewCond(&t.mu)
-	t.flying = map[*part]bool{}
 	t.given = append(spans(nil), t.state.done...)
 	wake := func() { t.mu.Lock(); t.changed.Broadcast(); t.mu.Unlock() }
-	defer context.AfterFunc(ctx, func() {
-		t.fail(ctx.Err())
-		wake()
-	})()
+	over := false // this run, guarded by t.mu: its context may end behind its back
+	context.AfterFunc(ctx, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if !over && t.failed == nil {
+			t.failed = ctx.Err()
+		}
+		t.changed.Broadcast()
+	})
 
 	var group sync.WaitGroup
 	group.Go(func() { t.follow() })
@@ -158,7 +171,7 @@ func (t *transfer) run(ctx context.Context) (sum string, err error) {
 	for t.failed == nil && t.sum == "" {
 		t.changed.Wait()
 	}
-	sum, err = t.sum, t.failed
+	sum, err, over = t.sum, t.failed, true
 	t.mu.Unlock()
 	cancel()
 	group.Wait()
@@ -218,7 +231,7 @@ func (t *transfer) steal() *part {
 		if most == nil || p.end-p.pos > most.end-most.pos {
 			most = p
 		}
-		if t.limit == nil && !p.asked.IsZero() && time.Since(p.asked) > t.timing.Silence {
+		if !p.asked.IsZero() && t.pace.crawls(p.pos-p.from, time.Since(p.asked), t.timing.Silence) {
 			p.asked = time.Time{}
 			p.cancel(errSlow)
 		}
@@ -250,9 +263,10 @@ func (t *transfer) bring(ctx context.Context, p *part) error {
 		}
 		if news || p.pos > from {
 			try, t.odd = 0, 0
-		} else {
+		} else if err != errSlow {
 			try++
 		}
+		p.viaHub = errors.As(err, new(*refusedError))
 		t.changed.Broadcast()
 		t.mu.Unlock()
 		if finished {
@@ -306,11 +320,12 @@ func (t *transfer) request(ctx context.Context, p *part) (news bool, err error) 
 		}
 	}()
 	t.mu.Lock()
-	p.asked, p.cancel = time.Now(), cancel
-	from, end := p.pos, p.end
+	p.asked, p.from, p.cancel = time.Now(), p.pos, cancel
+	from, end, viaHub := p.pos, p.end, p.viaHub
+	p.viaHub = false
 	began := p.asked
 	t.mu.Unlock()
-	a, at, delay, err := t.open(ctx, from, end)
+	a, at, delay, err := t.open(ctx, from, end, viaHub)
 	if err != nil {
 		return false, err
 	}

@@ -36,3 +36,9 @@ func families() []*ops {
 
 // pause tells the core for about a microsecond that it is waiting.
 func pause()
+
+// prefetchRows asks for n bytes of each of some rows, stride bytes apart, to
+// be brought to the second-level cache. It never faults.
+//
+//go:noescape
+func prefetchRows(p *byte, stride uintptr, rows, n int)

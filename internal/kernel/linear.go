@@ -28,7 +28,7 @@ const (
 	depthBlock = 256
 	colBlock   = 256
 	rowBlock   = 512
-	fewRows    = 16  // up to here reading W takes longer than the arithmetic
+	fewRows    = 16 // up to here reading W takes longer than the arithmetic
 	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
@@ -84,17 +84,25 @@ func (t *linearTask) plan(threads int) {
 	case t.w.OutMajor:
 		t.cols = dotBlock
 	default:
-		nr := t.c.ops.nr
-		t.cols = colBlock
-		// Few columns: smaller blocks, so that nobody waits for long.
-		for t.cols > nr && ceilDiv(t.w.Out, t.cols) < 3*threads {
-			t.cols /= 2
-		}
-		t.cols = roundUp(t.cols, nr)
+		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, t.c.ops.nr)
 	}
 	t.colBlocks = ceilDiv(t.w.Out, t.cols)
 	t.rowsBlock = min(t.rows, rowBlock)
 	t.blocks = t.colBlocks * ceilDiv(t.rows, t.rowsBlock)
+}
+
+// balanced returns the width of a block of columns, a multiple of nr, with
+// which the member that gets most has least to do. Each block costs about as
+// much as eight more columns would.
+func balanced(out, rowBlocks, threads, nr int) int {
+	best, width := 0, 0
+	for cols := roundUp(colBlock, nr); cols > 0; cols -= nr {
+		cost := ceilDiv(ceilDiv(out, cols)*rowBlocks, threads) * (cols + 8)
+		if width == 0 || cost < best {
+			best, width = cost, cols
+		}
+	}
+	return width
 }
 
 // Run claims blocks until none is left.
@@ -143,10 +151,22 @@ func (t *linearTask) multiply(s *scratch, row, rows, col, cols int) {
 	if t.w.In == 0 {
 		clear(s.c)
 	}
+	stride := t.w.Out * size
+	tiles := ceilDiv(rows, o.mr)
 	for k := 0; k < t.w.In; k += depthBlock {
 		depth := min(depthBlock, t.w.In-k)
-		o.pack(t.w.DType, s.b, t.w.Data[(k*t.w.Out+col)*size:], t.w.Out*size, depth, cols)
-		for r := 0; r < rows; r += o.mr {
+		o.pack(t.w.DType, s.b, t.w.Data[(k*t.w.Out+col)*size:], stride, depth, cols)
+		// While one tile is computed, the next rows of x and a part of the
+		// next block of W are on their way.
+		ahead := min(depthBlock, t.w.In-k-depth)
+		share := ceilDiv(ahead, tiles)
+		for r, p := 0, 0; r < rows; r, p = r+o.mr, p+share {
+			if n := min(share, ahead-p); n > 0 {
+				prefetchRows(&t.w.Data[((k+depth+p)*t.w.Out+col)*size], uintptr(stride), n, cols*size)
+			}
+			if n := min(o.mr, rows-r-o.mr); n > 0 {
+				prefetchRows(&tensor.Bytes(t.x)[((row+r+o.mr)*t.w.In+k)*4], uintptr(t.w.In*4), n, depth*4)
+			}
 			mr := min(o.mr, rows-r)
 			// A tile of x is copied close together: its rows may be a power of
 			// two apart, where they would evict each other from the cache.

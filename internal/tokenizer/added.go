@@ -149,6 +149,9 @@ func (m *matcher) split(s string, specialAsText bool, text func(string), token f
 		if p.rstrip {
 			end = stripRight(s, end)
 		}
+		if start > end {
+			continue // wholly inside what another token has stripped; tokenizers panics here
+		}
 		if done < start {
 			text(s[done:start])
 		}

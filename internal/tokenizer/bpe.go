@@ -69,7 +69,7 @@ func (t *pairTable) get(left, right int32) (rank uint32, id int32) {
 }
 
 // encoder is what one goroutine needs to encode: a cache of words and room to work. Its memory is bounded, but for
-// the room that the longest word took, which giveBack drops.
+// the room that a long word took, which trim drops.
 type encoder struct {
 	*bpe
 	cache []cachedWord
@@ -171,6 +171,9 @@ func (e *encoder) word(dst []int32, word string) []int32 {
 			return append(dst, id)
 		}
 	}
+	if cap(e.cells) < len(word) {
+		e.cells = make([]int32, 0, len(word))
+	}
 	cells := e.cells[:0]
 	unknown := false // the last byte has become, or joined, an unk
 	for i := 0; i < len(word); i++ {
@@ -180,13 +183,11 @@ func (e *encoder) word(dst []int32, word string) []int32 {
 			unknown = false
 		case e.unk != noID && !(unknown && e.fuse):
 			// No pair has an unk in it (load sees to that), so the bytes before it are done.
-			e.cells = cells
 			dst = append(e.merge(dst, cells), e.unk)
 			cells = e.cells[:0]
 			unknown = true
 		}
 	}
-	e.cells = cells
 	return e.merge(dst, cells)
 }
 
@@ -225,12 +226,15 @@ func (e *encoder) merge(dst, cells []int32) []int32 {
 	return append(dst, cells[:n]...)
 }
 
-// mergeLong is merge in O(n log n) steps and 12 to 20 bytes for each byte of the word.
+// mergeLong is merge in O(n log n) steps and about 12 bytes for each byte of the word.
 //
 // A token lies in the cell of its first byte. The other cells of a token are negative, and its last one, if it has more
 // than one, is minus its length, so that the token before a cell can be found. The heap holds rank<<32 | position;
 // an entry whose pair has changed since is found out when its turn comes.
 func (e *encoder) mergeLong(dst, cells []int32) []int32 {
+	if cap(e.heap) < len(cells) {
+		e.heap = make([]uint64, 0, len(cells))
+	}
 	heap := e.heap[:0]
 	for i := 0; i+1 < len(cells); i++ {
 		if rank, _ := e.pairs.get(cells[i], cells[i+1]); rank != noRank {
