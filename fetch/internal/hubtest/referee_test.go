@@ -129,6 +129,30 @@ func TestRefereeDownloads(t *testing.T) {
 	}
 }
 
+// Through a proxy, with hosts that have names.
+func TestRefereeProxy(t *testing.T) {
+	interpreter := referee(t)
+	for _, o := range []Options{{NamedHosts: true}, {NamedHosts: true, PlainHTTP: true}} {
+		s, p := New(t, o), NewProxy(t)
+		gpt2(t, s, megabyte)
+		env, _ := environment(t, s, "HTTPS_PROXY="+p.URL, "HTTP_PROXY="+p.URL)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(interpreter), "hf"), "download", "gpt2", "config.json", "model.safetensors")
+		cmd.Env = env
+		if out, err := cmd.CombinedOutput(); err != nil || s.BytesOf("model.safetensors") != megabyte {
+			t.Errorf("%+v: %v\n%s", o, err, out)
+		}
+		var hosts []string
+		for _, a := range p.Asked() {
+			if !slices.ContainsFunc(hosts, func(h string) bool { return strings.Contains(a, h) }) {
+				hosts = append(hosts, strings.Split(strings.TrimPrefix(strings.Fields(a)[1], "http://"), ":")[0])
+			}
+		}
+		if slices.Sort(hosts); !slices.Equal(hosts, []string{"cdn.test", "hub.test"}) {
+			t.Errorf("%+v: the proxy was asked for %v", o, p.Asked())
+		}
+	}
+}
+
 const errorsScript = `
 import json, os, tempfile
 from huggingface_hub import hf_hub_download, snapshot_download, model_info, HfApi
