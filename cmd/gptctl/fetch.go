@@ -129,7 +129,7 @@ func fetchModel(ctx context.Context, t *terminal, o fetch.Options, events bool) 
 	result, err := fetch.Fetch(ctx, o)
 	show.close()
 	if err != nil {
-		return result, fetchHints(o, fmt.Errorf("%s: %w", o.Model, err))
+		return result, &aboutError{o.Model, fetchHints(o, err)}
 	}
 	return result, nil
 }

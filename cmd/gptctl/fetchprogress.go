@@ -22,14 +22,50 @@ type fetchProgress struct {
 	screen  io.Writer // stderr, if it is a terminal
 	width   int
 	painted int // lines of bars that are on the screen
-	total   *progressbar.ProgressBar
-	files   []fileBar // under way, in the order they began
-	last    time.Time // of the last line in a pipe
+	total   *fileBar
+	files   []*fileBar // under way, in the order they began
+	last    time.Time  // of the last line in a pipe
+	rate    rate
 }
 
 type fileBar struct {
-	name string
-	bar  *progressbar.ProgressBar
+	file, name     string
+	size, complete int64
+	bar            *progressbar.ProgressBar
+}
+
+func (b *fileBar) set(complete int64) {
+	b.complete = complete
+	_ = b.bar.Set64(complete)
+}
+
+// rate is the speed of the last seconds.
+type rate struct {
+	times []time.Time
+	bytes []int64 // that had come by then
+}
+
+const rateWindow = 5 * time.Second
+
+func (r *rate) add(bytes int64) {
+	now := time.Now()
+	r.times, r.bytes = append(r.times, now), append(r.bytes, bytes)
+	for len(r.times) > 2 && now.Sub(r.times[1]) > rateWindow {
+		r.times, r.bytes = r.times[1:], r.bytes[1:]
+	}
+}
+
+// perSecond is 0 as long as nothing can be said.
+func (r *rate) perSecond() float64 {
+	n := len(r.times)
+	if n < 2 {
+		return 0
+	}
+	d := r.times[n-1].Sub(r.times[0]).Seconds()
+	if d <= 0 {
+		return 0
+	}
+	return float64(r.bytes[n-1]-r.bytes[0]) / d
 }
 
 func newFetchProgress(t *terminal, events bool) *fetchProgress {
@@ -80,7 +116,7 @@ func (p *fetchProgress) event(e fetch.Event) {
 }
 
 func (p *fetchProgress) file(e fetch.FileEvent) {
-	i := slices.IndexFunc(p.files, func(f fileBar) bool { return f.name == e.File })
+	i := slices.IndexFunc(p.files, func(f *fileBar) bool { return f.file == e.File })
 	switch {
 	case e.Done:
 		if i >= 0 {
@@ -93,7 +129,10 @@ func (p *fetchProgress) file(e fetch.FileEvent) {
 		if e.Resumed > 0 {
 			p.line("%s: going on at %s of %s", e.File, size(e.Resumed), size(e.Size))
 		}
-		p.files = append(p.files, fileBar{e.File, p.bar(e.File, e.Size)})
+		bar := p.bar(e.File, e.Size)
+		bar.file = e.File
+		bar.set(e.Resumed)
+		p.files = append(p.files, bar)
 	}
 }
 
@@ -102,44 +141,53 @@ const pipeInterval = 5 * time.Second
 
 func (p *fetchProgress) progress(e fetch.ProgressEvent) {
 	for _, f := range p.files {
-		if f.name == e.File {
-			_ = f.bar.Set64(e.Complete)
+		if f.file == e.File {
+			f.set(e.Complete)
 		}
 	}
 	if p.total != nil {
-		_ = p.total.Set64(e.AllComplete)
+		p.total.set(e.AllComplete)
 	}
+	p.rate.add(e.Downloaded)
 	if p.screen == nil && time.Since(p.last) >= pipeInterval {
 		p.last = time.Now()
-		rate, left := 0.0, ""
-		if p.total != nil {
-			rate = p.total.State().KBsPerSecond * 1024
-		}
-		if rate > 0 {
-			left = fmt.Sprintf(", %.0f s left", float64(e.AllSize-e.AllComplete)/rate)
-		}
-		p.line("%s of %s, %s/s%s", size(e.AllComplete), size(e.AllSize), size(int64(rate)), left)
+		p.line("%s of %s%s", size(e.AllComplete), size(e.AllSize), p.speed(e.AllSize-e.AllComplete))
 	}
 }
 
-// bar makes a bar that draws into a string, since schollz/progressbar draws
-// one line and a fetch has several.
-func (p *fetchProgress) bar(name string, bytes int64) *progressbar.ProgressBar {
-	const most = 26
-	if len(name) > most {
-		name = "…" + name[len(name)-most+1:]
+// speed is the rate and the time that the rest takes at it.
+func (p *fetchProgress) speed(rest int64) string {
+	r := p.rate.perSecond()
+	if r < 1 {
+		return ""
 	}
-	return progressbar.NewOptions64(max(bytes, 1),
-		progressbar.OptionSetDescription(fmt.Sprintf("%-*s", most, name)),
+	left := time.Duration(float64(rest) / r * float64(time.Second)).Round(time.Second)
+	return fmt.Sprintf("  %s/s  %s left", size(int64(r)), left)
+}
+
+// bar makes a bar that draws into a string, since schollz/progressbar draws
+// one line and a fetch has several. Its own rate would count what an earlier
+// fetch left, so the numbers behind it are ours.
+func (p *fetchProgress) bar(name string, bytes int64) *fileBar {
+	if r := []rune(name); len(r) > nameWidth {
+		name = "…" + string(r[len(r)-nameWidth+1:])
+	}
+	return &fileBar{name: name, size: bytes, bar: progressbar.NewOptions64(max(bytes, 1),
+		progressbar.OptionSetDescription(fmt.Sprintf("%-*s", nameWidth, name)),
 		progressbar.OptionSetWriter(io.Discard),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionShowTotalBytes(true),
-		progressbar.OptionSetPredictTime(true),
+		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionThrottle(0),
-		progressbar.OptionSetWidth(max(5, p.width-most-50)),
-	)
+		progressbar.OptionSetWidth(max(5, p.width-nameWidth-numbersWidth)),
+	)}
 }
+
+// The columns of a painted line, beside the bar: the name, and percent, bytes,
+// rate and time left.
+const (
+	nameWidth    = 24
+	numbersWidth = 50
+)
 
 // paint draws the bars over those of the last time.
 func (p *fetchProgress) paint() {
@@ -149,16 +197,17 @@ func (p *fetchProgress) paint() {
 	var b strings.Builder
 	p.erase(&b)
 	for _, f := range p.files {
-		p.paintLine(&b, f.bar)
+		p.paintLine(&b, f, "")
 	}
 	if p.total != nil {
-		p.paintLine(&b, p.total)
+		p.paintLine(&b, p.total, p.speed(p.total.size-p.total.complete))
 	}
 	_, _ = io.WriteString(p.screen, b.String())
 }
 
-func (p *fetchProgress) paintLine(b *strings.Builder, bar *progressbar.ProgressBar) {
-	line := []rune(strings.Trim(bar.String(), "\r\n "))
+func (p *fetchProgress) paintLine(b *strings.Builder, f *fileBar, speed string) {
+	drawn := strings.Trim(f.bar.String(), "\r\n ")
+	line := []rune(fmt.Sprintf("%s  %s of %s%s", drawn, size(f.complete), size(f.size), speed))
 	if len(line) >= p.width {
 		line = line[:p.width-1]
 	}
