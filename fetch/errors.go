@@ -193,7 +193,7 @@ type NoFilesError struct {
 }
 
 func (e *NoFilesError) Error() string {
-	if e.Patterns != nil {
+	if len(e.Patterns) > 0 {
 		return fmt.Sprintf("no file of %s matches %s", e.Model, strings.Join(e.Patterns, " or "))
 	}
 	return fmt.Sprintf("%s has no weights that can be used: neither safetensors nor pytorch_model.bin", e.Model)

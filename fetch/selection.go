@@ -30,7 +30,7 @@ func selectFiles(files []hubFile, patterns []string) []hubFile {
 	keep := func(want func(p string) bool) []hubFile {
 		return slices.DeleteFunc(slices.Clone(files), func(f hubFile) bool { return !want(f.Path) })
 	}
-	if patterns != nil {
+	if len(patterns) > 0 {
 		return keep(func(p string) bool {
 			return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, p) })
 		})
