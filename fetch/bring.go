@@ -77,8 +77,8 @@ func (t target) verify(ctx context.Context, b blob, place string, counted func(i
 		bad.add(0, max(b.size, 1))
 		return bad, nil, nil
 	}
-	if !t.plain {
-		_ = c.save(t.chain(b.hash)) // next time a damage can be told from where it is
+	if !t.plain && len(c.states) > 0 {
+		_ = c.save(t.chain(b.hash)) // next time it can be told where a damage is
 	}
 	return nil, c, nil
 }
@@ -289,8 +289,10 @@ func (f *fetcher) keep(b blob, temp *os.File, c *chain) error {
 	place := f.target.path(b.name())
 	if !f.target.plain {
 		place = f.target.blob(b.hash)
-		if err := c.save(f.target.chain(b.hash)); err != nil {
-			return writeError(f.target.base, err)
+		if len(c.states) > 0 { // else there are no parts to tell apart
+			if err := c.save(f.target.chain(b.hash)); err != nil {
+				return writeError(f.target.base, err)
+			}
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
