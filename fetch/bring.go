@@ -224,21 +224,23 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 		if t.aside, err = os.OpenFile(t.asidePath, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
 			return writeError(f.target.base, err)
 		}
+		defer t.aside.Close()
 	}
 	if t.log, err = openJournal(f.target.journal(b.hash), &state, boot); err != nil {
 		return writeError(f.target.base, err)
 	}
-	defer t.log.close()
 	f.emit(FileEvent{File: b.name(), Size: b.size, Resumed: state.done.total()})
 	good, err := t.complete(ctx, func() {
 		f.emit(MendEvent{b.name(), 0, b.size, false})
 		f.count(b, 0)
 	})
+	t.log.close()
 	if t.aside != nil {
 		t.aside.Close()
 	}
 	if err != nil {
 		if errors.As(err, new(*ChecksumError)) {
+			temp.Close()
 			f.discard(b)
 		}
 		return err

@@ -25,7 +25,8 @@ const (
 	flightBytes = 5 << 20
 	leastRange  = 64 << 10
 	mostRange   = 16 << 20
-	leastAsked  = 16        // answers, before their delay counts
+	leastAsked  = 16 // answers, before their delay counts
+	leastDelay  = 2 * time.Millisecond
 	leastSteal  = 512 << 10 // a range with less left is not split
 	window      = 256 << 20 // how far ranges may be ahead of the hash
 	writeBytes  = 256 << 10 // of one write, and of one journal entry
@@ -125,7 +126,7 @@ func (p *pace) rangeBytes(connections int, limited bool) int64 {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.asked < leastAsked { // a busy machine is slow to answer at times
+	if p.asked < leastAsked || p.delay < leastDelay { // a busy machine is slow to answer at times
 		return small
 	}
 	return min(max(small, int64(9*p.delay.Seconds()*p.rate)), mostRange) &^ (leastRange - 1)
@@ -244,6 +245,12 @@ func (t *transfer) steal() *part {
 		}
 	}
 	if most == nil || most.asked.IsZero() || most.end-most.pos < 2*leastSteal {
+		return nil
+	}
+	// What the server has sent already of the other half is wasted: it must be
+	// worth more than a second.
+	took := time.Since(most.asked).Seconds()
+	if took < 0.1 || took*float64(most.end-most.pos) < float64(most.pos-most.from) {
 		return nil
 	}
 	middle := most.pos + (most.end-most.pos)/2
