@@ -182,6 +182,9 @@ type InterruptedError struct {
 }
 
 func (e *InterruptedError) Error() string {
+	if e.Complete == 0 {
+		return "interrupted"
+	}
 	return fmt.Sprintf("interrupted: %d of %d bytes are kept for the next time", e.Complete, e.Bytes)
 }
 func (e *InterruptedError) Unwrap() error { return context.Canceled }

@@ -51,7 +51,7 @@ func (s *stand) child(more ...string) *exec.Cmd {
 
 // Killed at any moment, a download goes on from where it was.
 func TestKill(t *testing.T) {
-	const size, kills = 48 << 20, 20
+	const size, kills = 24 << 20, 12
 	for _, dir := range []bool{false, true} {
 		s := newStand(t, size, hubtest.Options{PlainHTTP: true, SendBuffer: 64 << 10})
 		var more []string
@@ -70,7 +70,7 @@ func TestKill(t *testing.T) {
 				t.Fatal(err)
 			}
 			if killed < kills {
-				time.AfterFunc(time.Duration(5+random.IntN(60))*time.Millisecond, func() { cmd.Process.Kill() })
+				time.AfterFunc(time.Duration(5+random.IntN(40))*time.Millisecond, func() { cmd.Process.Kill() })
 			}
 			err := cmd.Wait()
 			if done = err == nil; !done {

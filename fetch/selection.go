@@ -19,8 +19,8 @@ var weights = []struct {
 	single, index string
 	part          *regexp.Regexp
 }{
-	{"model.safetensors", "model.safetensors.index.json", regexp.MustCompile(`^model-\d{5}-of-\d{5}\.safetensors$`)},
-	{"pytorch_model.bin", "pytorch_model.bin.index.json", regexp.MustCompile(`^pytorch_model-\d{5}-of-\d{5}\.bin$`)},
+	{"model.safetensors", "model.safetensors.index.json", regexp.MustCompile(`^model-\d+-of-\d+\.safetensors$`)},
+	{"pytorch_model.bin", "pytorch_model.bin.index.json", regexp.MustCompile(`^pytorch_model-\d+-of-\d+\.bin$`)},
 }
 
 // selectFiles picks what is needed to run a model out of all its files: the
