@@ -77,8 +77,8 @@ func (t target) verify(ctx context.Context, b blob, place string, counted func(i
 		bad.add(0, max(b.size, 1))
 		return bad, nil, nil
 	}
-	if !t.plain {
-		_ = c.save(t.chain(b.hash)) // next time a damage can be told from where it is
+	if !t.plain && len(c.states) > 0 {
+		_ = c.save(t.chain(b.hash)) // next time it can be told where a damage is
 	}
 	return nil, c, nil
 }
@@ -224,21 +224,23 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 		if t.aside, err = os.OpenFile(t.asidePath, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
 			return writeError(f.target.base, err)
 		}
+		defer t.aside.Close()
 	}
 	if t.log, err = openJournal(f.target.journal(b.hash), &state, boot); err != nil {
 		return writeError(f.target.base, err)
 	}
-	defer t.log.close()
 	f.emit(FileEvent{File: b.name(), Size: b.size, Resumed: state.done.total()})
 	good, err := t.complete(ctx, func() {
 		f.emit(MendEvent{b.name(), 0, b.size, false})
 		f.count(b, 0)
 	})
+	t.log.close()
 	if t.aside != nil {
 		t.aside.Close()
 	}
 	if err != nil {
 		if errors.As(err, new(*ChecksumError)) {
+			temp.Close()
 			f.discard(b)
 		}
 		return err
@@ -289,8 +291,10 @@ func (f *fetcher) keep(b blob, temp *os.File, c *chain) error {
 	place := f.target.path(b.name())
 	if !f.target.plain {
 		place = f.target.blob(b.hash)
-		if err := c.save(f.target.chain(b.hash)); err != nil {
-			return writeError(f.target.base, err)
+		if len(c.states) > 0 { // else there are no parts to tell apart
+			if err := c.save(f.target.chain(b.hash)); err != nil {
+				return writeError(f.target.base, err)
+			}
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {

@@ -3,7 +3,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -31,14 +30,17 @@ type client struct {
 	retried   func(file string, err error, wait time.Duration, try int)
 
 	received atomic.Int64 // bytes of files, wasted ones included
-	last     atomic.Int64 // Unix nanoseconds when the last new byte came
+	began    time.Time
+	last     atomic.Int64 // when the last new byte came, as the time since began
 }
 
 // alive notes that a byte came, or that a server asked for a pause until then.
+// Times since a beginning are not upset by somebody who sets the clock.
 func (c *client) alive(until time.Time) {
+	at := int64(until.Sub(c.began))
 	for {
 		last := c.last.Load()
-		if last >= until.UnixNano() || c.last.CompareAndSwap(last, until.UnixNano()) {
+		if last >= at || c.last.CompareAndSwap(last, at) {
 			return
 		}
 	}
@@ -46,7 +48,7 @@ func (c *client) alive(until time.Time) {
 
 // stalled tells that nothing came from anywhere for too long.
 func (c *client) stalled() bool {
-	return time.Since(time.Unix(0, c.last.Load())) >= c.timing.GiveUp
+	return time.Since(c.began)-time.Duration(c.last.Load()) >= c.timing.GiveUp
 }
 
 // answer is a response and how it was come by.
@@ -258,5 +260,3 @@ func permanent(err error) bool {
 		errors.As(err, &changed) || errors.As(err, &room) || errors.As(err, &readOnly) || errors.As(err, &path) ||
 		errors.As(err, &protocol) || isCertificateError(err) || errors.Is(err, context.Canceled)
 }
-
-func (c *client) String() string { return fmt.Sprintf("client of %v", c.endpoints) }

@@ -182,6 +182,9 @@ type InterruptedError struct {
 }
 
 func (e *InterruptedError) Error() string {
+	if e.Complete == 0 {
+		return "interrupted"
+	}
 	return fmt.Sprintf("interrupted: %d of %d bytes are kept for the next time", e.Complete, e.Bytes)
 }
 func (e *InterruptedError) Unwrap() error { return context.Canceled }
@@ -193,7 +196,7 @@ type NoFilesError struct {
 }
 
 func (e *NoFilesError) Error() string {
-	if e.Patterns != nil {
+	if len(e.Patterns) > 0 {
 		return fmt.Sprintf("no file of %s matches %s", e.Model, strings.Join(e.Patterns, " or "))
 	}
 	return fmt.Sprintf("%s has no weights that can be used: neither safetensors nor pytorch_model.bin", e.Model)

@@ -147,7 +147,7 @@ func (s *stand) checkBlobs(leftovers bool) {
 
 func TestFetch(t *testing.T) {
 	for _, o := range []hubtest.Options{{}, {PlainHTTP: true}, {HTTP2: true}, {Mirror: true}, {ResolveCache: true}, {PageSize: 2}} {
-		s := newStand(t, 20<<20+12345, o)
+		s := newStand(t, 6<<20+12345, o)
 		result := s.mustFetch(nil)
 		if want := []string{"config.json", "vocab.json", "model.safetensors"}; len(result.Files) != len(want) {
 			t.Errorf("%d files, want %v", len(result.Files), want)

@@ -101,7 +101,7 @@ func (f *fetcher) run(ctx context.Context) (Result, error) {
 	if closer, ok := f.client.http.(interface{ CloseIdleConnections() }); ok && f.o.Transport == nil {
 		defer closer.CloseIdleConnections()
 	}
-	f.client.alive(began)
+	f.client.began = began
 	listing, whole, err := f.find(ctx)
 	if err != nil {
 		return Result{}, interrupted(err, 0, 0)

@@ -210,10 +210,12 @@ func (c *client) getJSON(ctx context.Context, endpoint, u *url.URL, repo, revisi
 			c.alive(time.Now())
 			return data, header, nil
 		}
-		if try >= tries && !permanent(err) && ctx.Err() == nil {
-			if errors.As(err, new(*UnreachableError)) {
-				return nil, nil, err
-			}
+		unreachable := errors.As(err, new(*UnreachableError))
+		switch {
+		case permanent(err) || ctx.Err() != nil:
+		case unreachable && try >= min(tries, 3): // most likely there is no network at all
+			return nil, nil, err
+		case try >= tries:
 			return nil, nil, &StalledError{"", err}
 		}
 		if err := c.again(ctx, "", err, try); err != nil {

@@ -19,8 +19,8 @@ var weights = []struct {
 	single, index string
 	part          *regexp.Regexp
 }{
-	{"model.safetensors", "model.safetensors.index.json", regexp.MustCompile(`^model-\d{5}-of-\d{5}\.safetensors$`)},
-	{"pytorch_model.bin", "pytorch_model.bin.index.json", regexp.MustCompile(`^pytorch_model-\d{5}-of-\d{5}\.bin$`)},
+	{"model.safetensors", "model.safetensors.index.json", regexp.MustCompile(`^model-\d+-of-\d+\.safetensors$`)},
+	{"pytorch_model.bin", "pytorch_model.bin.index.json", regexp.MustCompile(`^pytorch_model-\d+-of-\d+\.bin$`)},
 }
 
 // selectFiles picks what is needed to run a model out of all its files: the
@@ -30,7 +30,7 @@ func selectFiles(files []hubFile, patterns []string) []hubFile {
 	keep := func(want func(p string) bool) []hubFile {
 		return slices.DeleteFunc(slices.Clone(files), func(f hubFile) bool { return !want(f.Path) })
 	}
-	if patterns != nil {
+	if len(patterns) > 0 {
 		return keep(func(p string) bool {
 			return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, p) })
 		})

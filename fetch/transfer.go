@@ -25,6 +25,8 @@ const (
 	flightBytes = 5 << 20
 	leastRange  = 64 << 10
 	mostRange   = 16 << 20
+	leastAsked  = 16 // answers, before their delay counts
+	leastDelay  = 2 * time.Millisecond
 	leastSteal  = 512 << 10 // a range with less left is not split
 	window      = 256 << 20 // how far ranges may be ahead of the hash
 	writeBytes  = 256 << 10 // of one write, and of one journal entry
@@ -95,6 +97,7 @@ type place struct {
 // pace is what the connections have measured, over all files.
 type pace struct {
 	mu    sync.Mutex
+	asked int           // how often a delay was measured
 	delay time.Duration // the least from a question to the first byte of the answer
 	rate  float64       // bytes per second of one connection, recently
 }
@@ -102,8 +105,10 @@ type pace struct {
 func (p *pace) note(delay time.Duration, bytes int64, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if delay > 0 && (p.delay == 0 || delay < p.delay) {
-		p.delay = delay
+	if delay > 0 {
+		if p.asked++; p.asked == 1 || delay < p.delay {
+			p.delay = delay
+		}
 	}
 	if rate := float64(bytes) / max(took, time.Millisecond).Seconds(); p.rate == 0 {
 		p.rate = rate
@@ -121,6 +126,9 @@ func (p *pace) rangeBytes(connections int, limited bool) int64 {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.asked < leastAsked || p.delay < leastDelay { // a busy machine is slow to answer at times
+		return small
+	}
 	return min(max(small, int64(9*p.delay.Seconds()*p.rate)), mostRange) &^ (leastRange - 1)
 }
 
@@ -237,6 +245,12 @@ func (t *transfer) steal() *part {
 		}
 	}
 	if most == nil || most.asked.IsZero() || most.end-most.pos < 2*leastSteal {
+		return nil
+	}
+	// What the server has sent already of the other half is wasted: it must be
+	// worth more than a second.
+	took := time.Since(most.asked).Seconds()
+	if took < 0.1 || took*float64(most.end-most.pos) < float64(most.pos-most.from) {
 		return nil
 	}
 	middle := most.pos + (most.end-most.pos)/2

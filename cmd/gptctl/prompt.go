@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +12,29 @@ import (
 // more than a few thousand tokens; more is a mistake, such as a model file piped in.
 const maxPromptBytes = 64 << 20
 
-// readPrompt puts the prompt together: stdin, --file, words.
-func readPrompt(t *terminal, o runOptions) (string, error) {
+// readPrompt puts the prompt together. It ends with ctx, too: whoever writes to
+// stdin, or to a pipe that --file names, may take for ever, and Ctrl-C has to work
+// meanwhile. The read is then left behind; the program is about to exit.
+func readPrompt(ctx context.Context, t *terminal, o runOptions) (string, error) {
+	type prompt struct {
+		text string
+		err  error
+	}
+	done := make(chan prompt, 1)
+	go func() {
+		text, err := joinPrompt(t, o)
+		done <- prompt{text, err}
+	}()
+	select {
+	case p := <-done:
+		return p.text, p.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// joinPrompt reads and joins stdin, --file and words.
+func joinPrompt(t *terminal, o runOptions) (string, error) {
 	var parts []string
 	if kind := t.stdinKind(); kind == stdinData || o.file == "-" {
 		text, err := readText(t.in, "stdin")

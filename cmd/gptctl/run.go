@@ -83,9 +83,27 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 		if o.settings, err = layer(); err != nil {
 			return err
 		}
-		return start(cmd.Context(), t, o)
+		return nameFlag(cmd.Flags(), start(cmd.Context(), t, o))
 	}
 	return cmd
+}
+
+// nameFlag makes an error about a setting speak of the flag that set it, or say
+// where a setting that no flag set comes from.
+func nameFlag(flags *pflag.FlagSet, err error) error {
+	var setting *run.SettingError
+	if !errors.As(err, &setting) {
+		return err
+	}
+	f := flags.Lookup(setting.Setting)
+	switch {
+	case f == nil:
+		return withHints(err, "the model's generation_config.json sets "+setting.Setting)
+	case !f.Changed:
+		return withHints(err, fmt.Sprintf("the model's generation_config.json sets %s; --%s overrules it", setting.Setting, f.Name))
+	}
+	setting.Setting = "--" + f.Name
+	return err
 }
 
 // huggingFaceNames lets users of transformers write what they are used to.
@@ -105,7 +123,7 @@ func huggingFaceNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 }
 
 func runRun(ctx context.Context, t *terminal, o runOptions) error {
-	prompt, err := readPrompt(t, o)
+	prompt, err := readPrompt(ctx, t, o)
 	if err != nil {
 		return err
 	}
@@ -148,7 +166,7 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		return generateHints(m, err)
 	}
 	if t.json {
-		err = printRunJSON(t, m, result)
+		err = printRunJSON(t, m, settings, result)
 	} else {
 		err = w.end(result)
 	}

@@ -145,7 +145,7 @@ type (
 	}
 )
 
-func printRunJSON(t *terminal, m *run.Model, r *run.Result) error {
+func printRunJSON(t *terminal, m *run.Model, settings run.Settings, r *run.Result) error {
 	prompt := promptJSON{Text: r.Prompt.Text, IDs: r.Prompt.IDs}
 	for _, l := range r.Prompt.Logprobs {
 		prompt.Logprobs = append(prompt.Logprobs, number(l))
@@ -159,6 +159,9 @@ func printRunJSON(t *terminal, m *run.Model, r *run.Result) error {
 				Load: r.Stats.Load.Seconds(), Prefill: r.Stats.Prefill.Seconds(), Decode: r.Stats.Decode.Seconds(),
 				PrefillTS: r.Stats.PrefillRate(), DecodeTS: r.Stats.DecodeRate(), PeakRSS: run.PeakRSS(),
 			},
+		}
+		if settings.Beams > 1 {
+			out.Score = number(s.Score)
 		}
 		for k, tok := range s.Tokens {
 			out.Tokens[k] = tokenJSON{ID: tok.ID, Text: tok.Text, Logprob: number(tok.Logprob)}

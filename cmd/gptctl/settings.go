@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,8 +39,8 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 		}
 		variable := "GPTCTL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := t.env(variable); ok && v != "" {
-			if err := cmd.Flags().Set(f.Name, v); err != nil {
-				failed = usagef("%s=%q in the environment: %w", variable, v, errors.Unwrap(err))
+			if cmd.Flags().Set(f.Name, v) != nil {
+				failed = usagef("%s=%q in the environment: want %s", variable, v, wanted(f))
 			}
 			return
 		}
@@ -47,18 +48,63 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 		if !ok {
 			return
 		}
-		values := []any{v}
-		if list, ok := v.([]any); ok {
-			values = list
+		texts, ok := settingTexts(f, v)
+		for i := 0; ok && i < len(texts); i++ {
+			ok = cmd.Flags().Set(f.Name, texts[i]) == nil
 		}
-		for _, v := range values {
-			if err := cmd.Flags().Set(f.Name, fmt.Sprint(v)); err != nil {
-				failed = usagef("%s: %s.%s = %v: %w", path, cmd.Name(), settingKey(f.Name), v, errors.Unwrap(err))
-				return
-			}
+		if !ok {
+			failed = usagef("%s: %s.%s is %v, want %s", path, cmd.Name(), settingKey(f.Name), v, wanted(f))
 		}
 	})
 	return failed
+}
+
+// settingTexts returns a value of the settings file as the texts that its flag
+// takes: one, or several of a flag that may be repeated.
+func settingTexts(f *pflag.Flag, v any) ([]string, bool) {
+	list, many := v.([]any)
+	if !many {
+		list = []any{v}
+	} else if _, ok := f.Value.(pflag.SliceValue); !ok {
+		return nil, false
+	}
+	var texts []string
+	for _, v := range list {
+		switch v.(type) {
+		case string, bool, int64, float64:
+			texts = append(texts, fmt.Sprint(v))
+		default: // a table, a date, a list in a list
+			return nil, false
+		}
+	}
+	return texts, true
+}
+
+// wanted says in words what a flag takes; pflag's own are those of strconv.
+func wanted(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int":
+		return "a whole number"
+	case "uint64":
+		return "a whole number that is not negative"
+	case "float64":
+		return "a number"
+	case "bool":
+		return "true or false"
+	case "stringArray":
+		return "a text or a list of texts"
+	}
+	return "a text"
+}
+
+// flagError makes pflag's complaint a usage error in our words.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		f := invalid.GetFlag()
+		err = fmt.Errorf("--%s %q: want %s", f.Name, invalid.GetValue(), wanted(f))
+	}
+	return &usageError{err}
 }
 
 func settingKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
@@ -94,7 +140,7 @@ func readSettings(t *terminal, cmd *cobra.Command) (path string, tables map[stri
 	if path == "" {
 		return "", nil, nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := readBounded(path, maxSettingsBytes)
 	if errors.Is(err, fs.ErrNotExist) && !must {
 		return "", nil, nil
 	}
@@ -104,6 +150,22 @@ func readSettings(t *terminal, cmd *cobra.Command) (path string, tables map[stri
 	t.detail("settings from %s", path)
 	tables, err = parseSettings(path, data, cmd.Root())
 	return path, tables, err
+}
+
+// maxSettingsBytes bounds the settings file: more is a mistake.
+const maxSettingsBytes = 1 << 20
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return data, err
 }
 
 // defaultSettingsFile is ./gptctl.toml, else the one in the user's
@@ -154,6 +216,9 @@ func parseSettings(path string, data []byte, root *cobra.Command) (map[string]ma
 		var syntax *toml.DecodeError
 		if errors.As(err, &syntax) {
 			row, col := syntax.Position()
+			if strings.Contains(syntax.Error(), "struct") { // ours, which is nothing to show
+				return nil, usagef("%s:%d:%d: want a table such as [run] here", path, row, col)
+			}
 			return nil, usagef("%s:%d:%d: %s", path, row, col, strings.TrimPrefix(syntax.Error(), "toml: "))
 		}
 		return nil, usagef("%s: %w", path, err)

@@ -150,6 +150,11 @@ func addSettingsFlags(f *pflag.FlagSet, o *runOptions) func() (run.Layer, error)
 	on("echo", func(r *run.Settings) { r.Echo = s.Echo })
 
 	return func() (run.Layer, error) {
+		for _, name := range []string{"max-tokens", "max-length", "min-new-tokens", "logprobs"} {
+			if n, err := f.GetInt(name); err == nil && n < 0 && f.Changed(name) { // to run.Settings it would mean unset
+				return nil, usagef("--%s %d: want 0 or more", name, n)
+			}
+		}
 		var all run.Layer
 		for _, l := range layers {
 			part, err := l()

@@ -149,8 +149,8 @@ func (m *matcher) split(s string, specialAsText bool, text func(string), token f
 		if p.rstrip {
 			end = stripRight(s, end)
 		}
-		if start > end {
-			continue // wholly inside what another token has stripped; tokenizers panics here
+		if start >= end {
+			continue // nothing is left of it that another token has not stripped; at start > end tokenizers panics
 		}
 		if done < start {
 			text(s[done:start])

@@ -21,8 +21,8 @@ const (
 
 // Limits on the size of a file, in bytes.
 const (
-	maxVocabBytes = 256 << 20
-	maxSmallBytes = 16 << 20
+	maxVocabBytes = 64 << 20
+	maxSmallBytes = 4 << 20
 )
 
 // MissingError says which files a tokenizer lacks. It is an fs.ErrNotExist.
@@ -100,16 +100,23 @@ type loader struct {
 
 // read returns the text of a file, and false if there is none.
 func (l *loader) read(name string, limit int64) (string, bool, error) {
-	f, err := l.fsys.Open(name)
+	info, err := fs.Stat(l.fsys, name) // before opening it: a named pipe would wait for a writer
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", false, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("open %s: %w", name, err)
+		return "", false, err
+	}
+	if !info.Mode().IsRegular() {
+		return "", false, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := l.fsys.Open(name)
+	if err != nil {
+		return "", false, err
 	}
 	defer f.Close()
 	var b strings.Builder
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() <= limit {
+	if info.Size() <= limit {
 		b.Grow(int(info.Size()))
 	}
 	n, err := io.Copy(&b, io.LimitReader(f, limit+1))

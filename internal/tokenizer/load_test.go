@@ -104,6 +104,7 @@ func TestRefused(t *testing.T) {
 		{"deep and skipped", set(`"normalizer"`, `"truncation": `+deep+`, "normalizer"`), "tokenizer.json nests deeper"},
 		{"deep settings", settings(`{"x": ` + deep + `}`), "tokenizer_config.json nests deeper"},
 		{"deep config", with(base, "config.json", strings.Repeat(`{"a":`, 10000)), "config.json nests deeper"},
+		{"huge value", set("POST", "["+strings.Repeat("[],", 1<<19)+"[]]"), "tokenizer.json a value of more than"},
 		{"version", set("1.0", "2.0"), `tokenizer.json version "2.0" "1.0"`},
 		{"no model", set(`"model"`, `"other"`), "tokenizer.json no model"},
 		{"no merges", set(`"merges"`, `"other"`), "tokenizer.json model no merges"},
@@ -180,6 +181,20 @@ func TestReadError(t *testing.T) {
 	dir := dirOf(map[string]string{"tokenizer.json/x": ""}) // a directory by that name
 	if _, err := Load(dir); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "tokenizer.json") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What is no file is not opened: a named pipe would never answer, a device never end.
+func TestNotRegular(t *testing.T) {
+	for _, mode := range []fs.FileMode{fs.ModeNamedPipe, fs.ModeDevice | fs.ModeCharDevice, fs.ModeDir} {
+		for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.json"} {
+			dir := dirOf(map[string]string{"merges.txt": tinyMerges})
+			dir[name] = &fstest.MapFile{Mode: mode}
+			_, err := Load(dir)
+			if err == nil || !strings.Contains(err.Error(), name+" is not a regular file") {
+				t.Errorf("%s of mode %v: got %v", name, mode, err)
+			}
+		}
 	}
 }
 

@@ -112,6 +112,7 @@ func TestUnicodeVersion(t *testing.T) {
 		{'a', classLetter | wordFlag}, {'0', classNumber | wordFlag}, {'_', classOther | wordFlag}, {' ', classSpace | stripFlag},
 		{'½', classNumber}, {'\u0301', classOther | wordFlag}, {'\u0085', classSpace | stripFlag}, {'\u180e', classOther},
 		{'\u200b', classOther}, {'\u200d', classOther | wordFlag}, {'\U0010ffff', classOther}, {0xd800, classOther},
+		{0x2ebf0, classLetter | wordFlag}, {0x1c89, classLetter | wordFlag}, // of Unicode 15.1 and 16, which Go 1.26 does not know
 	} {
 		if got := runeFlags(c.r); got != c.want {
 			t.Errorf("%U has flags %b, want %b", c.r, got, c.want)

@@ -336,12 +336,12 @@ def differential(out_dir, models, texts):
 
 def directories(out_dir, merges_file, small=400):
     os.makedirs(out_dir, exist_ok=True)
-    rng = random.Random(11)
+    rng = random.Random(int(os.environ.get("SEED", "11")))
     merges, n = read_merges(merges_file)[:small], 256 + small + 1
     with open(os.path.join(out_dir, "directories.jsonl"), "w") as out:
         for name, files in variants(n):
             put(out, ask(name, files, merges, TEXTS + some_texts(rng, 50), some_texts(rng, 2000)))
-        for i in range(400):
+        for i in range(int(os.environ.get("RANDOM_DIRECTORIES", "400"))):
             put(out, ask("random %d" % i, random_files(rng, n), merges, TEXTS[-12:] + some_texts(rng, 20), some_texts(rng, 200)))
 
 

@@ -66,8 +66,8 @@ assert len(blocks) <= 256
 
 def literal(data):
     lines = []
-    for i in range(0, len(data), 32):
-        lines.append('"' + "".join("\\x%02x" % b for b in data[i : i + 32]) + '"')
+    for i in range(0, len(data), 64):
+        lines.append('"' + "".join("\\x%02x" % b for b in data[i : i + 64]) + '"')
     return " +\n\t".join(lines)
 
 
