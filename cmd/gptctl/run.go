@@ -36,7 +36,8 @@ file, then the words, joined by one space); one final newline of each is dropped
 An empty prompt starts a text from nothing.
 
 MODEL is "demo" (a small model inside gptctl, works offline), a folder in Hugging
-Face format, or the id of a model of the Hugging Face Hub that is in the cache.
+Face format, or the id of a model of the Hugging Face Hub, which is fetched first if it
+is not in the cache.
 
 In a pipe stdout carries the continuation only; several samples are separated by
 lines of "---". With --json it carries one object per sample.
@@ -129,9 +130,9 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	m, err := run.Open(ctx, o.model, run.OpenOptions{Threads: o.threads, Family: t.getenv("GPTCTL_CPU"), Getenv: t.getenv})
+	m, err := openModel(ctx, t, o)
 	if err != nil {
-		return modelHints(o.model, err)
+		return err
 	}
 	defer m.Close()
 	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
@@ -176,6 +177,23 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		printRunStats(t, m, result)
 	}
 	return err
+}
+
+// openModel opens the model, and fetches it first if it is neither here nor in
+// the cache.
+func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, error) {
+	options := run.OpenOptions{Threads: o.threads, Family: t.getenv("GPTCTL_CPU"), Getenv: t.getenv}
+	m, err := run.Open(ctx, o.model, options)
+	if errors.Is(err, fetch.ErrNotCached) {
+		if _, err := fetchModel(ctx, t, fetch.Options{Model: o.model, Mirrors: t.mirrors()}, false); err != nil {
+			return nil, withHints(err, "gptctl run --model demo works without a download")
+		}
+		m, err = run.Open(ctx, o.model, options)
+	}
+	if err != nil {
+		return nil, modelHints(o.model, err)
+	}
+	return m, nil
 }
 
 // modelHints adds what mends a model that cannot be opened.

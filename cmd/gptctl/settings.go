@@ -25,10 +25,12 @@ import (
 
 // applySettings fills in the flags of cmd that were not given.
 func applySettings(t *terminal, cmd *cobra.Command) error {
-	path, table, err := readSettings(t, cmd)
+	path, tables, err := readSettings(t, cmd)
 	if err != nil {
 		return err
 	}
+	t.settings = tables
+	table := tables[cmd.Name()]
 	var failed error
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 		if f.Changed || f.Name == "help" || failed != nil {
@@ -106,9 +108,27 @@ func flagError(err error) error {
 
 func settingKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
-// readSettings reads the settings file, if there is one, and returns the table
-// of cmd. A file that --config or GPTCTL_CONFIG names must exist.
-func readSettings(t *terminal, cmd *cobra.Command) (path string, table map[string]any, err error) {
+// mirrors returns the setting fetch.mirrors, which counts for every verb that
+// may have to fetch a model.
+func (t *terminal) mirrors() []string {
+	if v := t.getenv("GPTCTL_MIRRORS"); v != "" {
+		return []string{v}
+	}
+	var urls []string
+	switch v := t.settings["fetch"]["mirrors"].(type) {
+	case string:
+		urls = append(urls, v)
+	case []any:
+		for _, u := range v {
+			urls = append(urls, fmt.Sprint(u))
+		}
+	}
+	return urls
+}
+
+// readSettings reads the settings file, if there is one, and returns its
+// tables, one per verb. A file that --config or GPTCTL_CONFIG names must exist.
+func readSettings(t *terminal, cmd *cobra.Command) (path string, tables map[string]map[string]any, err error) {
 	path, must := t.configFile, true
 	if path == "" {
 		path = t.getenv("GPTCTL_CONFIG")
@@ -127,8 +147,8 @@ func readSettings(t *terminal, cmd *cobra.Command) (path string, table map[strin
 		return path, nil, usagef("read settings: %w", err)
 	}
 	t.detail("settings from %s", path)
-	tables, err := parseSettings(path, data, cmd.Root())
-	return path, tables[cmd.Name()], err
+	tables, err = parseSettings(path, data, cmd.Root())
+	return path, tables, err
 }
 
 // maxSettingsBytes bounds the settings file: more is a mistake.
