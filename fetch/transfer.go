@@ -137,7 +137,7 @@ func (p *pace) rangeBytes(connections int, limited bool) int64 {
 func (p *pace) crawls(bytes int64, took, least time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return took > least && float64(bytes)*10 < p.rate*took.Seconds()
+	return bytes > 0 && took > least && float64(bytes)*10 < p.rate*took.Seconds()
 }
 
 // run brings what is missing and returns the hash of the whole.
@@ -183,8 +183,8 @@ func (t *transfer) run(ctx context.Context) (sum string, err error) {
 	t.mu.Unlock()
 	cancel()
 	group.Wait()
-	if syncErr := t.sync(); err == nil {
-		err = syncErr
+	if err != nil {
+		_ = t.sync() // what came so far is for the next call
 	}
 	return sum, err
 }
