@@ -321,6 +321,7 @@ func TestCertificates(t *testing.T) {
 		}
 		delete(s.env, name)
 	}
+	s.events.list = nil
 	_, err := s.fetch(nil)
 	if !is[*UnreachableError](err) || !is[x509.UnknownAuthorityError](err) || len(seen[RetryEvent](&s.events)) > 0 {
 		t.Errorf("without: %v (%T)", err, err)
