@@ -58,13 +58,12 @@ func TestRefusals(t *testing.T) {
 		{"org/../etc", "", nil, is[*InvalidIDError]},
 	} {
 		s.env["HF_TOKEN"] = test.token
-		began := time.Now()
 		_, err := s.fetch(func(o *Options) { o.Model, o.Files = test.model, test.files })
 		if (test.wrong == nil) != (err == nil) || err != nil && !test.wrong(err) {
 			t.Errorf("%s with token %q: %v (%T)", test.model, test.token, err, err)
 		}
-		if err != nil && (strings.Contains(err.Error(), "\n") || time.Since(began) > 2*time.Second) {
-			t.Errorf("%s: %q after %v", test.model, err, time.Since(began))
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %q", test.model, err)
 		}
 	}
 	if tokens := s.hub.Tokens("cdn"); len(slices.DeleteFunc(tokens, func(t string) bool { return t == "" })) > 0 {

@@ -214,8 +214,10 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 	if err := temp.Truncate(b.size); err != nil {
 		return writeError(f.target.base, err)
 	}
-	if err := temp.Sync(); err != nil { // the journal is about to vouch for it
-		return writeError(f.target.base, err)
+	if len(state.done) > 0 { // the journal is about to vouch for it
+		if err := temp.Sync(); err != nil {
+			return writeError(f.target.base, err)
+		}
 	}
 	t := &transfer{client: f.client, repo: f.id.Repo, commit: f.target.commit, blob: b, temp: temp,
 		asidePath: path + ".first", seats: f.seats, pace: &f.pace, counted: func(n int64) { f.count(b, n) }, boot: boot, state: state, flying: map[*part]bool{}}

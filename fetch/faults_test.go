@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,10 +35,14 @@ func TestFaults(t *testing.T) {
 		return []hubtest.Fault{f}
 	}
 	other := strings.Repeat("b", 64)
+	// Most of them wait most of the time: more run at once than there are cores.
+	var all sync.WaitGroup
+	seats := make(chan struct{}, 8)
 	for _, test := range []struct {
 		name   string
 		faults []hubtest.Fault
 		wrong  func(error) bool // nil: the right bytes
+		tries  int              // 0: as usual
 		wasted int64            // most bytes above the file's size; 0 means a megabyte
 	}{
 		{name: "cut at every 1 MB", faults: cdn(hubtest.Fault{CutAfter: 200 << 10})},
@@ -55,10 +60,10 @@ func TestFaults(t *testing.T) {
 		{name: "Retry-After of a day", faults: cdn(hubtest.Fault{Status: 503, RetryAfter: "86400"}), wrong: is[*StalledError]},
 		{name: "stall in the body", faults: cdn(hubtest.Fault{Stall: "body", StallAfter: 50 << 10, Times: 4})},
 		{name: "stall before the headers", faults: cdn(hubtest.Fault{Stall: "headers", Times: 2})},
-		{name: "dead for ever", faults: cdn(hubtest.Fault{Stall: "headers"}), wrong: is[*StalledError]},
+		{name: "dead for ever", faults: weights(hubtest.Fault{On: hubtest.RouteResolve, Stall: "headers"}), tries: 2, wrong: is[*StalledError]},
 		{name: "the hub dead for ever", faults: []hubtest.Fault{{On: hubtest.RouteInfo, Stall: "headers"}}, wrong: func(err error) bool { return is[*StalledError](err) || is[*UnreachableError](err) }},
 		{name: "slow drip on one connection", faults: cdn(hubtest.Fault{BytesPerSecond: 2000, Times: 1})},
-		{name: "flipped bit once", faults: cdn(hubtest.Fault{Flip: []int64{4 << 20}, Times: 10}), wasted: size + 1<<20},
+		{name: "flipped bit once", faults: cdn(hubtest.Fault{Flip: []int64{1 << 20}, Times: 5}), wasted: size + 1<<20},
 		{name: "flipped bit for ever", faults: weights(hubtest.Fault{Flip: []int64{4 << 20}}), wrong: is[*ChecksumError]},
 		{name: "truncated, Content-Length true", faults: cdn(hubtest.Fault{CutAfter: 1000, Times: 3})},
 		{name: "truncated, Content-Length lies", faults: cdn(hubtest.Fault{TruncateTo: 1000, Times: 3})},
@@ -92,46 +97,58 @@ func TestFaults(t *testing.T) {
 		{name: "deep JSON", faults: []hubtest.Fault{{On: hubtest.RouteInfo, DeepJSON: 1 << 20}}, wrong: is[*ProtocolError]},
 		{name: "not JSON", faults: []hubtest.Fault{{On: hubtest.RouteInfo, Body: "<html>log in</html>"}}, wrong: is[*ProtocolError]},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			s := newStand(t, size, hubtest.Options{PlainHTTP: true})
-			s.hub.AddUser("secret", "user")
-			s.env["HF_TOKEN"] = "secret"
-			s.hub.Inject(test.faults...)
-			began := time.Now()
-			result, err := s.fetch(nil)
-			if took := time.Since(began); took > 20*time.Second {
-				t.Errorf("it took %v", took)
-			}
-			for _, host := range []string{"cdn", "foreign"} {
-				if tokens := s.hub.Tokens(host); slices.Contains(tokens, "secret") {
-					t.Errorf("%s was shown the token", host)
-				}
-			}
-			if test.wrong != nil {
-				if err == nil {
-					t.Error("no error")
-				} else if !test.wrong(err) || strings.Contains(err.Error(), "\n") {
-					t.Errorf("error %v (%T)", err, err)
-				}
-				s.checkBlobs(true)
-				if _, err := CachedModel(testModel, s.options().Getenv); !errors.Is(err, ErrNotCached) {
-					refs, _ := filepath.Glob(filepath.Join(s.home, "hub", "*", "refs", "*"))
-					if len(refs) > 0 {
-						t.Errorf("the revision was published: %v", refs)
+		all.Go(func() {
+			seats <- struct{}{}
+			defer func() { <-seats }()
+			t.Run(test.name, func(t *testing.T) {
+				s := newStand(t, size, hubtest.Options{PlainHTTP: true})
+				s.hub.AddUser("secret", "user")
+				s.env["HF_TOKEN"] = "secret"
+				s.hub.Inject(test.faults...)
+				result, err := s.fetch(func(o *Options) { o.Connections = 4; o.Timing.Tries = test.tries })
+				for _, host := range []string{"cdn", "foreign"} {
+					if tokens := s.hub.Tokens(host); slices.Contains(tokens, "secret") {
+						t.Errorf("%s was shown the token", host)
 					}
 				}
-				return
-			}
-			if err != nil {
-				t.Fatalf("%v (%T)", err, err)
-			}
-			s.check(filepath.Join(result.Path, "model.safetensors"), s.weights)
-			s.check(filepath.Join(result.Path, "config.json"), hubtest.Text(testConfig))
-			s.checkBlobs(false)
-			if most := max(test.wasted, 1<<20); result.Downloaded > result.Bytes+most {
-				t.Errorf("%d bytes came for %d", result.Downloaded, result.Bytes)
-			}
+				if test.wrong != nil {
+					if err == nil {
+						t.Error("no error")
+					} else if !test.wrong(err) || strings.Contains(err.Error(), "\n") {
+						t.Errorf("error %v (%T)", err, err)
+					}
+					s.checkBlobs(true)
+					if _, err := CachedModel(testModel, s.options().Getenv); !errors.Is(err, ErrNotCached) {
+						refs, _ := filepath.Glob(filepath.Join(s.home, "hub", "*", "refs", "*"))
+						if len(refs) > 0 {
+							t.Errorf("the revision was published: %v", refs)
+						}
+					}
+					return
+				}
+				if err != nil {
+					t.Fatalf("%v (%T)", err, err)
+				}
+				s.check(filepath.Join(result.Path, "model.safetensors"), s.weights)
+				s.check(filepath.Join(result.Path, "config.json"), hubtest.Text(testConfig))
+				s.checkBlobs(false)
+				if most := max(test.wasted, 1<<20); result.Downloaded > result.Bytes+most {
+					t.Errorf("%d bytes came for %d", result.Downloaded, result.Bytes)
+				}
+			})
 		})
+	}
+	all.Wait()
+}
+
+// However often it is tried, after a while without a single new byte it ends.
+func TestGiveUp(t *testing.T) {
+	s := newStand(t, 1<<20, hubtest.Options{PlainHTTP: true})
+	s.hub.Inject(hubtest.Fault{On: hubtest.RouteCDN, Stall: "headers"})
+	_, err := s.fetch(func(o *Options) {
+		o.Timing.Silence, o.Timing.GiveUp, o.Timing.Tries = 20*time.Millisecond, 200*time.Millisecond, 1<<20
+	})
+	if !is[*StalledError](err) || !errors.Is(err, errSilent) {
+		t.Errorf("%v (%T)", err, err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // fast are times short enough for a test to wait for every kind of giving up.
 var fast = Timing{
-	Silence: 400 * time.Millisecond, GiveUp: 1600 * time.Millisecond, Backoff: 5 * time.Millisecond,
+	Silence: 300 * time.Millisecond, GiveUp: 30 * time.Second, Backoff: 5 * time.Millisecond,
 	MostWait: 3 * time.Second, Progress: time.Millisecond, LockPoll: 5 * time.Millisecond,
 }
 

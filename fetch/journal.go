@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -162,11 +163,21 @@ func (j *journalState) encode(boot string) []byte {
 // openJournal begins a journal with what is known already; the data that it
 // speaks of must have been synced.
 func openJournal(path string, state *journalState, boot string) (*journal, error) {
-	if err := writeFile(path, state.encode(boot), 0o644); err != nil {
+	text := state.encode(boot)
+	if len(state.done) > 0 { // else there is nothing to lose
+		if err := writeFile(path, text, 0o644); err != nil {
+			return nil, err
+		}
+		text = nil
+	} else if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Write(text); err != nil {
+		f.Close()
 		return nil, err
 	}
 	return &journal{f}, nil

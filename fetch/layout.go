@@ -273,10 +273,7 @@ func (t target) finish(revision string, listing []hubFile, complete bool, missin
 		}
 		for _, name := range missing {
 			path := filepath.Join(t.base, ".no_exist", t.commit, name)
-			if _, err := os.Lstat(path); err == nil {
-				continue
-			}
-			if err := writeFile(path, nil, 0o644); err != nil {
+			if err := touch(path); err != nil {
 				return writeError(t.base, err)
 			}
 		}
@@ -289,6 +286,20 @@ func (t target) finish(revision string, listing []hubFile, complete bool, missin
 		return nil
 	}
 	return writeError(t.base, writeFile(ref, []byte(t.commit), 0o644))
+}
+
+func touch(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // treeFile is trees/COMMIT.json, the listing of a commit as huggingface_hub
