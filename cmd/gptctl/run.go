@@ -182,7 +182,11 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 // openModel opens the model, and fetches it first if it is neither here nor in
 // the cache.
 func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, error) {
-	options := run.OpenOptions{Threads: o.threads, Family: t.getenv("GPTCTL_CPU"), Getenv: t.getenv}
+	family := t.getenv("GPTCTL_CPU")
+	if has := run.Families(); family != "" && !slices.Contains(has, family) {
+		return nil, usagef("GPTCTL_CPU=%q in the environment: this machine has %s", family, strings.Join(has, ", "))
+	}
+	options := run.OpenOptions{Threads: o.threads, Family: family, Getenv: t.getenv}
 	m, err := run.Open(ctx, o.model, options)
 	if errors.Is(err, fetch.ErrNotCached) {
 		if _, err := fetchModel(ctx, t, fetch.Options{Model: o.model, Mirrors: t.mirrors()}, false); err != nil {
