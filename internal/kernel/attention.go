@@ -44,7 +44,7 @@ func (c *CPU) Attention(out, q []float32, ldq int, rows []AttentionRow, heads, h
 	t.c, t.out, t.q, t.ldq, t.rows, t.heads, t.dim, t.scale = c, out, q, ldq, rows, heads, headDim, scale
 	t.plan(longest)
 	t.next.Store(0)
-	c.team.Run(t)
+	c.share(t, 2*len(rows)*longest*width)
 	blocks := t.blocks[:0]
 	*t = attentionTask{blocks: blocks}
 }

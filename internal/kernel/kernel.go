@@ -69,6 +69,16 @@ func New(o Options) (*CPU, error) {
 // Close stops the threads. The CPU is not used afterwards.
 func (c *CPU) Close() { c.team.Close() }
 
+// share gives a task of so many operations to the team, or does it alone where
+// that takes less than calling the others.
+func (c *CPU) share(t Task, operations int) {
+	if operations < 32<<10 {
+		t.Run(0)
+		return
+	}
+	c.team.Run(t)
+}
+
 // Threads returns how many threads compute.
 func (c *CPU) Threads() int { return c.team.Size() }
 

@@ -53,7 +53,7 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
 	t.next.Store(0)
 	t.plan(c.team.Size())
-	c.team.Run(t)
+	c.share(t, rows*w.In*w.Out)
 	*t = linearTask{}
 }
 

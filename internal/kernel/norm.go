@@ -15,11 +15,7 @@ func (c *CPU) LayerNorm(y, x, gain, bias []float32, rows, width int, eps float32
 	t.ops, t.rows, t.width, t.eps = c.ops, rows, width, eps
 	t.y, t.x, t.gain, t.bias = y[:rows*width], x[:rows*width], gain[:width], bias[:width]
 	t.next.Store(0)
-	if rows*width < 8192 {
-		t.Run(0) // shorter than waking anyone
-	} else {
-		c.team.Run(t)
-	}
+	c.share(t, 4*rows*width)
 	*t = normTask{}
 }
 

@@ -5,23 +5,31 @@ import (
 	"sync/atomic"
 )
 
-// Task is work for a team: every member calls Run once, and inside it claims
-// parts of the work until none is left.
+// Task is work for a team. The members that come in time call Run, each once,
+// and inside it claim parts of the work until none is left.
 type Task interface{ Run(member int) }
 
 // Team is a number of goroutines that wait for work, first spinning, then
 // parked. The caller of Run is member 0. A call costs no allocation.
+//
+// The caller waits only for workers that have begun: on a busy machine one that
+// gets no processor in time finds the task finished and leaves it alone.
 type Team struct {
 	workers []worker
 	spins   int // rounds of pause before parking
 
 	task    Task
-	call    atomic.Uint32 // counts the calls of Run; workers watch it
-	closed  bool          // read after call has changed
-	running atomic.Int32  // members that are not done with the call, the caller aside
+	stop    bool          // read by a worker after it has joined
+	state   atomic.Uint64 // calls of Run so far · 2³² + open + workers that have joined
 	waiting atomic.Bool   // the caller is parked, or about to
 	done    chan struct{}
 }
+
+// open is the bit of Team.state that lets workers join.
+const open = 1 << 31
+
+func callOf(state uint64) uint32 { return uint32(state >> 32) }
+func joined(state uint64) uint32 { return uint32(state) &^ open }
 
 type worker struct {
 	parked  atomic.Bool
@@ -56,30 +64,30 @@ func (t *Team) Size() int { return len(t.workers) + 1 }
 // Close ends the goroutines and returns when they are gone. No call of Run
 // may be under way.
 func (t *Team) Close() {
-	if t.closed {
+	if t.stop {
 		return
 	}
-	t.closed = true
-	t.start(nil)
+	t.stop = true
+	t.begin(nil)
 	for i := range t.workers {
 		<-t.workers[i].stopped
 	}
 }
 
-// Run has every member run task and returns when all are done. If one
-// panics, Run panics with the same value, after all others have finished.
-// Only one Run may be under way.
+// Run has the members run task and returns when it is done. If one panics, Run
+// panics with the same value, after all others have finished. Only one Run may
+// be under way.
 func (t *Team) Run(task Task) {
-	if t.closed {
+	if t.stop {
 		panic("kernel: team used after Close")
 	}
 	if len(t.workers) == 0 {
 		task.Run(0)
 		return
 	}
-	t.start(task)
+	t.begin(task)
 	failure := run(task, 0)
-	t.wait()
+	t.end()
 	t.task = nil
 	for i := range t.workers {
 		w := &t.workers[i]
@@ -93,10 +101,10 @@ func (t *Team) Run(task Task) {
 	}
 }
 
-func (t *Team) start(task Task) {
+// begin opens the next call to the workers and wakes those that sleep.
+func (t *Team) begin(task Task) {
 	t.task = task
-	t.running.Store(int32(len(t.workers)))
-	t.call.Add(1)
+	t.state.Store(uint64(callOf(t.state.Load())+1)<<32 | open)
 	for i := range t.workers {
 		if w := &t.workers[i]; w.parked.CompareAndSwap(true, false) {
 			w.wake <- struct{}{}
@@ -104,22 +112,24 @@ func (t *Team) start(task Task) {
 	}
 }
 
-func (t *Team) wait() {
+// end closes the call and waits for those who have joined it.
+func (t *Team) end() {
+	t.state.And(^uint64(open))
 	for range t.spins {
-		if t.running.Load() == 0 {
+		if joined(t.state.Load()) == 0 {
 			return
 		}
 		pause()
 	}
 	for {
 		t.waiting.Store(true)
-		if t.running.Load() == 0 && t.waiting.CompareAndSwap(true, false) {
+		if joined(t.state.Load()) == 0 && t.waiting.CompareAndSwap(true, false) {
 			return
 		}
 		<-t.done // whoever took the flag down sends
 		// It may have been a worker that was late with its look at the flag
 		// after an earlier call.
-		if t.running.Load() == 0 {
+		if joined(t.state.Load()) == 0 {
 			return
 		}
 	}
@@ -129,36 +139,42 @@ func (t *Team) work(w *worker, member int) {
 	defer close(w.stopped)
 	var seen uint32
 	for {
-		t.await(w, seen)
-		seen++
-		if t.closed {
+		state := t.await(w, seen)
+		for state&open != 0 && !t.state.CompareAndSwap(state, state+1) {
+			state = t.state.Load()
+		}
+		seen = callOf(state)
+		if state&open == 0 {
+			continue // too late
+		}
+		if t.stop {
 			return
 		}
 		w.failure = run(t.task, member)
-		if t.running.Add(-1) == 0 && t.waiting.CompareAndSwap(true, false) {
+		if s := t.state.Add(^uint64(0)); uint32(s) == 0 && t.waiting.CompareAndSwap(true, false) {
 			t.done <- struct{}{}
 		}
 	}
 }
 
-// await returns when the count of calls is no longer seen.
-func (t *Team) await(w *worker, seen uint32) {
+// await returns the state when it is of a call that is not the seen one.
+func (t *Team) await(w *worker, seen uint32) uint64 {
 	for range t.spins {
-		if t.call.Load() != seen {
-			return
+		if s := t.state.Load(); callOf(s) != seen {
+			return s
 		}
 		pause()
 	}
 	for {
 		w.parked.Store(true)
-		if t.call.Load() != seen && w.parked.CompareAndSwap(true, false) {
-			return
+		if s := t.state.Load(); callOf(s) != seen && w.parked.CompareAndSwap(true, false) {
+			return s
 		}
 		<-w.wake // whoever took the flag down sends
 		// The caller may have come to this worker only after it had done its
 		// part and parked again.
-		if t.call.Load() != seen {
-			return
+		if s := t.state.Load(); callOf(s) != seen {
+			return s
 		}
 	}
 }
