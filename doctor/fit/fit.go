@@ -6,8 +6,12 @@
 // process's own (resident) on the CPU, or of the device's memory on a GPU.
 //
 // Inference on the CPU (Run) counts what internal/gpt2, internal/cpu,
-// internal/kernel and run really allocate, and is checked against measured
-// peaks: testdata/measured.tsv has them, TestMeasure takes them again.
+// internal/kernel and run really allocate, without beam search, and is checked
+// against measured peaks (testdata/measured.tsv; TestMeasure takes them again):
+// 22 runs of four shapes in F32, F16 and BF16, 1 to 1000 prompt tokens, 1 to 24
+// samples, from 22 MB to 2.2 GB, are estimated within 3.5 %, all but the
+// smallest within 1 %. Linux on amd64 was measured; q8_0, q4_0 and 16-bit caches,
+// which the engine does not have yet, were not.
 //
 // Serving, training and GPUs are UNMEASURED so far: they are the textbooks'
 // accounting, to be checked when the code exists.

@@ -148,8 +148,8 @@ func TestKnownSizes(t *testing.T) {
 		t.Errorf("logits of 8 × 1024 tokens take %d bytes", m.Logits)
 	}
 	// Megatron's 34 bytes per token, layer and unit of width, less 2 of dropout.
-	with, without := gpt2.Config{}, Models()[3].Config
-	with = without
+	without := Models()[3].Config // gpt2
+	with := without
 	with.Layers++
 	const heads, tokens = 12, 1024
 	layer := Estimate(Work{Purpose: Finetune, Config: with, Precision: MixedBF16}).Activations -
