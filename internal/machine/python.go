@@ -56,10 +56,10 @@ func (h *Host) Pythons(ctx context.Context) []Python {
 		return CompareVersions(b.Version, a.Version)
 	})
 	var found []Python
-	seen := map[string]bool{"": true}
+	seen := map[string]bool{".": true, "": true}
 	for _, p := range all {
-		if !seen[p.std] {
-			seen[p.std] = true
+		if real := h.resolveDir(p.std); !seen[real] {
+			seen[real] = true
 			found = append(found, p.Python)
 		}
 	}
