@@ -125,6 +125,9 @@ func (h *Host) Toolkits() []Toolkit {
 
 // resolveDir follows links in every part of a path.
 func (h *Host) resolveDir(dir string) string {
+	if !path.IsAbs(dir) {
+		return dir
+	}
 	for range 40 {
 		next := ""
 		for d := dir; d != "/"; d = path.Dir(d) {

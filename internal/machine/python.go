@@ -56,7 +56,7 @@ func (h *Host) Pythons(ctx context.Context) []Python {
 		return CompareVersions(b.Version, a.Version)
 	})
 	var found []Python
-	seen := map[string]bool{".": true, "": true}
+	seen := map[string]bool{"": true}
 	for _, p := range all {
 		if real := h.resolveDir(p.std); !seen[real] {
 			seen[real] = true
