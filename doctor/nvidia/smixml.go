@@ -119,7 +119,8 @@ func parseSMI(body []byte) (*smiLog, error) {
 	d := xml.NewDecoder(bytes.NewReader(body))
 	d.Strict = false // a process name may hold a bare &
 	if err := d.Decode(&log); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		var syntax *xml.SyntaxError
+		if errors.Is(err, io.EOF) || errors.As(err, &syntax) && syntax.Msg == "unexpected EOF" {
 			return nil, errors.New("the XML ends early")
 		}
 		return nil, fmt.Errorf("read XML: %w", err)
