@@ -25,14 +25,15 @@ type Epilogue struct {
 // Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
 // results lie in the second-level cache.
 const (
-	depthBlock = 256
+	depthBlock = 384
 	colBlock   = 256
 	rowBlock   = 512
 	fewRows    = 16 // up to here reading W takes longer than the arithmetic
 	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
-// Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out].
+// Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out]; they
+// do not overlap.
 //
 // An [In][Out] weight has one accumulator per output, with multiply-adds in
 // order of the input; an [Out][In] weight has sixteen (input mod 16), added by

@@ -31,9 +31,10 @@ type worker struct {
 	_       [64]byte // workers do not share a cache line
 }
 
-// spinRounds of pause last some tens of microseconds: longer than the gap
-// between two operations of a layer, shorter than a person notices.
-const spinRounds = 60
+// spinRounds of pause last about a tenth of a millisecond: longer than the gap
+// between two operations of a layer, or than one member's last part of the
+// work; short enough not to heat a core that waits for a person.
+const spinRounds = 300
 
 // NewTeam starts n-1 goroutines, n ≥ 1.
 func NewTeam(n int) *Team {

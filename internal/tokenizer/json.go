@@ -355,6 +355,22 @@ func (r *jsonReader) value() (any, error) {
 	return nil, r.unexpected("a value")
 }
 
+// maxValue is how many bytes a value may have that small reads; in memory it can be thirty times as large.
+const maxValue = 1 << 20
+
+// small is value for a part of a file that may itself be large.
+func (r *jsonReader) small() (any, error) {
+	start := r.pos
+	if err := r.skip(); err != nil {
+		return nil, err
+	}
+	if r.pos-start > maxValue {
+		return nil, r.errorf("a value of more than %d bytes", maxValue)
+	}
+	r.pos = start
+	return r.value()
+}
+
 // skip reads a value and forgets it.
 func (r *jsonReader) skip() error {
 	switch r.peek() {

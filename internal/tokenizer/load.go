@@ -21,8 +21,8 @@ const (
 
 // Limits on the size of a file, in bytes.
 const (
-	maxVocabBytes = 256 << 20
-	maxSmallBytes = 16 << 20
+	maxVocabBytes = 64 << 20
+	maxSmallBytes = 4 << 20
 )
 
 // MissingError says which files a tokenizer lacks. It is an fs.ErrNotExist.

@@ -104,6 +104,7 @@ func TestRefused(t *testing.T) {
 		{"deep and skipped", set(`"normalizer"`, `"truncation": `+deep+`, "normalizer"`), "tokenizer.json nests deeper"},
 		{"deep settings", settings(`{"x": ` + deep + `}`), "tokenizer_config.json nests deeper"},
 		{"deep config", with(base, "config.json", strings.Repeat(`{"a":`, 10000)), "config.json nests deeper"},
+		{"huge value", set("POST", "["+strings.Repeat("[],", 1<<19)+"[]]"), "tokenizer.json a value of more than"},
 		{"version", set("1.0", "2.0"), `tokenizer.json version "2.0" "1.0"`},
 		{"no model", set(`"model"`, `"other"`), "tokenizer.json no model"},
 		{"no merges", set(`"merges"`, `"other"`), "tokenizer.json model no merges"},

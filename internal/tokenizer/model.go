@@ -198,7 +198,7 @@ func readModel(r *jsonReader) (*modelFile, error) {
 			mergesAt = r.pos
 			return r.skip()
 		}
-		v, err := r.value()
+		v, err := r.small()
 		if err != nil {
 			return err
 		}

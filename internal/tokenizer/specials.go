@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -71,6 +72,7 @@ func newAddedSpec(where string, v any) (addedSpec, error) {
 // specials is what the files say about added and special tokens.
 type specials struct {
 	added []addedSpec          // by their ids in the file, ascending
+	known map[string]addedSpec // by content, also those whose id another file gives to another token
 	order []string             // the names of the special tokens, in the order in which they are added
 	named map[string]addedSpec // by these names: bos_token …
 	extra []addedSpec          // more special tokens, without a name
@@ -96,15 +98,17 @@ func (l *loader) readSpecials() (*specials, error) {
 		l.settings.set(extraKey, l.settings.get(additionalKey))
 		l.settings.remove(additionalKey)
 	}
-	s := &specials{named: map[string]addedSpec{}}
+	s := &specials{named: map[string]addedSpec{}, known: map[string]addedSpec{}}
 	origin := map[string]string{} // which file a key comes from, for errors
-	var err error
 	if l.settings.has(decoderKey) {
-		s.added, err = addedTokensDecoder(l.settings.get(decoderKey))
-	} else {
-		s.added, err = l.legacyTokens(origin)
-	}
-	if err != nil {
+		var err error
+		if s.added, err = addedTokensDecoder(l.settings.get(decoderKey)); err != nil {
+			return nil, err
+		}
+		for _, a := range s.added {
+			s.known[a.content] = a
+		}
+	} else if err := l.legacyTokens(s, origin); err != nil {
 		return nil, err
 	}
 	if err := l.readNamed(s, origin); err != nil {
@@ -162,12 +166,12 @@ func sortedTokens(where string, list []addedSpec) ([]addedSpec, error) {
 	return list, nil
 }
 
-// legacyTokens merges special_tokens_map.json into the settings and returns the added tokens of added_tokens.json and,
+// legacyTokens merges special_tokens_map.json into the settings and takes the added tokens of added_tokens.json and,
 // stronger than those, of tokenizer.json.
-func (l *loader) legacyTokens(origin map[string]string) ([]addedSpec, error) {
+func (l *loader) legacyTokens(s *specials, origin map[string]string) error {
 	special, err := l.object(specialsFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if special != nil {
 		for _, key := range special.keys {
@@ -184,30 +188,27 @@ func (l *loader) legacyTokens(origin map[string]string) ([]addedSpec, error) {
 			origin[key] = specialsFile
 		}
 	}
-	byID := map[int32]addedSpec{}
 	old, err := l.object(addedTokensFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	var all []addedSpec
 	if old != nil {
-		list, err := l.addedTokensFile(old)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range list {
-			byID[s.id] = s
+		if all, err = l.addedTokensFile(old); err != nil {
+			return err
 		}
 	}
 	if l.file != nil {
-		for _, s := range l.file.added {
-			byID[s.id] = s
-		}
+		all = append(all, l.file.added...)
 	}
-	list := make([]addedSpec, 0, len(byID))
-	for _, s := range byID {
-		list = append(list, s)
+	byID := map[int32]addedSpec{}
+	for _, a := range all {
+		byID[a.id] = a
+		s.known[a.content] = a
 	}
-	return sortedTokens(addedTokensFile, list)
+	list := slices.Collect(maps.Values(byID))
+	s.added, err = sortedTokens(addedTokensFile, list)
+	return err
 }
 
 // addedTokensFile reads the object token: id of added_tokens.json. A token is special if the settings name it so.
@@ -252,10 +253,6 @@ func (l *loader) readNamed(s *specials, origin map[string]string) error {
 		}
 		return settingsFile + ": " + key
 	}
-	known := map[string]addedSpec{}
-	for _, a := range s.added {
-		known[a.content] = a
-	}
 	for _, key := range specialNames {
 		v := l.settings.get(key)
 		if !l.settings.has(key) && l.gpt2 && (key == "bos_token" || key == "eos_token" || key == "unk_token") {
@@ -269,7 +266,7 @@ func (l *loader) readNamed(s *specials, origin map[string]string) error {
 		if err != nil {
 			return err
 		}
-		if k, ok := known[a.content]; ok {
+		if k, ok := s.known[a.content]; ok {
 			a = k
 		}
 		s.named[key] = a

@@ -25,19 +25,19 @@ func readTokenizerJSON(text string) (*tokenizerJSON, error) {
 		switch key {
 		case "version":
 			var v any
-			if v, err = r.value(); err == nil && v != "1.0" {
+			if v, err = r.small(); err == nil && v != "1.0" {
 				err = fmt.Errorf(`%s: version is %s, want "1.0"`, tokenizerFile, describe(v))
 			}
 		case "added_tokens":
 			f.added, err = readAddedTokens(r)
 		case "normalizer":
-			f.normalizer, err = r.value()
+			f.normalizer, err = r.small()
 		case "pre_tokenizer":
-			f.pre, err = r.value()
+			f.pre, err = r.small()
 		case "post_processor":
-			f.post, err = r.value()
+			f.post, err = r.small()
 		case "decoder":
-			f.decoder, err = r.value()
+			f.decoder, err = r.small()
 		case "model":
 			f.model, err = readModel(r)
 		default: // truncation and padding are off unless a caller asks for them
@@ -69,7 +69,7 @@ func readAddedTokens(r *jsonReader) ([]addedSpec, error) {
 	var list []addedSpec
 	err := r.array(func() error {
 		where := fmt.Sprintf("%s[%d]", field, len(list))
-		v, err := r.value()
+		v, err := r.small()
 		if err != nil {
 			return err
 		}

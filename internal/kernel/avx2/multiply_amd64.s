@@ -53,7 +53,11 @@
 	ROW(O(BX)(R8*1), Y2, Y12, Y13); \
 	ROW(O(BX)(R8*2), Y3, Y14, Y15)
 
+// One row of a: b may come from memory, so that R12, 32 rows further on, is
+// prefetched.
 #define STEP1(O) \
+	PREFETCHT1 (R12); \
+	ADDQ R10, R12; \
 	ROWB; \
 	ROW(O(AX), Y2, Y4, Y5)
 
@@ -164,6 +168,9 @@ store:
 // func multiply1(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb uintptr, k int, load bool)
 TEXT ·multiply1(SB), NOSPLIT, $0-57
 	ARGS
+	MOVQ R10, R12
+	SHLQ $5, R12
+	ADDQ SI, R12
 	CMPB load+56(FP), $0
 	JEQ  zero
 	LOADROW(Y4, Y5)
@@ -201,13 +208,24 @@ store:
 // func transpose8(dst *float32, src *float32, stride uintptr)
 //
 // dst[c][r] = src[r][c] for eight rows and columns. Rows of dst are 64 bytes
-// apart (a panel of 16), rows of src stride bytes. SI row 0, R8 row 4.
+// apart (a panel of 16), rows of src stride bytes. SI row 0, R8 row 4. What lies
+// AHEAD bytes further on is prefetched.
+#define AHEAD 8192
+
 TEXT ·transpose8(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ stride+16(FP), DX
 	LEAQ (DX)(DX*2), BX
 	LEAQ (SI)(DX*4), R8
+	PREFETCHT1 AHEAD(SI)
+	PREFETCHT1 AHEAD(SI)(DX*1)
+	PREFETCHT1 AHEAD(SI)(DX*2)
+	PREFETCHT1 AHEAD(SI)(BX*1)
+	PREFETCHT1 AHEAD(R8)
+	PREFETCHT1 AHEAD(R8)(DX*1)
+	PREFETCHT1 AHEAD(R8)(DX*2)
+	PREFETCHT1 AHEAD(R8)(BX*1)
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI)(DX*1), Y1
 	VMOVUPS (SI)(DX*2), Y2

@@ -40,9 +40,9 @@ func Peak(n int) int {
 	return n * 12 * 8 * 2
 }
 
-// Read reads b up to a multiple of 256 bytes.
+// Read reads b up to a multiple of 512 bytes.
 func Read(b []byte) float32 {
-	n := len(b) &^ 255
+	n := len(b) &^ 511
 	if n == 0 {
 		return 0
 	}

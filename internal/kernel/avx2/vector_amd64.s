@@ -494,28 +494,46 @@ loop:
 	RET
 
 // func read(p *byte, n int) float32
-// n is a multiple of 256. Four sums, so that loads need not wait.
+//
+// n is a multiple of 512. Four quarters of the memory are read side by side,
+// which keeps more requests under way than one stream does. SI, R8, R9, R10
+// walk over the quarters, CX counts the bytes left of one.
+#define READLINE(O) \
+	PREFETCHT0 (1024+O)(SI); \
+	PREFETCHT0 (1024+O)(R8); \
+	PREFETCHT0 (1024+O)(R9); \
+	PREFETCHT0 (1024+O)(R10); \
+	VORPS O(SI), Y0, Y0; \
+	VORPS O(R8), Y1, Y1; \
+	VORPS O(R9), Y2, Y2; \
+	VORPS O(R10), Y3, Y3; \
+	VORPS (O+32)(SI), Y0, Y0; \
+	VORPS (O+32)(R8), Y1, Y1; \
+	VORPS (O+32)(R9), Y2, Y2; \
+	VORPS (O+32)(R10), Y3, Y3
+
 TEXT ·read(SB), NOSPLIT, $0-20
 	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), CX
+	SHRQ $2, CX
+	LEAQ (SI)(CX*1), R8
+	LEAQ (R8)(CX*1), R9
+	LEAQ (R9)(CX*1), R10
 	ZERO(Y0)
 	ZERO(Y1)
 	ZERO(Y2)
 	ZERO(Y3)
 
 loop:
-	CMPQ CX, $256
+	CMPQ CX, $128
 	JLT  done
-	VORPS (SI), Y0, Y0
-	VORPS 32(SI), Y1, Y1
-	VORPS 64(SI), Y2, Y2
-	VORPS 96(SI), Y3, Y3
-	VORPS 128(SI), Y0, Y0
-	VORPS 160(SI), Y1, Y1
-	VORPS 192(SI), Y2, Y2
-	VORPS 224(SI), Y3, Y3
-	ADDQ $256, SI
-	SUBQ $256, CX
+	READLINE(0)
+	READLINE(64)
+	ADDQ $128, SI
+	ADDQ $128, R8
+	ADDQ $128, R9
+	ADDQ $128, R10
+	SUBQ $128, CX
 	JMP  loop
 
 done:

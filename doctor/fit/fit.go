@@ -1,0 +1,243 @@
+// Package fit estimates the memory that a piece of work with a GPT-2 takes,
+// before any of it is taken: by part, so that a refusal can say what is large,
+// and with the settings that would make it smaller.
+//
+// What is counted is the peak of the memory that the system shows as the
+// process's own (resident) on the CPU, or of the device's memory on a GPU.
+//
+// Inference on the CPU (Run) counts what internal/gpt2, internal/cpu,
+// internal/kernel and run really allocate, and is checked against measured
+// peaks: testdata/measured.tsv has them, TestMeasure takes them again.
+//
+// Serving, training and GPUs are UNMEASURED so far: they are the textbooks'
+// accounting, to be checked when the code exists.
+//
+//   - Weights, gradients and optimizer state per parameter: 16 bytes in float32,
+//     18 in bf16 or fp16 with float32 master weights, gradients and two AdamW
+//     moments (the table of Megatron-LM's distributed optimizer; ZeRO, Rajbhandari
+//     et al. 2020, section 3.1, has 16 with 16-bit gradients).
+//   - Activations kept for the backward pass per token and layer: 8·embd + 2·inner
+//     numbers, which is 16·embd for GPT-2. Megatron's formula (Korthikanti et al.
+//     2022, "Reducing Activation Recomputation in Large Transformer Models",
+//     section 4.1) has 34 bytes per token and unit of embd at 16 bits: the same
+//     plus two bytes of dropout masks, which are not counted here. Its 5·heads·context
+//     for attention matrices is not either: attention that works in blocks
+//     never holds one (nor does internal/kernel's). llm.c's CPU
+//     reference (fill_in_activation_sizes in train_gpt2.c) keeps 18·embd, since it
+//     also stores the outputs of the two projections, and two such matrices.
+//   - With checkpointing (section 5 there) only each layer's input is
+//     kept, and one layer is recomputed at a time.
+//   - Backward works in one layer's buffers of 5·embd + inner numbers per token,
+//     reused by all layers, as llm.c's CUDA version does.
+//   - Logits of all positions in float32, their gradient in their place (llm.c's
+//     fused classifier). nanoGPT, through PyTorch, holds them at least twice.
+//   - LoRA (Hu et al. 2021): rank·(in+out) numbers per adapted matrix, trained in
+//     float32; the base model is frozen, in DType.
+package fit
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gptctl/gptctl/internal/gpt2"
+)
+
+// Purpose is what a model is needed for.
+type Purpose string
+
+// The purposes, by the names of the verbs.
+const (
+	Run      Purpose = "run"      // continue one prompt, in one or several samples
+	Serve    Purpose = "serve"    // continue prompts of several clients at once
+	Finetune Purpose = "finetune" // train with AdamW
+)
+
+// Device is where a model computes.
+type Device string
+
+// The devices.
+const (
+	CPU  Device = "cpu"
+	CUDA Device = "cuda"
+)
+
+// DType is how numbers are stored, by the names of --dtype.
+type DType string
+
+// The types. The last two are GGUF's blocks of 32 numbers with one scale.
+const (
+	F32  DType = "f32"
+	BF16 DType = "bf16"
+	F16  DType = "f16"
+	Q8_0 DType = "q8_0"
+	Q4_0 DType = "q4_0"
+)
+
+// Precision is how training computes; it always keeps float32 master weights.
+type Precision string
+
+// The precisions, by the names of --precision.
+const (
+	FP32      Precision = "fp32"
+	MixedBF16 Precision = "bf16"
+	MixedFP16 Precision = "fp16"
+)
+
+// LoRA is a fine-tuning of low-rank additions to some matrices. Rank 0 is none.
+type LoRA struct {
+	Rank int
+	// Targets are the matrices, by the ends of Hugging Face's names: "c_attn",
+	// "c_fc", "c_proj" (two per layer), "attn.c_proj", "mlp.c_proj". None is
+	// c_attn, peft's default for GPT-2.
+	Targets []string
+}
+
+// Work is what is to be done. What is left out (zero) has a default.
+type Work struct {
+	Purpose Purpose     // Run
+	Model   string      // a name of Models; Config is not looked at then
+	Config  gpt2.Config // of any other model
+	Device  Device      // CPU
+
+	// DType is that of the weights: F32. Full fine-tuning has its own, see Precision.
+	DType DType
+	// FileMapped says that the weights are used where they lie in the mapped
+	// file: the whole file becomes resident.
+	FileMapped bool
+	// FileBytes is the size of that file, or of several together. By default it
+	// has no more than the weights, or for a Model in F32 it is the Hub's, which
+	// carries attention masks too.
+	FileBytes int64
+
+	KVDType DType // F32; one of the 16-bit types otherwise
+	Batch   int   // samples, clients, or sequences of one training step: 1
+	Context int   // longest text in tokens, prompt included, or length of a training sequence: the model's own
+	Prompt  int   // longest prompt in tokens: Context
+	Threads int   // of the CPU: 1
+
+	Precision     Precision // FP32
+	LoRA          LoRA
+	Checkpointing bool // recompute the activations of each layer in the backward pass
+}
+
+// Bounds of what Check lets pass; they are far from anything that fits.
+const (
+	maxBatch   = 1 << 20
+	maxThreads = 1 << 12
+)
+
+// Check reports the first thing in a Work that makes no sense: a name that is
+// unknown, a number that is negative or too large.
+func (w Work) Check() error {
+	w = w.withDefaults()
+	switch {
+	case !slices.Contains([]Purpose{Run, Serve, Finetune}, w.Purpose):
+		return fmt.Errorf("purpose %q: want run, serve or finetune", w.Purpose)
+	case !slices.Contains([]Device{CPU, CUDA}, w.Device):
+		return fmt.Errorf("device %q: want cpu or cuda", w.Device)
+	case w.DType.bits() == 0:
+		return fmt.Errorf("dtype %q: want f32, bf16, f16, q8_0 or q4_0", w.DType)
+	case w.KVDType != F32 && w.KVDType != BF16 && w.KVDType != F16:
+		return fmt.Errorf("dtype %q of the KV cache: want f32, bf16 or f16", w.KVDType)
+	case !slices.Contains([]Precision{FP32, MixedBF16, MixedFP16}, w.Precision):
+		return fmt.Errorf("precision %q: want fp32, bf16 or fp16", w.Precision)
+	}
+	if w.Model != "" {
+		if _, ok := Lookup(w.Model); !ok {
+			return fmt.Errorf("model %q is not one of %s, and its config.json is not known", w.Model, strings.Join(modelNames(), ", "))
+		}
+	}
+	c := w.Config
+	if min(c.VocabSize, c.Positions, c.Embd, c.Heads, c.Layers, c.Inner) < 1 {
+		return errors.New("the model's configuration has a size that is not positive")
+	}
+	for _, n := range []struct {
+		name            string
+		got, least, max int
+	}{
+		{"batch", w.Batch, 1, maxBatch},
+		{"context", w.Context, 1, c.Positions},
+		{"prompt", w.Prompt, 1, w.Context},
+		{"threads", w.Threads, 1, maxThreads},
+		{"LoRA rank", w.LoRA.Rank, 0, c.Embd},
+	} {
+		if n.got < n.least || n.got > n.max {
+			return fmt.Errorf("%s %d: want %d to %d", n.name, n.got, n.least, n.max)
+		}
+	}
+	if w.FileBytes < 0 {
+		return fmt.Errorf("file size %d: want 0 or more", w.FileBytes)
+	}
+	for _, t := range w.LoRA.Targets {
+		if !slices.ContainsFunc(matrices(c), func(m matrix) bool { return m.is(t) }) {
+			return fmt.Errorf("LoRA target %q: want c_attn, c_fc, c_proj, attn.c_proj or mlp.c_proj", t)
+		}
+	}
+	return nil
+}
+
+// withDefaults fills in what was left out.
+func (w Work) withDefaults() Work {
+	if m, ok := Lookup(w.Model); ok {
+		w.Config = m.Config
+		if w.FileBytes == 0 && (w.DType == F32 || w.DType == "") {
+			w.FileBytes = m.HubFileBytes
+		}
+	}
+	if w.Purpose == "" {
+		w.Purpose = Run
+	}
+	if w.Device == "" {
+		w.Device = CPU
+	}
+	if w.DType == "" {
+		w.DType = F32
+	}
+	if w.KVDType == "" {
+		w.KVDType = F32
+	}
+	if w.Precision == "" {
+		w.Precision = FP32
+	}
+	if w.LoRA.Rank > 0 && len(w.LoRA.Targets) == 0 {
+		w.LoRA.Targets = []string{"c_attn"}
+	}
+	if w.Batch == 0 {
+		w.Batch = 1
+	}
+	if w.Context == 0 {
+		w.Context = w.Config.Positions
+	}
+	if w.Prompt == 0 {
+		w.Prompt = w.Context
+	}
+	if w.Threads == 0 {
+		w.Threads = 1
+	}
+	return w
+}
+
+// bits is the bits of 32 numbers: blocks of Q8_0 and Q4_0 carry a 16-bit scale.
+func (d DType) bits() int64 {
+	switch d {
+	case F32:
+		return 32 * 32
+	case BF16, F16:
+		return 16 * 32
+	case Q8_0:
+		return 8*32 + 16
+	case Q4_0:
+		return 4*32 + 16
+	}
+	return 0
+}
+
+// bytes of n numbers, in whole blocks.
+func (d DType) bytes(n int64) int64 {
+	if d == Q8_0 || d == Q4_0 {
+		return product((n+31)/32, d.bits()/8)
+	}
+	return product(n, d.bits()/32/8)
+}

@@ -1,0 +1,227 @@
+package fit
+
+import (
+	"slices"
+	"strconv"
+)
+
+// LargestBatch returns the largest batch with which the work fits into the
+// available bytes, 0 if it does not fit with one.
+func LargestBatch(w Work, available int64) int {
+	return largest(1, maxBatch, func(n int) bool {
+		w.Batch = n
+		return fits(w, available)
+	})
+}
+
+// largestContext returns the longest context up to the work's own that fits, 0
+// if none does. A prompt is cut with it.
+func largestContext(w Work, available int64) int {
+	return largest(1, w.withDefaults().Context, func(n int) bool { return fits(w.withContext(n), available) })
+}
+
+func (w Work) withContext(n int) Work {
+	w.Context = n
+	w.Prompt = min(w.Prompt, n)
+	return w
+}
+
+// LargestModel returns the largest of Models with which the work fits into the
+// available bytes. A context longer than the model's own is cut to that.
+func LargestModel(w Work, available int64) (name string, ok bool) {
+	// What belongs to the file at hand does not count for another.
+	w.FileBytes = 0
+	for _, m := range Models() {
+		w.Model = m.Name
+		w = w.withContext(min(w.Context, m.Config.Positions))
+		if fits(w, available) {
+			return m.Name, true
+		}
+	}
+	return "", false
+}
+
+func fits(w Work, available int64) bool { return Estimate(w).Total() <= available }
+
+// largest returns the largest n from lo to hi for which ok, which holds up to
+// some n and not beyond, holds; 0 if for none.
+func largest(lo, hi int, ok func(int) bool) int {
+	best := 0
+	for lo <= hi {
+		mid := lo + (hi-lo)/2
+		if ok(mid) {
+			best, lo = mid, mid+1
+		} else {
+			hi = mid - 1
+		}
+	}
+	return best
+}
+
+// Setting is a name and a value, by the keys of the command line and of
+// finetune.toml: "dtype" "bf16", "lora.rank" "8".
+type Setting struct{ Name, Value string }
+
+// Suggestion is a change that makes a piece of work fit.
+type Suggestion struct {
+	Settings []Setting
+	Cost     string // what it costs the user, in a few words
+	Work     Work   // with the change
+	Memory   Memory // of that
+}
+
+// change is one setting to try.
+type change struct {
+	cost  string
+	apply func(Work, int64) (Work, []Setting) // no settings where it changes nothing
+}
+
+// changes are all settings to try, the cheapest first: at the top the result
+// stays the same or nearly so, at the bottom it is another one.
+func changes(p Purpose) []change {
+	dtype := func(d DType, cost string) change {
+		return change{cost, func(w Work, _ int64) (Work, []Setting) {
+			if w.withDefaults().DType.bits() <= d.bits() {
+				return w, nil
+			}
+			w.DType, w.FileBytes = d, 0
+			return w, []Setting{{"dtype", string(d)}}
+		}}
+	}
+	batch := change{"fewer texts at once, one after the other", fewer}
+	context := change{"shorter texts", shorter}
+	model := change{"a smaller model, whose texts are worse", smaller}
+	if p != Finetune {
+		return []change{
+			dtype(BF16, "the numbers change in the third digit"),
+			dtype(Q8_0, "the text changes a little"),
+			{"the text changes a little", func(w Work, _ int64) (Work, []Setting) {
+				if d := w.withDefaults().KVDType; d != F32 {
+					return w, nil
+				}
+				w.KVDType = F16
+				return w, []Setting{{"kv-dtype", string(F16)}}
+			}},
+			batch, context,
+			dtype(Q4_0, "the text becomes worse"),
+			model,
+		}
+	}
+	return []change{
+		{"the same steps, in several parts", accumulate},
+		{"the same steps, about a third slower", func(w Work, _ int64) (Work, []Setting) {
+			if w.Checkpointing {
+				return w, nil
+			}
+			w.Checkpointing = true
+			return w, []Setting{{"checkpointing", "true"}}
+		}},
+		{"the numbers change in the third digit", func(w Work, _ int64) (Work, []Setting) {
+			if w.withDefaults().Precision != FP32 {
+				return w, nil
+			}
+			w.Precision = MixedBF16
+			return w, []Setting{{"precision", string(MixedBF16)}}
+		}},
+		context,
+		{"only small additions to the model are trained", func(w Work, _ int64) (Work, []Setting) {
+			if w.LoRA.Rank > 0 {
+				return w, nil
+			}
+			const rank = 8
+			w.LoRA = LoRA{Rank: rank}
+			return w, []Setting{{"lora.rank", strconv.Itoa(rank)}}
+		}},
+		model,
+	}
+}
+
+// fewer takes the largest batch that fits, or one sequence if none does.
+func fewer(w Work, available int64) (Work, []Setting) {
+	n := max(1, LargestBatch(w, available))
+	if n >= w.withDefaults().Batch {
+		return w, nil
+	}
+	w.Batch = n
+	return w, []Setting{{"batch", strconv.Itoa(n)}}
+}
+
+// accumulate cuts the batch into equal parts of the largest size that fits.
+func accumulate(w Work, available int64) (Work, []Setting) {
+	whole := w.withDefaults().Batch
+	n := max(1, min(whole, LargestBatch(w, available)))
+	for whole%n != 0 {
+		n--
+	}
+	if n == whole {
+		return w, nil
+	}
+	w.Batch = n
+	return w, []Setting{{"batch", strconv.Itoa(n)}, {"accumulate", strconv.Itoa(whole / n)}}
+}
+
+// leastContext is the shortest text that is worth suggesting; longer ones are
+// multiples of it.
+const leastContext = 64
+
+func shorter(w Work, available int64) (Work, []Setting) {
+	n := max(leastContext, largestContext(w, available)/leastContext*leastContext)
+	if n >= w.withDefaults().Context {
+		return w, nil
+	}
+	return w.withContext(n), []Setting{{"context", strconv.Itoa(n)}}
+}
+
+// smaller takes the largest model that fits, or the smallest there is.
+func smaller(w Work, available int64) (Work, []Setting) {
+	list := Models()
+	name, ok := LargestModel(w, available)
+	if !ok {
+		name = list[len(list)-1].Name
+	}
+	m, _ := Lookup(name)
+	if m.Config.Parameters() >= w.withDefaults().Config.Parameters() {
+		return w, nil
+	}
+	w.Model, w.FileBytes = name, 0
+	w = w.withContext(min(w.Context, m.Config.Positions))
+	return w, []Setting{{"model", name}}
+}
+
+// Suggest returns changes with which work that does not fit into the available
+// bytes would, the cheapest first. Where no single setting is enough it is
+// one suggestion of several. It returns nothing if the work fits as it is,
+// if Check finds it wrong, or if nothing helps.
+func Suggest(w Work, available int64) []Suggestion {
+	if w.Check() != nil || fits(w, available) {
+		return nil
+	}
+	all := changes(w.withDefaults().Purpose)
+	var found []Suggestion
+	for _, c := range all {
+		if next, settings := c.apply(w, available); len(settings) > 0 && fits(next, available) {
+			found = append(found, Suggestion{settings, c.cost, next, Estimate(next)})
+		}
+	}
+	if len(found) > 0 {
+		return found
+	}
+	// One after the other, each on top of those before it, until it fits.
+	next, s := w, Suggestion{}
+	for _, c := range all {
+		tried, settings := c.apply(next, available)
+		if len(settings) == 0 {
+			continue
+		}
+		next, s.Cost = tried, c.cost
+		for _, n := range settings {
+			s.Settings = slices.DeleteFunc(s.Settings, func(o Setting) bool { return o.Name == n.Name })
+			s.Settings = append(s.Settings, n)
+		}
+		if s.Memory = Estimate(next); s.Memory.Total() <= available {
+			s.Work = next
+			return []Suggestion{s}
+		}
+	}
+	return nil
+}
