@@ -58,10 +58,11 @@ type Step struct {
 	DiskBytes     int64 `json:"disk_bytes,omitempty"`
 
 	watch   watch
-	prepare func() error // runs before Commands
-	finish  func() error // runs after Verify
-	locked  []string     // what the package manager prints when another one works
-	fact    string       // kept in the journal
+	prepare func() error  // runs before Commands
+	finish  func() error  // runs after Verify
+	locked  []string      // what the package manager prints when another one works
+	fact    func() string // what the journal keeps once the step is done; nil for nothing
+	undoes  int           // the number of the record that this step of an undo takes back, -1 for the journal itself
 }
 
 // Blocked says why a component cannot be installed as asked.
@@ -297,7 +298,7 @@ func (b *builder) build() error {
 		component string
 		build     func() error
 	}{
-		{"system", b.system}, {"python", b.python}, {"driver", b.driver}, {"cuda", b.cuda}, {"cudnn", b.cudnn}, {"venv", b.venv}, {"torch", b.torch},
+		{"system", b.system}, {"python", b.python}, {"driver", b.driverStep}, {"cuda", b.cuda}, {"cudnn", b.cudnn}, {"venv", b.venv}, {"torch", b.torch},
 	} {
 		if err := b.ctx.Err(); err != nil {
 			return err

@@ -117,7 +117,7 @@ func (b *builder) venv() error {
 	}
 	create := []string{b.interpreter, "-m", "venv", dir}
 	if b.occupied(dir) {
-		if !b.journal.made(dir) {
+		if !b.journal.madePath(dir) {
 			b.block("venv", dir+" is there already and is no working virtual environment",
 				"move it away", "or choose another place with --prefix")
 			return nil

@@ -36,7 +36,7 @@ func (b *builder) torch() error {
 	if len(missing) == 0 && !b.journal.open("torch.packages") {
 		b.satisfied("torch.packages", "torch", title, "torch %s and transformers %s are in %s",
 			b.host.Distribution(b.site, "torch"), b.host.Distribution(b.site, "transformers"), b.plan.Venv)
-		b.generate(b.host.Distribution(b.site, "torch") + " " + b.host.Distribution(b.site, "transformers"))
+		b.generate(versionsIn(b.host, b.plan.Venv))
 		return nil
 	}
 	if len(b.plan.Blocked) > 0 && slices.ContainsFunc(b.plan.Blocked, func(x Blocked) bool { return x.Component == "venv" || x.Component == "python" }) {
@@ -59,7 +59,7 @@ func (b *builder) torchStep(title string, missing []string) {
 		Undo:   []Command{{Argv: []string{"rm", "-rf", b.plan.Venv, b.scratch()}}},
 		watch:  watch{Paths: []string{b.scratch()}, Venv: b.plan.Venv},
 	}
-	if !slices.ContainsFunc(b.plan.Steps, func(s *Step) bool { return s.ID == "venv.create" && s.State == Planned }) && !b.journal.made(b.plan.Venv) {
+	if !slices.ContainsFunc(b.plan.Steps, func(s *Step) bool { return s.ID == "venv.create" && s.State == Planned }) && !b.journal.madePath(b.plan.Venv) {
 		// The environment is the user's: only what we add can be taken away.
 		step.Undo = []Command{{Argv: append([]string{b.plan.Venv + "/bin/python", "-m", "pip", "uninstall", "-y"}, missing...)}}
 	}
@@ -178,6 +178,12 @@ func (b *builder) wheelsFor() (name, why string) {
 	return "cpu", fmt.Sprintf("no torch for this GPU runs on driver %s: the wheels for the CPU", driver)
 }
 
+// versionsIn names what the reference script depends on.
+func versionsIn(h *machine.Host, venv string) string {
+	env, _ := h.Environment(venv)
+	return h.Distribution(env.SitePackages, "torch") + " " + h.Distribution(env.SitePackages, "transformers")
+}
+
 // reference is the script that has to run in the environment. Without a
 // folder it makes a model of its own, of random numbers.
 const reference = `import os, sys
@@ -221,6 +227,6 @@ func (b *builder) generate(versions string) {
 		prepare: func() error { return WriteDemo(folder) },
 		finish:  func() error { return os.RemoveAll(folder) },
 		watch:   watch{Paths: []string{folder}},
-		fact:    versions,
+		fact:    func() string { return versionsIn(b.host, b.plan.Venv) },
 	})
 }
