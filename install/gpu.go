@@ -1,0 +1,417 @@
+package install
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gptctl/gptctl/internal/machine"
+)
+
+var (
+	driverPackage = regexp.MustCompile(`^(nvidia-driver(-.*)?|nvidia-open(-.*)?|cuda-drivers(-.*)?|nvidia-kernel-.*|kmod-nvidia.*|akmod-nvidia.*|linux-modules-nvidia-.*|nvidia-dkms-.*|nvidia-driver-G0.*|libnvidia-compute-.*)$`)
+	cudaPackage   = regexp.MustCompile(`^cuda-(toolkit|runtime|libraries|compiler|cudart).*$`)
+	cudnnPackage  = regexp.MustCompile(`^(lib)?cudnn.*$`)
+)
+
+// workingDriver is the version of the loaded driver if its library is there
+// and of the same version, "" otherwise. Under WSL2 the driver is Windows'.
+func (b *builder) workingDriver() string {
+	d := b.driver
+	if b.wsl == 2 && b.host.Library("libcuda.so.1") != "" {
+		return orElse(orElse(d.Version, d.Library), "580")
+	}
+	if d.Version != "" && (d.Library == d.Version || d.Library == "" && b.host.Library("libnvidia-ml.so.1") != "") {
+		return d.Version
+	}
+	return ""
+}
+
+// gpuLess deals with driver, cuda and cudnn on a machine without a GPU: only
+// what was asked for by name is planned, and a driver never.
+func (b *builder) gpuLess(component string) bool {
+	if len(b.devices) > 0 || b.workingDriver() != "" {
+		return false
+	}
+	if component != "driver" && b.explicit(component) {
+		return false
+	}
+	why := "there is no NVIDIA GPU on the PCI bus: nothing to do"
+	if b.noPCI != nil {
+		why = "no NVIDIA GPU can be seen (" + b.noPCI.Error() + "): nothing is done"
+	}
+	b.satisfied(component+".packages", component, titles[component], "%s", why)
+	return true
+}
+
+var titles = map[string]string{
+	"driver": "NVIDIA driver",
+	"cuda":   "CUDA toolkit",
+	"cudnn":  "cuDNN",
+}
+
+func (b *builder) driverStep() error {
+	if !b.wanted["driver"] {
+		return nil
+	}
+	const id, component = "driver.packages", "driver"
+	satisfied := func(why string, args ...any) error {
+		b.satisfied(id, component, titles[component], why, args...)
+		return nil
+	}
+	// What belongs to somebody else stops a plan only if it was asked for.
+	elsewhere := func(reason string, hints ...string) error {
+		if b.explicit(component) {
+			b.block(component, reason, hints...)
+			return nil
+		}
+		b.note("driver: %s; %s", reason, strings.Join(hints, "; "))
+		return satisfied("%s", reason)
+	}
+	d := b.driver
+	working := b.workingDriver()
+	switch {
+	case b.wsl == 1:
+		return elsewhere("WSL 1 cannot reach a GPU", "in Windows: wsl --set-version <distribution> 2")
+	case b.wsl == 2 && working != "":
+		return satisfied("Windows' driver is used; a Linux driver must not be installed under WSL2")
+	case b.wsl == 2:
+		return elsewhere("under WSL2 the driver is Windows', and it is not there (no libcuda.so.1)", "install NVIDIA's driver in Windows, then: wsl --shutdown")
+	case working != "":
+		b.oldDriverNote(working)
+		return satisfied("driver %s works and is left as it is", working)
+	case b.cage != "" && (d.Version != "" || len(b.devices) > 0):
+		return elsewhere("this is a container ("+b.cage+"): the driver belongs to the host, which did not pass the GPU in",
+			"start the container with --gpus all (NVIDIA Container Toolkit on the host)")
+	case b.gpuLess(component):
+		return nil
+	case d.Version != "" && d.Library != "":
+		b.block(component, fmt.Sprintf("the loaded driver is %s, its libraries are %s: the machine was not restarted after an update", d.Version, d.Library), "restart the machine")
+		return nil
+	}
+	if held := b.held(regexp.MustCompile(`nvidia|cuda-drivers`)); len(held) > 0 {
+		b.block(component, "packages are held back: "+strings.Join(held, ", "), "release them if that is wanted: sudo apt-mark unhold, dnf versionlock delete, zypper removelock")
+		return nil
+	}
+	if there := b.installed(driverPackage); len(there) > 0 {
+		hints := []string{"restart the machine; if the driver still does not load, look at `dkms status` and `dmesg | grep -i nvidia`",
+			"or remove these packages and run this again"}
+		if b.host.SecureBoot() == machine.SecureBootOn {
+			hints = append(hints, "Secure Boot refuses modules whose key is not enrolled: `mokutil --list-enrolled`")
+		}
+		b.block(component, "driver packages are installed, but no driver is loaded: "+strings.Join(firstFew(there), ", "), hints...)
+		return nil
+	}
+	if b.recipe == nil {
+		return b.unknown()
+	}
+	return b.newDriver()
+}
+
+func firstFew(names []string) []string {
+	if len(names) > 4 {
+		return append(slices.Clone(names[:4]), fmt.Sprintf("and %d more", len(names)-4))
+	}
+	return names
+}
+
+// oldDriverNote says what a working driver is too old for.
+func (b *builder) oldDriverNote(version string) {
+	if machine.CompareVersions(version, b.recipes.torch.Default.OldDriver) < 0 {
+		b.note("driver %s works, so it is not touched; CUDA 13 and the newest torch wheels need %s or newer: update it the way it was installed", version, b.recipes.torch.Default.OldDriver)
+	}
+}
+
+func (b *builder) newDriver() error {
+	const id, component = "driver.packages", "driver"
+	packages, before, branch := b.recipe.Driver, b.release.DriverBefore, "580"
+	why := "the GPU " + b.gpuNames() + " has no driver; the open kernel modules, built for this kernel by dkms"
+	for _, d := range b.devices {
+		switch g := d.Generation(); g {
+		case "", "kepler":
+			b.block(component, "the GPU "+b.gpuNames()+" is too old for any driver that CUDA 12 or 13 works with", "use the CPU: gptctl install python venv torch")
+			return nil
+		case "maxwell", "pascal", "volta":
+			packages, before = b.recipe.DriverOld, b.release.DriverOldBefore
+			why = "the GPU " + b.gpuNames() + " has no driver; branch 580 is the last for it"
+		}
+	}
+	if len(packages) == 0 {
+		b.block(component, b.recipe.Name+" "+b.release.Version+" has no driver package for the GPU "+b.gpuNames()+" that we know", "see NVIDIA's driver installation guide for branch 580")
+		return nil
+	}
+	secure := b.host.SecureBoot()
+	if secure == machine.SecureBootOn {
+		if len(b.release.Signed) == 0 || b.oldGPU([]string{"maxwell", "pascal", "volta"}) {
+			b.block(component, "Secure Boot is on, and it refuses a module that is built here until its key is enrolled at the console",
+				"enroll a key of your own (mokutil --import) and let dkms sign with it, or switch Secure Boot off in the firmware; then run this again",
+				"or install the driver that your distribution signs")
+			return nil
+		}
+		b.packageStep(id, component, titles[component], "the GPU "+b.gpuNames()+" has no driver; Secure Boot is on, so it is "+b.recipe.Name+"'s own, whose modules are signed", b.release.Signed)
+		b.afterDriver(packageBranch(b.release.Signed))
+		return nil
+	}
+	if secure == machine.SecureBootUnknown {
+		b.note("driver: whether Secure Boot is on cannot be seen here; with it, the module has to be signed")
+	}
+	if !b.repository(component) {
+		return nil
+	}
+	if b.release.EPEL != "" && !b.packages["epel-release"].Installed {
+		b.packageStep("driver.epel", component, "the EPEL repository", "dkms, which builds the kernel modules, comes from there", []string{b.release.EPEL})
+	}
+	kernel := b.host.Kernel()
+	headers := fill(b.recipe.Headers, nil, "{kernel}", kernel, "{kernel-version}", strings.TrimSuffix(kernel, "-default"))
+	if !b.host.KernelHeaders() {
+		b.packageStep("driver.headers", component, "headers of the running kernel", "the module is built for kernel "+kernel+"; the newest headers may be for another one", headers)
+	}
+	step := b.packageStep(id, component, titles[component], why, packages)
+	if step != nil {
+		for i := len(before) - 1; i >= 0; i-- {
+			step.Commands = append([]Command{b.root(before[i]...)}, step.Commands...)
+		}
+		if len(before) > 0 { // dnf keeps the choice of a stream until it is reset
+			step.Undo = append(step.Undo, b.root("dnf", "-y", "module", "reset", "nvidia-driver"))
+		}
+	}
+	b.afterDriver(branch)
+	return nil
+}
+
+// packageBranch finds the branch in nvidia-driver-580-open.
+func packageBranch(names []string) string {
+	return regexp.MustCompile(`[0-9]{3}`).FindString(strings.Join(names, " "))
+}
+
+func (b *builder) afterDriver(branch string) {
+	b.comingDrive = branch
+	modules, _ := b.host.Modules()
+	if modules["nouveau"] {
+		b.note("driver: nouveau drives the GPU now and stays in memory: restart the machine afterwards, then run `gptctl doctor`")
+	} else {
+		b.note("driver: it is loaded at the next start of the machine, or now by `sudo modprobe nvidia`")
+	}
+}
+
+func (b *builder) gpuNames() string {
+	var names []string
+	for _, d := range b.devices {
+		names = append(names, fmt.Sprintf("10de:%04x (%s)", d.ID, orElse(d.Generation(), "before Kepler")))
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
+}
+
+// repository plans NVIDIA's repository, once for all components that need it,
+// and tells whether it can be used. It is asked for before it is used.
+func (b *builder) repository(component string) bool {
+	if b.repoDone {
+		return b.repoOK
+	}
+	b.repoDone = true
+	distro := b.release.NVIDIA
+	if b.wsl == 2 && b.recipe.WSL != "" {
+		distro = b.recipe.WSL
+	}
+	if distro == "" {
+		b.block(component, "NVIDIA has no repository that we know for "+b.plan.System, "use the packages of your distribution")
+		return false
+	}
+	for _, c := range machine.NVIDIAConflicts(b.repos, distro) {
+		b.block(component, c.Why, "remove or disable all but one of: "+strings.Join(c.Files, ", "))
+		return false
+	}
+	pin := b.comingDrive == "" && (b.workingDriver() != "" || b.wsl == 2)
+	for _, r := range b.repos {
+		switch who := r.NVIDIA(); {
+		case who == "nvidia":
+			b.repoOK = true
+			b.satisfied(component+".repository", component, "NVIDIA's package repository", "%s names it", r.File)
+			return true
+		case who != "" && !pin:
+			b.block(component, "drivers on this machine come from "+who+" ("+r.File+"), which does not mix with NVIDIA's own repository",
+				"install the driver from there", "or disable it, and run this again")
+			return false
+		}
+	}
+	arch := map[string]string{"amd64": "x86_64", "arm64": "sbsa"}[b.host.GOARCH]
+	if arch == "" {
+		b.block(component, "NVIDIA has no repository for "+b.host.GOARCH)
+		return false
+	}
+	url := fill([]string{b.recipes.nvidia.Repository}, nil, "{distro}", distro, "{arch}", arch)[0]
+	key, err := b.offeredKey(url)
+	if err != nil {
+		b.block(component, "NVIDIA's repository "+url+" cannot be used: "+err.Error(), "check the network and the proxy settings")
+		return false
+	}
+	b.repoOK = true
+	b.repositoryStep(component, url, key, pin)
+	return true
+}
+
+// offeredKey returns the first of the release's keys that is there.
+func (b *builder) offeredKey(url string) (string, error) {
+	err := fmt.Errorf("its key is not known")
+	for _, key := range b.release.Keys {
+		if err = b.reach(b.ctx, url+key+".pub"); err == nil {
+			return key, nil
+		}
+	}
+	return "", err
+}
+
+// checkKey is a shell script: $1 is a file, $2 the fingerprint of the only key
+// that may be in it.
+const checkKey = `home=$(mktemp -d)
+keys=$(GNUPGHOME=$home gpg --batch --with-colons --show-keys "$1")
+rm -rf "$home"
+case $(printf '%s\n' "$keys" | grep -c '^pub:') in 1) ;; *) keys= ;; esac
+case $keys in
+*":$2:"*) ;;
+*) echo "$1 does not hold the key $2" >&2; rm -f "$1"; exit 1 ;;
+esac`
+
+func (b *builder) repositoryStep(component, url, key string, pin bool) {
+	m := b.manager
+	if len(b.missing(m.Needs)) > 0 {
+		b.packageStep(component+".tools", component, "what checks a repository's key", "NVIDIA's packages are signed", m.Needs)
+	}
+	files := []string{m.KeyFile, m.RepoFile}
+	text := strings.TrimPrefix(fill([]string{m.Repo}, nil, "{url}", url, "{key}", m.KeyFile)[0], "\n")
+	why := "driver, CUDA and cuDNN come from there; its key is checked against the fingerprint " + b.recipes.nvidia.Keys[key]
+	if pin {
+		text += m.RepoPin
+		if m.Pin != "" || m.RepoPin != "" {
+			why += "; the driver packages there are ruled out, as the driver of this machine works"
+		}
+	}
+	s := b.add(&Step{
+		ID: component + ".repository", Component: component, Title: "NVIDIA's package repository", Why: why, locked: m.Locked,
+		Commands: []Command{
+			b.root(fill(m.Download, nil, "{url}", url+key+".pub", "{file}", m.KeyFile)...),
+			b.root("chmod", "0644", m.KeyFile),
+			b.root("sh", "-c", checkKey, "sh", m.KeyFile, b.recipes.nvidia.Keys[key]),
+		},
+	})
+	if len(m.Import) > 0 {
+		s.Commands = append(s.Commands, b.root(fill(m.Import, nil, "{key}", m.KeyFile)...))
+	}
+	if pin && m.Pin != "" {
+		files = append(files, m.PinFile)
+		s.Commands = append(s.Commands, b.write(m.PinFile, strings.TrimPrefix(m.Pin, "\n")))
+	}
+	s.Commands = append(s.Commands, b.write(m.RepoFile, text), b.root(m.Refresh...))
+	s.Undo = []Command{b.root(append([]string{"rm", "-f"}, files...)...), b.root(m.Refresh...)}
+	s.watch = watch{Paths: files, Root: true, After: b.root(m.Refresh...).Argv}
+}
+
+func (b *builder) cuda() error {
+	const component = "cuda"
+	for _, t := range b.host.Toolkits() {
+		if t.Version != "" && machine.CompareVersions(t.Version, "10.2") >= 0 && machine.CompareVersions(t.Version, orElse(b.toolkit, "0")) > 0 {
+			b.toolkit = t.Version
+		}
+	}
+	if !b.wanted[component] {
+		return nil
+	}
+	if b.toolkit != "" {
+		b.satisfied(component+".packages", component, titles[component], "CUDA %s is there and is left as it is", b.toolkit)
+		return nil
+	}
+	if b.gpuLess(component) {
+		return nil
+	}
+	if b.recipe == nil {
+		return b.unknown()
+	}
+	if held := b.held(cudaPackage); len(held) > 0 {
+		b.block(component, "packages are held back: "+strings.Join(held, ", "), "release them if that is wanted")
+		return nil
+	}
+	version, why := b.chooseToolkit()
+	if version == "" {
+		b.block(component, why)
+		return nil
+	}
+	if !b.repository(component) {
+		return b.refusedWith(component)
+	}
+	b.toolkit = version
+	b.packageStep(component+".packages", component, titles[component]+" "+version, why+"; the meta-package cuda, which would bring a driver, is not used",
+		[]string{"cuda-toolkit-" + strings.ReplaceAll(version, ".", "-")})
+	b.note("cuda: add /usr/local/cuda-%s/bin to PATH to have nvcc at hand; the torch wheels bring their own CUDA and need none of it", version)
+	return nil
+}
+
+// refusedWith blocks a component for the reason another one was blocked for.
+func (b *builder) refusedWith(component string) error {
+	if !slices.ContainsFunc(b.plan.Blocked, func(x Blocked) bool { return x.Component == component }) {
+		b.block(component, "it comes from NVIDIA's repository, which cannot be used")
+	}
+	return nil
+}
+
+// chooseToolkit takes the newest toolkit that the driver runs, within what the
+// repository has.
+func (b *builder) chooseToolkit() (version, why string) {
+	driver := b.anyDriver()
+	if driver == "" {
+		driver = "580" // for building only
+	}
+	for _, t := range b.recipes.nvidia.Toolkit {
+		if machine.CompareVersions(driver, t.Driver) >= 0 {
+			version = t.CUDA
+			break
+		}
+	}
+	why = fmt.Sprintf("the newest that driver %s runs in full", driver)
+	if b.oldGPU([]string{"maxwell", "pascal", "volta"}) && machine.CompareVersions(version, "12.9") > 0 {
+		version, why = "12.9", "the last that supports the GPU "+b.gpuNames()
+	}
+	if most := b.release.CUDAMost; most != "" && machine.CompareVersions(version, most) > 0 {
+		version, why = most, "the newest for "+b.plan.System
+	}
+	if least := b.release.CUDALeast; version == "" || least != "" && machine.CompareVersions(version, least) < 0 {
+		return "", fmt.Sprintf("driver %s is too old for the CUDA toolkits that NVIDIA has for %s", driver, b.plan.System)
+	}
+	return version, why
+}
+
+func (b *builder) cudnn() error {
+	const component = "cudnn"
+	if !b.wanted[component] {
+		return nil
+	}
+	if found := b.host.CuDNNs(b.packages); len(found) > 0 {
+		b.satisfied(component+".packages", component, titles[component], "cuDNN %s is there (%s) and is left as it is", found[0].Version, found[0].Path)
+		return nil
+	}
+	if b.gpuLess(component) {
+		return nil
+	}
+	if b.recipe == nil {
+		return b.unknown()
+	}
+	if held := b.held(cudnnPackage); len(held) > 0 {
+		b.block(component, "packages are held back: "+strings.Join(held, ", "), "release them if that is wanted")
+		return nil
+	}
+	cuda := b.toolkit
+	if cuda == "" {
+		cuda, _ = b.chooseToolkit()
+	}
+	major, _, _ := strings.Cut(cuda, ".")
+	if major != "12" && major != "13" {
+		b.block(component, "NVIDIA's cuDNN 9 is for CUDA 12 and 13, and this machine has "+orElse(cuda, "an older driver"))
+		return nil
+	}
+	if !b.repository(component) {
+		return b.refusedWith(component)
+	}
+	b.packageStep(component+".packages", component, titles[component]+" 9 for CUDA "+major, "it matches CUDA "+cuda, []string{"cudnn9-cuda-" + major})
+	return nil
+}
