@@ -15,11 +15,8 @@ require (
 )
 
 require (
-<<<<<<< HEAD
 	github.com/go-ole/go-ole v1.2.6 // indirect
-=======
 	github.com/google/uuid v1.6.0 // indirect
->>>>>>> nvidia
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/lufia/plan9stats v0.0.0-20211012122336-39d0f177ccd0 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
