@@ -69,6 +69,8 @@ func report(t *terminal, command string, err error) int {
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.Is(err, errNotReady):
+		return exitFailed // the report has said it all
 	case errors.Is(err, syscall.EPIPE):
 		return exitDone // the reader has what it wanted
 	}

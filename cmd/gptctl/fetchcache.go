@@ -138,7 +138,7 @@ func removeModel(t *terminal, o fetchOptions) error {
 		return err
 	}
 	if !o.yes {
-		if err := confirm(t, fmt.Sprintf("remove %s (%s)?", o.Model, size(plan.Bytes))); err != nil {
+		if err := confirm(t, fmt.Sprintf("remove %s (%s)?", o.Model, size(plan.Bytes)), "nothing was removed"); err != nil {
 			return err
 		}
 	}
@@ -155,7 +155,7 @@ func removeModel(t *terminal, o fetchOptions) error {
 }
 
 // confirm asks a person, and refuses where there is none.
-func confirm(t *terminal, question string) error {
+func confirm(t *terminal, question, otherwise string) error {
 	if t.in == nil || !term.IsTerminal(int(t.in.Fd())) || t.json {
 		return usagef("%s --yes answers where nobody can", question)
 	}
@@ -165,7 +165,7 @@ func confirm(t *terminal, question string) error {
 		return err
 	}
 	if a := strings.ToLower(strings.TrimSpace(line)); a != "y" && a != "yes" {
-		return errors.New("nothing was removed")
+		return errors.New(otherwise)
 	}
 	return nil
 }

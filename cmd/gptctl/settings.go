@@ -106,6 +106,13 @@ func flagError(err error) error {
 	return &usageError{err}
 }
 
+// fromSettings reports whether a flag has its value from the environment or
+// the file.
+func fromSettings(t *terminal, cmd *cobra.Command, flag string) bool {
+	_, inFile := t.settings[cmd.Name()][settingKey(flag)]
+	return inFile || t.getenv("GPTCTL_"+strings.ToUpper(settingKey(flag))) != ""
+}
+
 func settingKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
 // mirrors returns the setting fetch.mirrors, which counts for every verb that

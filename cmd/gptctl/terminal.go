@@ -43,10 +43,15 @@ func (t *terminal) getenv(name string) string {
 
 // dim returns s in a colour that steps back, where colours are allowed.
 func (t *terminal) dim(s string) string {
-	if !t.outIsTTY || t.noColor || t.getenv("NO_COLOR") != "" || t.getenv("TERM") == "dumb" || s == "" {
+	if !t.colors() || s == "" {
 		return s
 	}
 	return "\x1b[2m" + s + "\x1b[0m"
+}
+
+// colors reports whether stdout may have them.
+func (t *terminal) colors() bool {
+	return t.outIsTTY && !t.noColor && t.getenv("NO_COLOR") == "" && t.getenv("TERM") != "dumb"
 }
 
 // note prints a line on stderr for somebody who watches.

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gptctl/gptctl/doctor"
+	"github.com/gptctl/gptctl/doctor/fit"
+	"github.com/gptctl/gptctl/internal/machine"
+)
+
+// doctorOptions are what `gptctl doctor` was asked for.
+type doctorOptions struct {
+	purpose, model, dtype, device string
+	batch, context                int
+	profile                       string
+	only, skip                    []string
+	deep, strict, offline         bool
+	list, fix, all                bool
+	since                         string
+}
+
+const doctorHelp = `Say whether this machine is ready, what is missing, and what mends it.
+
+Without --for the machine is judged by the reference requirements of a GPT-2 set-up
+with Python and an NVIDIA GPU; with --for only by what that work needs, and the
+report says where it fits. What cannot be known is skipped with the reason, never
+passed. Nothing is changed, but for one small file that measures the disk.
+
+The exit code is 0 if the machine is ready, 1 if it is not.`
+
+func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions) error) *cobra.Command {
+	if start == nil {
+		start = runDoctor
+	}
+	var o doctorOptions
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say whether this machine is ready, and what mends it",
+		Long:  doctorHelp,
+		Example: `  gptctl doctor
+  gptctl doctor --for run --model gpt2-xl --dtype bf16
+  gptctl doctor --profile ci --json > report.json
+  gptctl doctor --since report.json`,
+		Args: usageArgs(cobra.NoArgs),
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&o.purpose, "for", "", "judge only what this work needs: `run|finetune|serve`")
+	f.StringVar(&o.model, "model", "gpt2", "with --for, the `MODEL`: gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2")
+	f.StringVar(&o.dtype, "dtype", "f32", "with --for, the type of the weights: `f32|bf16|f16|q8_0|q4_0`")
+	f.IntVar(&o.batch, "batch", 1, "with --for, sequences at once, `N`")
+	f.IntVar(&o.context, "context", 0, "with --for, the longest text in tokens, `N` (0: the model's own)")
+	f.StringVar(&o.device, "device", "auto", "with --for, where: `auto|cpu|cuda`")
+	f.StringVar(&o.profile, "profile", doctor.Reference, "thresholds: `NAME|FILE` ("+strings.Join(doctor.Profiles(), ", ")+", or a TOML file)")
+	f.BoolVar(&o.deep, "deep", false, "let the GPU check take all free memory of the GPU")
+	f.StringSliceVar(&o.only, "only", nil, "make only these checks or groups, `ID,…`")
+	f.StringSliceVar(&o.skip, "skip", nil, "let these checks or groups pass, and say so, `ID,…`")
+	f.BoolVar(&o.strict, "strict", false, "warnings are failures")
+	f.BoolVar(&o.offline, "offline", false, "ask no network")
+	f.BoolVar(&o.all, "all", false, "show what was skipped, too")
+	f.BoolVar(&o.list, "list", false, "list the checks")
+	f.StringVar(&o.since, "since", "", "tell what changed since the report in `FILE`, made with --json")
+	f.BoolVar(&o.fix, "fix", false, "plan to install what mends the findings, as gptctl install would")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.purpose == "" {
+			for _, name := range []string{"model", "dtype", "batch", "context", "device"} {
+				// From the environment or a file they may be meant for other verbs.
+				if cmd.Flags().Changed(name) && !fromSettings(t, cmd, name) {
+					return withHints(usagef("--%s says what the work needs, and there is none", name), "gptctl doctor --for run --"+name+" …")
+				}
+			}
+		}
+		return start(cmd.Context(), t, o)
+	}
+	return cmd
+}
+
+func runDoctor(ctx context.Context, t *terminal, o doctorOptions) error {
+	if o.list {
+		return listChecks(t)
+	}
+	var before *doctor.Report
+	if o.since != "" {
+		f, err := os.Open(o.since)
+		if err != nil {
+			return fmt.Errorf("read report: %w", err)
+		}
+		defer f.Close()
+		if before, err = doctor.ReadReport(f); err != nil {
+			return withHints(fmt.Errorf("%s: %w", o.since, err), "a report is made with gptctl doctor --json > "+o.since)
+		}
+	}
+	options, err := doctorRun(t, o)
+	if err != nil {
+		return err
+	}
+	report, err := doctor.Run(ctx, options)
+	if err != nil {
+		var unknown *doctor.UnknownCheckError
+		if errors.As(err, &unknown) {
+			return withHints(&usageError{err}, "gptctl doctor --list")
+		}
+		return err
+	}
+	if err := printReport(t, o, report, before); err != nil {
+		return err
+	}
+	if o.fix {
+		if components := report.Components(); len(components) > 0 {
+			return runInstall(ctx, t, installOptions{components: components})
+		}
+		t.note("nothing that gptctl install could mend")
+	}
+	if !report.Ready {
+		return errNotReady
+	}
+	return nil
+}
+
+// errNotReady ends a doctor whose report has said everything already.
+var errNotReady = errors.New("not ready")
+
+func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
+	profile, err := doctor.LoadProfile(o.profile)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return doctor.Options{}, err
+		}
+		return doctor.Options{}, &usageError{err}
+	}
+	host := machine.Local()
+	options := doctor.Options{Profile: profile, Only: o.only, Skip: o.skip, Strict: o.strict, Deep: o.deep,
+		Network: !o.offline, Host: host, Devices: []fit.Device{fit.CPU}}
+	if o.purpose == "" {
+		return options, nil
+	}
+	w := fit.Work{Purpose: fit.Purpose(o.purpose), Model: o.model, DType: fit.DType(o.dtype), Batch: o.batch, Context: o.context, FileMapped: true}
+	switch o.device {
+	case "auto":
+	case "cpu", "cuda":
+		w.Device = fit.Device(o.device)
+	default:
+		return options, usagef("--device %q: want auto, cpu or cuda", o.device)
+	}
+	if o.batch < 1 || o.context < 0 {
+		return options, usagef("--batch %d --context %d: want at least 1 and 0", o.batch, o.context)
+	}
+	if w.Purpose == fit.Finetune {
+		w.FileMapped = false
+		switch w.DType {
+		case fit.BF16:
+			w.Precision = fit.MixedBF16
+		case fit.F16:
+			w.Precision = fit.MixedFP16
+		}
+		w.DType = ""
+	}
+	if err := w.Check(); err != nil {
+		return options, &usageError{err}
+	}
+	options.Work = &doctor.Work{Work: w, Required: o.device != "auto"}
+	return options, nil
+}
+
+func listChecks(t *terminal) error {
+	for _, c := range doctor.Checks() {
+		var err error
+		if t.json {
+			err = t.printJSON(map[string]string{"schema": doctor.Schema, "id": c.ID, "title": c.Title, "group": c.Group, "why": c.Why})
+		} else {
+			_, err = fmt.Fprintf(t.out, "%-20s %s\n", c.ID, c.Title)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printReport(t *terminal, o doctorOptions, report, before *doctor.Report) error {
+	text := doctor.TextOptions{Color: t.colors(), All: o.all}
+	switch {
+	case t.json && before != nil:
+		return t.printJSON(struct {
+			*doctor.Report
+			Changes []doctor.Change `json:"changes"`
+		}{report, append([]doctor.Change{}, doctor.Compare(before, report)...)})
+	case t.json:
+		return t.printJSON(report)
+	case before != nil:
+		return doctor.WriteChanges(t.out, doctor.Compare(before, report), text)
+	}
+	return doctor.WriteText(t.out, report, text)
+}
