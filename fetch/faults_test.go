@@ -82,6 +82,7 @@ func TestFaults(t *testing.T) {
 		{name: "another commit", faults: weights(hubtest.Fault{On: hubtest.RouteResolve, Header: map[string]string{"X-Repo-Commit": other[:40]}}), wrong: is[*ChangedError]},
 		{name: "changed on the server", faults: cdn(hubtest.Fault{Instead: hubtest.Noise(9, size)}), wrong: is[*ChecksumError]},
 		{name: "other size on the server", faults: cdn(hubtest.Fault{Instead: hubtest.Noise(9, size+1)}), wrong: is[*ChangedError]},
+		{name: "another etag later", faults: cdn(hubtest.Fault{Skip: 2, Header: map[string]string{"Etag": `"x"`}})},
 		{name: "headers dropped by a mirror", faults: weights(hubtest.Fault{Drop: []string{"*"}})},
 		{name: "no Content-Length", faults: cdn(hubtest.Fault{NoSize: true})},
 		{name: "ranges ignored", faults: cdn(hubtest.Fault{IgnoreRange: true}), wasted: 8 * size},
