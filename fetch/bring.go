@@ -196,7 +196,7 @@ func (f *fetcher) elsewhere(ctx context.Context, b blob) (done bool, err error) 
 		if !f.target.plain { // a file of the user's own must not be the cache's too
 			err = os.Link(place, to)
 		}
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+		if err != nil {
 			err = replaceBy(to, func(temp string) error { return copyFile(place, temp) })
 		}
 		if err != nil {
@@ -218,12 +218,16 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 	if err := os.MkdirAll(filepath.Dir(f.target.journal(b.hash)), 0o755); err != nil {
 		return writeError(f.target.base, err)
 	}
+	fresh := len(state.done) == 0 && !state.second
+	if fresh { // an old journal must not speak of a new file
+		os.Remove(f.target.journal(b.hash))
+	}
 	temp, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return writeError(f.target.base, err)
 	}
 	defer temp.Close()
-	if len(state.done) == 0 && !state.second {
+	if fresh {
 		if err := temp.Truncate(0); err != nil {
 			return writeError(f.target.base, err)
 		}
@@ -249,6 +253,9 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 			return writeError(f.target.base, err)
 		}
 		defer t.aside.Close()
+		if err := t.aside.Sync(); err != nil {
+			return writeError(f.target.base, err)
+		}
 	}
 	if t.log, err = openJournal(f.target.journal(b.hash), &state, boot); err != nil {
 		return writeError(f.target.base, err)

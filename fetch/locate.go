@@ -90,7 +90,7 @@ func (t *transfer) locate(ctx context.Context, endpoint *url.URL, header http.He
 	}
 	switch {
 	case a.StatusCode < 300:
-		t.place = &place{a.Request.URL, a.Header.Get("Etag"), endpoint}
+		t.place = &place{a.Request.URL, a.Header.Get("Etag")}
 	case a.StatusCode >= 400 && a.fromHub && a.StatusCode != 416:
 		err = withPause(t.hubError(a, t.repo, t.commit, t.blob.name(), endpoint), a.Header)
 	case a.StatusCode >= 400 && a.StatusCode < 500 && a.StatusCode != 408 && a.StatusCode != 416 && a.StatusCode != 425 && a.StatusCode != 429:

@@ -89,9 +89,8 @@ type transfer struct {
 
 // place is where the bytes of a file are, as an endpoint last said.
 type place struct {
-	url      *url.URL
-	etag     string
-	endpoint *url.URL
+	url  *url.URL
+	etag string
 }
 
 // run brings what is missing and returns the hash of the whole.
