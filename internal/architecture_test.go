@@ -19,6 +19,7 @@ const module = "github.com/gptctl/gptctl/"
 
 type listed struct {
 	ImportPath string
+	Name       string
 	Dir        string
 	GoFiles    []string
 	Imports    []string
@@ -28,7 +29,7 @@ type listed struct {
 // packages lists the module's packages by their path below the module.
 func packages(t *testing.T) map[string]listed {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Dir,GoFiles,Imports,Deps", "./...")
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Name,Dir,GoFiles,Imports,Deps", "./...")
 	cmd.Dir = ".."
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -104,8 +105,8 @@ func TestLibrariesDoNotPrint(t *testing.T) {
 		"os":  {"Stdout", "Stderr", "Stdin", "Exit"},
 		"log": {"Print", "Printf", "Println", "Fatal", "Fatalf", "Fatalln", "Panic", "Panicf"},
 	}
-	for name, p := range packages(t) {
-		if under(name, "cmd") {
+	for _, p := range packages(t) {
+		if p.Name == "main" {
 			continue
 		}
 		for _, file := range p.GoFiles {
@@ -156,11 +157,12 @@ func TestFilesAreShort(t *testing.T) {
 			return err
 		}
 		defer f.Close()
-		lines := 0
+		lines, generated := 0, false
 		for s := bufio.NewScanner(f); s.Scan(); {
 			lines++
+			generated = generated || strings.HasPrefix(s.Text(), "// Code generated ")
 		}
-		if lines > most {
+		if lines > most && !generated {
 			t.Errorf("%s has %d lines, more than %d", path, lines, most)
 		}
 		return nil

@@ -39,6 +39,16 @@ func withHints(err error, hints ...string) error {
 	return &hintedError{err, hints}
 }
 
+// aboutError names what a verb was working on, for the prefix of the message:
+// "gptctl: fetch gpt2: …".
+type aboutError struct {
+	subject string
+	err     error
+}
+
+func (e *aboutError) Error() string { return e.err.Error() }
+func (e *aboutError) Unwrap() error { return e.err }
+
 // hintsOf collects the hints of err, the outermost first.
 func hintsOf(err error) []string {
 	hints := []string{}
@@ -61,10 +71,14 @@ func report(t *terminal, command string, err error) int {
 		return exitDone
 	case errors.Is(err, syscall.EPIPE):
 		return exitDone // the reader has what it wanted
-	case errors.Is(err, context.Canceled):
-		return exitInterrupted
 	}
 	code := exitFailed
+	if errors.Is(err, context.Canceled) {
+		code = exitInterrupted
+		if len(hintsOf(err)) == 0 {
+			return code // nothing was lost that could be gone on with
+		}
+	}
 	hints := hintsOf(err)
 	if errors.As(err, &usage) {
 		code = exitUsage
@@ -75,7 +89,12 @@ func report(t *terminal, command string, err error) int {
 	message := oneLine(err.Error())
 	prefix := "gptctl: "
 	if command != "" {
-		prefix += command + ": "
+		prefix += command
+		var about *aboutError
+		if errors.As(err, &about) {
+			prefix += " " + about.subject
+		}
+		prefix += ": "
 	}
 	fmt.Fprintf(t.err, "%s%s\n", prefix, message)
 	for _, h := range hints {

@@ -27,18 +27,22 @@ func newRoot(t *terminal) *cobra.Command {
 
   gptctl run --model demo "It was a dark"    a small model inside the program: works at once, offline
   gptctl run --model DIR "Once upon a time"  any GPT-2 in Hugging Face format`,
-		SilenceErrors:     true, // report prints them
-		SilenceUsage:      true,
-		Args:              noVerb,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return applySettings(t, cmd) },
-		Version:           buildVersion().Version,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		SilenceErrors: true, // report prints them
+		SilenceUsage:  true,
+		Args:          noVerb,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			// What execute took for --json may have been a prompt or a value.
+			t.json = t.json && cmd.Flags().Changed("json")
+			return applySettings(t, cmd)
+		},
+		Version:                    buildVersion().Version,
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	root.SetVersionTemplate("gptctl {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 
 	f := root.PersistentFlags()
 	f.BoolVar(&t.json, "json", false, "print JSON on stdout, one object per line; words go to stderr")
@@ -47,7 +51,7 @@ func newRoot(t *terminal) *cobra.Command {
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "say on stderr what is being done")
 	f.StringVar(&t.configFile, "config", "", "read settings from `FILE` instead of gptctl.toml")
 
-	root.AddCommand(newRun(t, nil), newVersion(t))
+	root.AddCommand(newFetch(t, nil), newRun(t, nil), newVersion(t))
 	return root
 }
 

@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,10 +25,12 @@ import (
 
 // applySettings fills in the flags of cmd that were not given.
 func applySettings(t *terminal, cmd *cobra.Command) error {
-	path, table, err := readSettings(t, cmd)
+	path, tables, err := readSettings(t, cmd)
 	if err != nil {
 		return err
 	}
+	t.settings = tables
+	table := tables[cmd.Name()]
 	var failed error
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 		if f.Changed || f.Name == "help" || failed != nil {
@@ -36,8 +38,8 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 		}
 		variable := "GPTCTL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := t.env(variable); ok && v != "" {
-			if err := cmd.Flags().Set(f.Name, v); err != nil {
-				failed = usagef("%s=%q in the environment: %w", variable, v, errors.Unwrap(err))
+			if cmd.Flags().Set(f.Name, v) != nil {
+				failed = usagef("%s=%q in the environment: want %s", variable, v, wanted(f))
 			}
 			return
 		}
@@ -45,25 +47,88 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 		if !ok {
 			return
 		}
-		values := []any{v}
-		if list, ok := v.([]any); ok {
-			values = list
+		texts, ok := settingTexts(f, v)
+		for i := 0; ok && i < len(texts); i++ {
+			ok = cmd.Flags().Set(f.Name, texts[i]) == nil
 		}
-		for _, v := range values {
-			if err := cmd.Flags().Set(f.Name, fmt.Sprint(v)); err != nil {
-				failed = usagef("%s: %s.%s = %v: %w", path, cmd.Name(), settingKey(f.Name), v, errors.Unwrap(err))
-				return
-			}
+		if !ok {
+			failed = usagef("%s: %s.%s is %v, want %s", path, cmd.Name(), settingKey(f.Name), v, wanted(f))
 		}
 	})
 	return failed
 }
 
+// settingTexts returns a value of the settings file as the texts that its flag
+// takes: one, or several of a flag that may be repeated.
+func settingTexts(f *pflag.Flag, v any) ([]string, bool) {
+	list, many := v.([]any)
+	if !many {
+		list = []any{v}
+	} else if _, ok := f.Value.(pflag.SliceValue); !ok {
+		return nil, false
+	}
+	var texts []string
+	for _, v := range list {
+		switch v.(type) {
+		case string, bool, int64, float64:
+			texts = append(texts, fmt.Sprint(v))
+		default: // a table, a date, a list in a list
+			return nil, false
+		}
+	}
+	return texts, true
+}
+
+// wanted says in words what a flag takes; pflag's own are those of strconv.
+func wanted(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int":
+		return "a whole number"
+	case "uint64":
+		return "a whole number that is not negative"
+	case "float64":
+		return "a number"
+	case "bool":
+		return "true or false"
+	case "stringArray":
+		return "a text or a list of texts"
+	}
+	return "a text"
+}
+
+// flagError makes pflag's complaint a usage error in our words.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		f := invalid.GetFlag()
+		err = fmt.Errorf("--%s %q: want %s", f.Name, invalid.GetValue(), wanted(f))
+	}
+	return &usageError{err}
+}
+
 func settingKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
-// readSettings reads the settings file, if there is one, and returns the table
-// of cmd. A file that --config or GPTCTL_CONFIG names must exist.
-func readSettings(t *terminal, cmd *cobra.Command) (path string, table map[string]any, err error) {
+// mirrors returns the setting fetch.mirrors, which counts for every verb that
+// may have to fetch a model.
+func (t *terminal) mirrors() []string {
+	if v := t.getenv("GPTCTL_MIRRORS"); v != "" {
+		return []string{v}
+	}
+	var urls []string
+	switch v := t.settings["fetch"]["mirrors"].(type) {
+	case string:
+		urls = append(urls, v)
+	case []any:
+		for _, u := range v {
+			urls = append(urls, fmt.Sprint(u))
+		}
+	}
+	return urls
+}
+
+// readSettings reads the settings file, if there is one, and returns its
+// tables, one per verb. A file that --config or GPTCTL_CONFIG names must exist.
+func readSettings(t *terminal, cmd *cobra.Command) (path string, tables map[string]map[string]any, err error) {
 	path, must := t.configFile, true
 	if path == "" {
 		path = t.getenv("GPTCTL_CONFIG")
@@ -74,16 +139,32 @@ func readSettings(t *terminal, cmd *cobra.Command) (path string, table map[strin
 	if path == "" {
 		return "", nil, nil
 	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && !must {
-		return "", nil, nil
+	if _, err := os.Stat(path); err != nil && !must {
+		return "", nil, nil // absent, or in a home that is not ours, as under sudo
 	}
+	data, err := readBounded(path, maxSettingsBytes)
 	if err != nil {
 		return path, nil, usagef("read settings: %w", err)
 	}
 	t.detail("settings from %s", path)
-	tables, err := parseSettings(path, data, cmd.Root())
-	return path, tables[cmd.Name()], err
+	tables, err = parseSettings(path, data, cmd.Root())
+	return path, tables, err
+}
+
+// maxSettingsBytes bounds the settings file: more is a mistake.
+const maxSettingsBytes = 1 << 20
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return data, err
 }
 
 // defaultSettingsFile is ./gptctl.toml, else the one in the user's
@@ -134,6 +215,9 @@ func parseSettings(path string, data []byte, root *cobra.Command) (map[string]ma
 		var syntax *toml.DecodeError
 		if errors.As(err, &syntax) {
 			row, col := syntax.Position()
+			if strings.Contains(syntax.Error(), "struct") { // ours, which is nothing to show
+				return nil, usagef("%s:%d:%d: want a table such as [run] here", path, row, col)
+			}
 			return nil, usagef("%s:%d:%d: %s", path, row, col, strings.TrimPrefix(syntax.Error(), "toml: "))
 		}
 		return nil, usagef("%s: %w", path, err)

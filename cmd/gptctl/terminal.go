@@ -27,6 +27,8 @@ type terminal struct {
 	json, quiet, noColor bool
 	verbose              bool
 	configFile           string
+
+	settings map[string]map[string]any // gptctl.toml: verb → key → value
 }
 
 func newTerminal(in, out, err *os.File, env func(string) (string, bool)) *terminal {

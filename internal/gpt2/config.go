@@ -3,6 +3,7 @@ package gpt2
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Config is what shapes a GPT-2's computation: the fields of Hugging Face's
@@ -95,5 +96,5 @@ func ParseActivation(name string) (Activation, error) {
 	if name == "swish" {
 		return SiLU, nil
 	}
-	return 0, fmt.Errorf("activation_function %q is not supported", name)
+	return 0, fmt.Errorf("activation %q is not supported, want one of %s", shorten(name), strings.Join(activationNames[GELUNew:], ", "))
 }

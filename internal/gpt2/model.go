@@ -26,7 +26,7 @@ import (
 // it the memory of the activations. logitsRows does so for the logits, whose
 // rows are a vocabulary wide.
 const (
-	chunkRows     = 512
+	chunkRows  = 512
 	logitsRows = 16
 )
 

@@ -15,7 +15,7 @@ type AttentionRow struct {
 
 // Attention computes out = softmax(scale·q·Kᵀ)·V for each row and head. The
 // query of row r and head h lies at q[r·ldq+h·headDim]; out is
-// [len(rows)][heads·headDim]. A row that attends to nothing gives zeros.
+// [len(rows)][heads·headDim] and overlaps nothing else. A row that attends to nothing gives zeros.
 //
 // Neighbouring rows of one sequence are best given in one call: they share
 // the reading of K and V. Each score and each output has one accumulator,
@@ -173,12 +173,27 @@ func (t *attentionTask) tile(s *scratch, acc []float32, ldo int, scores []float3
 // maxTileRows is at least every family's mr.
 const maxTileRows = 16
 
+// One row passes V once, in order: so many positions are used for all of a
+// head's columns before the next ones. A tile of rows takes them longer.
+const (
+	valueBlock     = 64
+	valueBlockTile = 256
+)
+
 // values adds probabilities × values of positions from … to-1 to acc.
 func (t *attentionTask) values(s *scratch, acc []float32, ldo int, p []float32, ld int, v []float32, from, to, mr int) {
 	o, dim := t.c.ops, t.dim
 	if dim%o.nr == 0 {
-		for j := 0; j < dim && from < to; j += o.nr {
-			o.multiply(acc[j:], ldo, p[from:], ld, v[from*dim+j:], dim, mr, to-from, true)
+		block := valueBlockTile
+		if mr == 1 {
+			block = valueBlock
+		}
+		for from < to {
+			n := min(block, to-from)
+			for j := 0; j < dim; j += o.nr {
+				o.multiply(acc[j:], ldo, p[from:], ld, v[from*dim+j:], dim, mr, n, true)
+			}
+			from += n
 		}
 		return
 	}

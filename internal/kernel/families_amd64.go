@@ -5,6 +5,7 @@ package kernel
 import (
 	"golang.org/x/sys/cpu"
 
+	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
 )
 
@@ -20,8 +21,24 @@ func families() []*ops {
 			peak: avx512.Peak, read: avx512.Read,
 		})
 	}
+	if x := &cpu.X86; x.HasAVX2 && x.HasFMA && x.HasF16C {
+		have = append(have, &ops{
+			name: "avx2", mr: avx2.MR, nr: avx2.NR,
+			accumulate: avx2.Accumulate, pack: avx2.Pack, packTransposed: avx2.PackTransposed,
+			multiply: avx2.Multiply, dots: avx2.Dots,
+			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
+			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
+			peak: avx2.Peak, read: avx2.Read,
+		})
+	}
 	return append(have, genericOps())
 }
 
 // pause tells the core for about a microsecond that it is waiting.
 func pause()
+
+// prefetchRows asks for n bytes of each of some rows, stride bytes apart, to
+// be brought to the second-level cache. It never faults.
+//
+//go:noescape
+func prefetchRows(p *byte, stride uintptr, rows, n int)

@@ -89,7 +89,7 @@ type ops struct {
 	name   string
 	mr, nr int
 
-	accumulate     func(d tensor.DType, y, x []float32, w []byte, stride int)
+	accumulate     func(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int)
 	pack           func(d tensor.DType, dst []float32, w []byte, stride, rows, cols int)
 	packTransposed func(dst, src []float32, n, dim int)
 	multiply       func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, k int, load bool)

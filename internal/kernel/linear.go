@@ -25,13 +25,15 @@ type Epilogue struct {
 // Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
 // results lie in the second-level cache.
 const (
-	depthBlock = 256
+	depthBlock = 384
 	colBlock   = 256
 	rowBlock   = 512
+	fewRows    = 16 // up to here reading W takes longer than the arithmetic
 	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
-// Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out].
+// Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out]; they
+// do not overlap.
 //
 // An [In][Out] weight has one accumulator per output, with multiply-adds in
 // order of the input; an [Out][In] weight has sixteen (input mod 16), added by
@@ -77,23 +79,31 @@ func (t *linearTask) plan(threads int) {
 	case t.rows == 1 && t.w.OutMajor:
 		// About 256 KB of weights to a claim.
 		t.cols = max(line, (64<<10)/max(t.w.In, 1)/line*line)
-	case t.rows == 1:
+	case t.rows <= fewRows:
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
-		t.cols = min(t.cols, 4096)
+		t.cols = min(t.cols, 384)
 	case t.w.OutMajor:
 		t.cols = dotBlock
 	default:
-		nr := t.c.ops.nr
-		t.cols = colBlock
-		// Few columns: smaller blocks, so that nobody waits for long.
-		for t.cols > nr && ceilDiv(t.w.Out, t.cols) < 3*threads {
-			t.cols /= 2
-		}
-		t.cols = roundUp(t.cols, nr)
+		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, t.c.ops.nr)
 	}
 	t.colBlocks = ceilDiv(t.w.Out, t.cols)
 	t.rowsBlock = min(t.rows, rowBlock)
 	t.blocks = t.colBlocks * ceilDiv(t.rows, t.rowsBlock)
+}
+
+// balanced returns the width of a block of columns, a multiple of nr, with
+// which the member that gets most has least to do. Each block costs about as
+// much as eight more columns would.
+func balanced(out, rowBlocks, threads, nr int) int {
+	best, width := 0, 0
+	for cols := roundUp(colBlock, nr); cols > 0; cols -= nr {
+		cost := ceilDiv(ceilDiv(out, cols)*rowBlocks, threads) * (cols + 8)
+		if width == 0 || cost < best {
+			best, width = cost, cols
+		}
+	}
+	return width
 }
 
 // Run claims blocks until none is left.
@@ -109,24 +119,27 @@ func (t *linearTask) Run(member int) {
 		switch {
 		case t.w.OutMajor:
 			t.dots(s, row, rows, col, cols)
-		case t.rows == 1:
-			t.accumulate(s, col, cols)
+		case t.rows <= fewRows:
+			t.accumulate(s, row, rows, col, cols)
 		default:
 			t.multiply(s, row, rows, col, cols)
 		}
 	}
 }
 
-// accumulate is the product of one row: W streams by in order.
-func (t *linearTask) accumulate(s *scratch, col, cols int) {
-	s.c = grow(s.c, cols)
-	acc := s.c[:cols]
-	clear(acc)
+// accumulate is the product of a few rows: W streams by in order, and is read
+// once.
+func (t *linearTask) accumulate(s *scratch, row, rows, col, cols int) {
+	size := t.w.DType.Size()
+	ld := roundUp(cols, t.c.ops.nr)
+	s.c = grow(s.c, rows*ld)
+	clear(s.c)
 	if t.w.In > 0 {
-		size := t.w.DType.Size()
-		t.c.ops.accumulate(t.w.DType, acc, t.x[:t.w.In], t.w.Data[col*size:], t.w.Out*size)
+		t.c.ops.accumulate(t.w.DType, s.c, ld, t.x[row*t.w.In:], t.w.In, rows, t.w.In, t.w.Data[col*size:], t.w.Out*size, cols)
 	}
-	t.finish(acc, 0, col)
+	for r := range rows {
+		t.finish(s.c[r*ld:][:cols], row+r, col)
+	}
 }
 
 // multiply is the product of many rows, by tiles of mr × nr results.
@@ -139,10 +152,22 @@ func (t *linearTask) multiply(s *scratch, row, rows, col, cols int) {
 	if t.w.In == 0 {
 		clear(s.c)
 	}
+	stride := t.w.Out * size
+	tiles := ceilDiv(rows, o.mr)
 	for k := 0; k < t.w.In; k += depthBlock {
 		depth := min(depthBlock, t.w.In-k)
-		o.pack(t.w.DType, s.b, t.w.Data[(k*t.w.Out+col)*size:], t.w.Out*size, depth, cols)
-		for r := 0; r < rows; r += o.mr {
+		o.pack(t.w.DType, s.b, t.w.Data[(k*t.w.Out+col)*size:], stride, depth, cols)
+		// While one tile is computed, the next rows of x and a part of the
+		// next block of W are on their way.
+		ahead := min(depthBlock, t.w.In-k-depth)
+		share := ceilDiv(ahead, tiles)
+		for r, p := 0, 0; r < rows; r, p = r+o.mr, p+share {
+			if n := min(share, ahead-p); n > 0 {
+				prefetchRows(&t.w.Data[((k+depth+p)*t.w.Out+col)*size], uintptr(stride), n, cols*size)
+			}
+			if n := min(o.mr, rows-r-o.mr); n > 0 {
+				prefetchRows(&tensor.Bytes(t.x)[((row+r+o.mr)*t.w.In+k)*4], uintptr(t.w.In*4), n, depth*4)
+			}
 			mr := min(o.mr, rows-r)
 			// A tile of x is copied close together: its rows may be a power of
 			// two apart, where they would evict each other from the cache.

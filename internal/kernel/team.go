@@ -31,9 +31,10 @@ type worker struct {
 	_       [64]byte // workers do not share a cache line
 }
 
-// spinRounds of pause last some tens of microseconds: longer than the gap
-// between two operations of a layer, shorter than a person notices.
-const spinRounds = 60
+// spinRounds of pause last about a tenth of a millisecond: longer than the gap
+// between two operations of a layer, or than one member's last part of the
+// work; short enough not to heat a core that waits for a person.
+const spinRounds = 300
 
 // NewTeam starts n-1 goroutines, n ≥ 1.
 func NewTeam(n int) *Team {
@@ -110,11 +111,18 @@ func (t *Team) wait() {
 		}
 		pause()
 	}
-	t.waiting.Store(true)
-	if t.running.Load() == 0 && t.waiting.CompareAndSwap(true, false) {
-		return
+	for {
+		t.waiting.Store(true)
+		if t.running.Load() == 0 && t.waiting.CompareAndSwap(true, false) {
+			return
+		}
+		<-t.done // whoever took the flag down sends
+		// It may have been a worker that was late with its look at the flag
+		// after an earlier call.
+		if t.running.Load() == 0 {
+			return
+		}
 	}
-	<-t.done // whoever took the flag down sends
 }
 
 func (t *Team) work(w *worker, member int) {
@@ -141,11 +149,18 @@ func (t *Team) await(w *worker, seen uint32) {
 		}
 		pause()
 	}
-	w.parked.Store(true)
-	if t.call.Load() != seen && w.parked.CompareAndSwap(true, false) {
-		return
+	for {
+		w.parked.Store(true)
+		if t.call.Load() != seen && w.parked.CompareAndSwap(true, false) {
+			return
+		}
+		<-w.wake // whoever took the flag down sends
+		// The caller may have come to this worker only after it had done its
+		// part and parked again.
+		if t.call.Load() != seen {
+			return
+		}
 	}
-	<-w.wake
 }
 
 // run returns what task panicked with, if it did.

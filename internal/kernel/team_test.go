@@ -17,20 +17,27 @@ func TestTeam(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 8} {
 		team := NewTeam(n)
 		var task countTask
-		const calls = 200
+		const calls = 1000
 		for i := range calls {
-			if i%50 == 49 {
+			if i%400 == 399 {
 				time.Sleep(2 * time.Millisecond) // long enough for all to park
 			}
 			team.Run(&task)
-		}
-		for m := range n {
-			if got := task.calls[m].Load(); got != calls {
-				t.Errorf("%d members: member %d ran %d times, want %d", n, m, got, calls)
+			for m := range n {
+				if got := task.calls[m].Load(); got != int32(i+1) {
+					t.Fatalf("%d members: after %d calls member %d has run %d times", n, i+1, m, got)
+				}
 			}
 		}
 		team.Close()
 		team.Close() // does nothing
+	}
+	// A goroutine is counted a moment longer than it works.
+	for range 1000 {
+		if runtime.NumGoroutine() <= before {
+			break
+		}
+		time.Sleep(time.Millisecond)
 	}
 	if after := runtime.NumGoroutine(); after > before {
 		t.Errorf("goroutines: %d before, %d after Close", before, after)

@@ -106,8 +106,8 @@ func (f *File) Prefault() {
 	if f.unmap == nil || f.stop.Load() {
 		return
 	}
+	willNeed(f.Data) // what must come from disk is then read in large pieces
 	if !canPopulate(f.Data) {
-		willNeed(f.Data)
 		return
 	}
 	chunks := (len(f.Data) + chunk - 1) / chunk

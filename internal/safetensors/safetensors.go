@@ -12,6 +12,7 @@
 package safetensors
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -70,7 +71,8 @@ func (f *File) Prefault() {
 	}
 }
 
-// Close releases the memory behind the tensors. A file from Parse needs none.
+// Close releases the memory behind the tensors; a Prefault under way ends. A file
+// from Parse needs no Close.
 func (f *File) Close() error {
 	var first error
 	for _, m := range f.mappings {
@@ -78,7 +80,6 @@ func (f *File) Close() error {
 			first = err
 		}
 	}
-	f.mappings = nil
 	return first
 }
 
@@ -161,6 +162,9 @@ func Parse(data []byte) (*File, error) {
 func split(data []byte) (header, body []byte, err error) {
 	if len(data) < 8 {
 		return nil, nil, fmt.Errorf("the file has %d bytes, want at least 8 for the header's length", len(data))
+	}
+	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
+		return nil, nil, fmt.Errorf("this is a pointer of Git LFS, not the file it stands for: run git lfs pull")
 	}
 	n := binary.LittleEndian.Uint64(data)
 	if n > maxHeader {

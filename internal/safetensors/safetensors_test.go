@@ -49,6 +49,7 @@ func TestParse(t *testing.T) {
 		{"header of 2^60 bytes", claim(1<<60, "{}"), "claims 1152921504606846976 bytes, want at most 100000000"},
 		{"header of 2^64-1 bytes", claim(1<<64-1, "{}"), "want at most 100000000"},
 		{"header above the limit", claim(100_000_001, "{}"), "want at most 100000000"},
+		{"Git LFS pointer", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "a pointer of Git LFS"},
 		{"header cut", claim(50, "{}"), "claims 50 bytes, but 2 follow"},
 		{"no tensors", file("{}", ""), ""},
 		{"no tensors but data", file("{}", "1234"), "end at offset 0, but the file holds 4 bytes"},

@@ -24,6 +24,8 @@ type answer struct {
 	sent    int64 // bytes of body
 	begun   bool
 	stalled bool
+
+	followed bool
 }
 
 // open logs the request and picks its fault.
@@ -42,6 +44,16 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, host string, q *qu
 // finish is deferred: a cut connection leaves the handler by a panic.
 func (a *answer) finish() {
 	a.server.journal.update(func() { a.line.End = time.Now() })
+	a.follow()
+}
+
+// follow does what the fault says shall be so from now on. It comes before the
+// headers, so that a client cannot be faster with its next request.
+func (a *answer) follow() {
+	if a.followed {
+		return
+	}
+	a.followed = true
 	if a.fault.ExpireAfter {
 		a.server.ExpireURLs()
 	}
@@ -106,6 +118,7 @@ func (a *answer) replaced() bool {
 // WriteHeader sends the headers as the fault wants them.
 func (a *answer) WriteHeader(status int) {
 	a.begun = true
+	a.follow()
 	f, h := &a.fault, a.Header()
 	if n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64); err == nil && f.TruncateTo > 0 && status/100 == 2 {
 		h.Set("Content-Length", strconv.FormatInt(min(n, f.TruncateTo), 10))

@@ -65,8 +65,8 @@ type Fault struct {
 	ShiftSilently  int64   `json:"shift_silently,omitempty"` // the same, but Content-Range claims the range asked for
 	Instead        Content `json:"-"`                        // other bytes under the same name and etag
 
-	ExpireAfter bool   `json:"expire_after,omitempty"` // once answered, all signed URLs given so far are expired
-	Then        func() `json:"-"`                      // called once answered
+	ExpireAfter bool   `json:"expire_after,omitempty"` // from this answer on all signed URLs given so far are expired, one in this answer too
+	Then        func() `json:"-"`                      // called before this answer's headers go out; what it changes holds from the next request on
 
 	seen int
 }

@@ -29,6 +29,7 @@ type Options struct {
 	URLLifetime  time.Duration // of signed URLs; 0: an hour
 	ResolveCache bool          // small files by a relative 307 to /api/resolve-cache, as the Hub does since 2025
 	Mirror       bool          // LFS files come from the hub itself, no redirect
+	NamedHosts   bool          // hub.test, cdn.test, foreign.test: reached through Proxy or Client, not by DNS
 	ClockSkew    time.Duration // the server's clock, Date header included, is so far ahead
 	Control      bool          // faults and log over HTTP, below /_hubtest/
 	SendBuffer   int           // bytes of every connection's kernel send buffer; 0: the system's choice
@@ -126,6 +127,9 @@ func (s *Server) listen(host string, handler http.Handler, certificate tls.Certi
 	// The hub is localhost and the others 127.0.0.1: the same machine, but for
 	// every client another host.
 	name := map[string]string{"hub": "localhost", "cdn": "127.0.0.1", "foreign": "127.0.0.1"}[host]
+	if s.options.NamedHosts {
+		name = host + ".test"
+	}
 	scheme := "https"
 	if s.options.PlainHTTP {
 		scheme = "http"
@@ -180,13 +184,15 @@ func (s *Server) WriteCA(dir string) (string, error) {
 	return path, os.WriteFile(path, s.caPEM, 0o644)
 }
 
-// Client returns a client that trusts the server and uses no proxy.
+// Client returns a client that trusts the server, finds its hosts under any
+// name and uses no proxy.
 func (s *Server) Client() *http.Client {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(s.caPEM)
 	return &http.Client{Transport: &http.Transport{
 		TLSClientConfig:   &tls.Config{RootCAs: pool},
 		ForceAttemptHTTP2: s.options.HTTP2,
+		DialContext:       here,
 	}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -250,6 +251,44 @@ func TestTree(t *testing.T) {
 	var below []treeEntry
 	if err := json.Unmarshal(body, &below); err != nil || len(below) != 2 || below[0].Path != "onnx/config.json" {
 		t.Errorf("below onnx: %s", body)
+	}
+}
+
+func TestProxy(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		s, p := New(t, Options{NamedHosts: true, PlainHTTP: plain}), NewProxy(t)
+		gpt2(t, s, megabyte)
+		through, err := url.Parse(strings.Replace(p.URL, "//", "//ann:secret@", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.Client()
+		c.Transport = &http.Transport{TLSClientConfig: c.Transport.(*http.Transport).TLSClientConfig, Proxy: http.ProxyURL(through)}
+		resp, err := c.Get(s.Endpoint() + "/gpt2/resolve/main/model.safetensors")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		c.CloseIdleConnections()
+		asked := p.Asked()
+		if n != megabyte || err != nil || len(asked) < 2 || !strings.Contains(asked[0], "hub.test") || !strings.Contains(asked[len(asked)-1], "cdn.test") ||
+			p.Authorizations()[0] != "Basic YW5uOnNlY3JldA==" {
+			t.Errorf("%d bytes, %v, asked for %v, %v", n, err, asked, p.Authorizations())
+		}
+	}
+}
+
+// Only tests may import this package: it is not in the program.
+func TestNotInTheProgram(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/gptctl")
+	cmd.Dir = "../../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(out), "fetch/internal/hubtest") {
+		t.Error("cmd/gptctl depends on hubtest")
 	}
 }
 

@@ -86,7 +86,8 @@ func (s *Server) Count(route Route, path string) int {
 }
 
 // BytesOf sums the body bytes sent of a file, over all hosts; path "" is all
-// files. What a killed client had not read yet is counted: Options.SendBuffer bounds it.
+// files. What a killed client had not read yet is counted: Options.SendBuffer
+// bounds the server's share of that, and a drip that the client keeps up with its own.
 func (s *Server) BytesOf(path string) int64 {
 	var n int64
 	for _, r := range s.Requests() {

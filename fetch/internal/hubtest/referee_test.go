@@ -129,6 +129,30 @@ func TestRefereeDownloads(t *testing.T) {
 	}
 }
 
+// Through a proxy, with hosts that have names.
+func TestRefereeProxy(t *testing.T) {
+	interpreter := referee(t)
+	for _, o := range []Options{{NamedHosts: true}, {NamedHosts: true, PlainHTTP: true}} {
+		s, p := New(t, o), NewProxy(t)
+		gpt2(t, s, megabyte)
+		env, _ := environment(t, s, "HTTPS_PROXY="+p.URL, "HTTP_PROXY="+p.URL)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(interpreter), "hf"), "download", "gpt2", "config.json", "model.safetensors")
+		cmd.Env = env
+		if out, err := cmd.CombinedOutput(); err != nil || s.BytesOf("model.safetensors") != megabyte {
+			t.Errorf("%+v: %v\n%s", o, err, out)
+		}
+		var hosts []string
+		for _, a := range p.Asked() {
+			if !slices.ContainsFunc(hosts, func(h string) bool { return strings.Contains(a, h) }) {
+				hosts = append(hosts, strings.Split(strings.TrimPrefix(strings.Fields(a)[1], "http://"), ":")[0])
+			}
+		}
+		if slices.Sort(hosts); !slices.Equal(hosts, []string{"cdn.test", "hub.test"}) {
+			t.Errorf("%+v: the proxy was asked for %v", o, p.Asked())
+		}
+	}
+}
+
 const errorsScript = `
 import json, os, tempfile
 from huggingface_hub import hf_hub_download, snapshot_download, model_info, HfApi
@@ -230,5 +254,74 @@ print(sum(p.numel() for p in m.parameters()), k("Hello world").input_ids)
 	// And again from its cache, without the server.
 	if out, err := python(t, interpreter, append(env, "HF_HUB_OFFLINE=1"), script); err != nil || !strings.Contains(out, "[15496, 995]") {
 		t.Errorf("offline: %v\n%s", err, out)
+	}
+}
+
+// What the referee makes of faults. The server is to be believed if the client
+// sees what its source says it should see; the outcomes are the table in README.md.
+func TestRefereeFaults(t *testing.T) {
+	interpreter := referee(t)
+	const size, chunk = 16 << 20, 10 << 20 // the client keeps only whole chunks of 10 MiB of a connection that broke
+	right := SHA256(Noise(0, size))
+	const script = `
+import hashlib, os, sys
+from huggingface_hub import hf_hub_download
+p = hf_hub_download("openai-community/gpt2", sys.argv[1])
+print(os.path.basename(os.path.realpath(p)), "sha256", hashlib.sha256(open(p, "rb").read()).hexdigest())
+`
+	for _, c := range []struct {
+		name, file string
+		faults     []Fault
+		options    Options
+		want       string // "right", "wrong" (a wrong file and exit 0), or a part of the message
+	}{
+		{"none", "model.safetensors", nil, Options{}, "right"},
+		{"bit flipped once", "model.safetensors", []Fault{{On: RouteCDN, Flip: []int64{size / 2}, Times: 1}}, Options{}, "wrong"},
+		{"cut at every megabyte", "model.safetensors", []Fault{{On: RouteCDN, CutAfter: megabyte}}, Options{}, "RemoteProtocolError"},
+		{"cut at 11 megabytes", "model.safetensors", []Fault{{On: RouteCDN, CutAfter: chunk + megabyte, Times: 1}}, Options{}, "right"},
+		{"reset once", "model.safetensors", []Fault{{On: RouteCDN, CutAfter: megabyte, Reset: true, Times: 1}}, Options{}, "right"},
+		{"503 once on the CDN", "model.safetensors", []Fault{{On: RouteCDN, Status: 503, Times: 1}}, Options{}, "503"},
+		{"503 once on the hub", "model.safetensors", []Fault{{On: RouteResolve, Status: 503, Times: 1}}, Options{}, "right"},
+		{"URL expired midway", "model.safetensors", []Fault{{On: RouteCDN, CutAfter: megabyte, Times: 1, ExpireAfter: true}}, Options{}, "403"},
+		{"truncated", "model.safetensors", []Fault{{On: RouteCDN, TruncateTo: megabyte, Times: 1}}, Options{}, "Consistency check failed"},
+		{"200 to a range", "model.safetensors", []Fault{{On: RouteCDN, CutAfter: chunk + megabyte, Times: 1}, {On: RouteCDN, IgnoreRange: true, Times: 1}}, Options{}, "right"},
+		{"another range than asked", "model.safetensors", []Fault{{On: RouteCDN, CutAfter: chunk + megabyte, Times: 1}, {On: RouteCDN, ShiftSilently: -4096, Times: 1}}, Options{}, "wrong"},
+		{"wrong etag", "model.safetensors", []Fault{{On: RouteResolve, Header: map[string]string{"X-Linked-Etag": quoted(strings.Repeat("ab", 32))}}}, Options{}, "wrong name"},
+		{"loop", "config.json", []Fault{{On: RouteResolve, RedirectTo: "self"}}, Options{}, "TooManyRedirects"},
+		{"no commit header", "config.json", []Fault{{On: RouteResolve, Drop: []string{"X-Repo-Commit"}}}, Options{}, "X-Repo-Commit"},
+		{"no etag", "config.json", []Fault{{On: RouteResolve, Drop: []string{"*"}, Header: map[string]string{"X-Repo-Commit": GPT2Commit}}}, Options{}, "ETag"},
+		{"no length", "config.json", []Fault{{On: RouteResolve, NoSize: true}}, Options{}, "right"},
+		{"gzip unasked", "vocab.json", []Fault{{On: RouteResolve, Method: "GET", Gzip: true}}, Options{}, "right"},
+		{"foreign host", "model.safetensors", []Fault{{On: RouteResolve, RedirectTo: "foreign"}}, Options{}, "X-Repo-Commit"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := New(t, c.options)
+			gpt2(t, s, size)
+			s.AddUser("hf_secret", "ann")
+			s.Inject(c.faults...)
+			env, _ := environment(t, s, "HF_TOKEN=hf_secret")
+			out, err := python(t, interpreter, env, script, c.file)
+			sha := right
+			if c.file != "model.safetensors" {
+				_, tree, _ := s.Repo(GPT2).at("main")
+				sha = tree[c.file].digest().sha256
+			}
+			outcome := "error"
+			switch {
+			case err == nil && c.file == "model.safetensors" && strings.Contains(out, "sha256 "+sha) && !strings.Contains(out, sha+" sha256"):
+				outcome = "wrong name"
+			case err == nil && strings.Contains(out, "sha256 "+sha):
+				outcome = "right"
+			case err == nil:
+				outcome = "wrong"
+			}
+			if outcome != c.want && (outcome != "error" || !strings.Contains(out, c.want)) {
+				t.Errorf("%s, want %s\n%s", outcome, c.want, out)
+			}
+			if len(s.Tokens("cdn"))+len(s.Tokens("foreign")) > 0 {
+				t.Errorf("tokens: cdn %v, foreign %v", s.Tokens("cdn"), s.Tokens("foreign"))
+			}
+		})
 	}
 }

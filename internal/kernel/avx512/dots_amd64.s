@@ -16,7 +16,8 @@
 
 // Four rows of W against four rows of x. Z8-Z23 the sums (four to a row of
 // x), Z0-Z3 elements of W, Z4-Z7 of x. AX walks over W, BX its stride, DX 3·BX;
-// SI over x, R8 its stride, R9 3·R8; DI y, R10 its stride; CX elements left.
+// SI over x, R8 its stride, R9 3·R8; DI y, R10 its stride, R11 the distance of
+// the results of two rows of W, R12 3·R11; CX elements left.
 #define FMA4(Z, A, B, C, D) \
 	VFMADD231PS Z0, Z, A; \
 	VFMADD231PS Z1, Z, B; \
@@ -77,30 +78,34 @@ tail: \
 	MASK16(R11); \
 	STEP44(LOADF32K, LOADWK); \
 done: \
+	MOVQ step+56(FP), R11; \
+	LEAQ (R11)(R11*2), R12; \
 	HSUM(Z8, Y8, X8, 0(DI)); \
-	HSUM(Z9, Y9, X9, 4(DI)); \
-	HSUM(Z10, Y10, X10, 8(DI)); \
-	HSUM(Z11, Y11, X11, 12(DI)); \
+	HSUM(Z9, Y9, X9, 0(DI)(R11*1)); \
+	HSUM(Z10, Y10, X10, 0(DI)(R11*2)); \
+	HSUM(Z11, Y11, X11, 0(DI)(R12*1)); \
 	ADDQ R10, DI; \
 	HSUM(Z12, Y12, X12, 0(DI)); \
-	HSUM(Z13, Y13, X13, 4(DI)); \
-	HSUM(Z14, Y14, X14, 8(DI)); \
-	HSUM(Z15, Y15, X15, 12(DI)); \
+	HSUM(Z13, Y13, X13, 0(DI)(R11*1)); \
+	HSUM(Z14, Y14, X14, 0(DI)(R11*2)); \
+	HSUM(Z15, Y15, X15, 0(DI)(R12*1)); \
 	ADDQ R10, DI; \
 	HSUM(Z16, Y16, X16, 0(DI)); \
-	HSUM(Z17, Y17, X17, 4(DI)); \
-	HSUM(Z18, Y18, X18, 8(DI)); \
-	HSUM(Z19, Y19, X19, 12(DI)); \
+	HSUM(Z17, Y17, X17, 0(DI)(R11*1)); \
+	HSUM(Z18, Y18, X18, 0(DI)(R11*2)); \
+	HSUM(Z19, Y19, X19, 0(DI)(R12*1)); \
 	ADDQ R10, DI; \
 	HSUM(Z20, Y20, X20, 0(DI)); \
-	HSUM(Z21, Y21, X21, 4(DI)); \
-	HSUM(Z22, Y22, X22, 8(DI)); \
-	HSUM(Z23, Y23, X23, 12(DI)); \
+	HSUM(Z21, Y21, X21, 0(DI)(R11*1)); \
+	HSUM(Z22, Y22, X22, 0(DI)(R11*2)); \
+	HSUM(Z23, Y23, X23, 0(DI)(R12*1)); \
 	VZEROUPPER; \
 	RET
 
-// Four rows of W against one row of x. Registers as above, R11 four rows of W
-// further on (to prefetch).
+#define AHEAD 1024
+
+// Four rows of W against one row of x. W as above; R8 is the distance of the
+// results, R9 3·R8. AHEAD is how many bytes further on is prefetched.
 #define STEP14(LOADX, LOADW) \
 	LOADW((AX), Z0); \
 	LOADW((AX)(BX*1), Z1); \
@@ -111,12 +116,13 @@ done: \
 
 #define DOT14(LOADW, LOADWK, BYTES) \
 	MOVQ y+0(FP), DI; \
-	MOVQ x+8(FP), SI; \
-	MOVQ w+16(FP), AX; \
-	MOVQ stride+24(FP), BX; \
-	MOVQ n+32(FP), CX; \
+	MOVQ ldy+8(FP), R8; \
+	MOVQ x+16(FP), SI; \
+	MOVQ w+24(FP), AX; \
+	MOVQ stride+32(FP), BX; \
+	MOVQ n+40(FP), CX; \
 	LEAQ (BX)(BX*2), DX; \
-	LEAQ (AX)(BX*4), R11; \
+	LEAQ (R8)(R8*2), R9; \
 	ZERO(Z8); \
 	ZERO(Z9); \
 	ZERO(Z10); \
@@ -124,13 +130,12 @@ done: \
 loop: \
 	CMPQ CX, $16; \
 	JLT  tail; \
-	PREFETCHT0 (R11); \
-	PREFETCHT0 (R11)(BX*1); \
-	PREFETCHT0 (R11)(BX*2); \
-	PREFETCHT0 (R11)(DX*1); \
+	PREFETCHT0 AHEAD(AX); \
+	PREFETCHT0 AHEAD(AX)(BX*1); \
+	PREFETCHT0 AHEAD(AX)(BX*2); \
+	PREFETCHT0 AHEAD(AX)(DX*1); \
 	STEP14(LOADF32, LOADW); \
 	ADDQ $BYTES, AX; \
-	ADDQ $BYTES, R11; \
 	ADDQ $64, SI; \
 	SUBQ $16, CX; \
 	JMP  loop; \
@@ -141,9 +146,9 @@ tail: \
 	STEP14(LOADF32K, LOADWK); \
 done: \
 	HSUM(Z8, Y8, X8, 0(DI)); \
-	HSUM(Z9, Y9, X9, 4(DI)); \
-	HSUM(Z10, Y10, X10, 8(DI)); \
-	HSUM(Z11, Y11, X11, 12(DI)); \
+	HSUM(Z9, Y9, X9, 0(DI)(R8*1)); \
+	HSUM(Z10, Y10, X10, 0(DI)(R8*2)); \
+	HSUM(Z11, Y11, X11, 0(DI)(R9*1)); \
 	VZEROUPPER; \
 	RET
 
@@ -179,28 +184,28 @@ done: \
 // Products with an [out][in] weight: sixteen lanes (k mod 16) to an output,
 // which HSUM adds by a fixed tree: halves onto each other.
 
-// func dot44F32(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int)
-TEXT ·dot44F32(SB), NOSPLIT, $0-56
+// func dot44F32(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
+TEXT ·dot44F32(SB), NOSPLIT, $0-64
 	DOT44(LOADF32, LOADF32K, 64)
 
-// func dot44F16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int)
-TEXT ·dot44F16(SB), NOSPLIT, $0-56
+// func dot44F16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
+TEXT ·dot44F16(SB), NOSPLIT, $0-64
 	DOT44(LOADF16, LOADF16K, 32)
 
-// func dot44BF16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int)
-TEXT ·dot44BF16(SB), NOSPLIT, $0-56
+// func dot44BF16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
+TEXT ·dot44BF16(SB), NOSPLIT, $0-64
 	DOT44(LOADBF16, LOADBF16K, 32)
 
-// func dot14F32(y, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14F32(SB), NOSPLIT, $0-40
+// func dot14F32(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
+TEXT ·dot14F32(SB), NOSPLIT, $0-48
 	DOT14(LOADF32, LOADF32K, 64)
 
-// func dot14F16(y, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14F16(SB), NOSPLIT, $0-40
+// func dot14F16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
+TEXT ·dot14F16(SB), NOSPLIT, $0-48
 	DOT14(LOADF16, LOADF16K, 32)
 
-// func dot14BF16(y, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14BF16(SB), NOSPLIT, $0-40
+// func dot14BF16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
+TEXT ·dot14BF16(SB), NOSPLIT, $0-48
 	DOT14(LOADBF16, LOADBF16K, 32)
 
 // func dot11F32(y, x *float32, w *byte, n int)

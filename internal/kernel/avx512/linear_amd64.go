@@ -8,25 +8,35 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Accumulate adds rows of a matrix to y, eight of them at a time.
-func Accumulate(d tensor.DType, y, x []float32, w []byte, stride int) {
-	if len(x) == 0 || len(y) == 0 {
+// Accumulate adds rows of a matrix to rows of y, eight of them at a time.
+func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
+	if rows == 0 || depth == 0 || cols == 0 {
 		return
 	}
-	_ = w[(len(x)-1)*stride+len(y)*d.Size()-1]
-	eight, one := accumulate8F32, accumulate1F32
+	_, _, _ = y[(rows-1)*ldy+cols-1], x[(rows-1)*ldx+depth-1], w[(depth-1)*stride+cols*d.Size()-1]
+	eight, one, many := accumulate8F32, accumulate1F32, accumulateRowsF32
 	switch d {
 	case tensor.F16:
-		eight, one = accumulate8F16, accumulate1F16
+		eight, one, many = accumulate8F16, accumulate1F16, accumulateRowsF16
 	case tensor.BF16:
-		eight, one = accumulate8BF16, accumulate1BF16
+		eight, one, many = accumulate8BF16, accumulate1BF16, accumulateRowsBF16
+	}
+	if rows > 1 {
+		_ = y[(rows-1)*ldy+(cols+NR-1)/NR*NR-1]
 	}
 	k := 0
-	for ; k+8 <= len(x); k += 8 {
-		eight(&y[0], &x[k], &w[k*stride], uintptr(stride), len(y))
+	for ; k+8 <= depth; k += 8 {
+		p := &w[k*stride]
+		if rows == 1 {
+			eight(&y[0], &x[k], p, uintptr(stride), cols)
+		} else {
+			many(&y[0], uintptr(ldy*4), &x[k], uintptr(ldx*4), rows, p, uintptr(stride), cols)
+		}
 	}
-	for ; k < len(x); k++ {
-		one(&y[0], x[k], &w[k*stride], len(y))
+	for ; k < depth; k++ {
+		for r := range rows {
+			one(&y[r*ldy], x[r*ldx+k], &w[k*stride], cols)
+		}
 	}
 }
 
@@ -120,17 +130,19 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 	case tensor.BF16:
 		dot44, dot14, dot11 = dot44BF16, dot14BF16, dot11BF16
 	}
-	o := 0
-	for ; o+4 <= outs; o += 4 {
+	// Four streams far apart, each in order, as a prefetcher likes them.
+	q := outs / 4
+	ly, lx, step, far := uintptr(ldy*4), uintptr(in*4), uintptr(q*4), uintptr(q*stride)
+	for o := range q {
 		p, r := &w[o*stride], 0
 		for ; r+4 <= rows; r += 4 {
-			dot44(&y[r*ldy+o], uintptr(ldy*4), &x[r*in], uintptr(in*4), p, uintptr(stride), in)
+			dot44(&y[r*ldy+o], ly, &x[r*in], lx, p, far, in, step)
 		}
 		for ; r < rows; r++ {
-			dot14(&y[r*ldy+o], &x[r*in], p, uintptr(stride), in)
+			dot14(&y[r*ldy+o], step, &x[r*in], p, far, in)
 		}
 	}
-	for ; o < outs; o++ {
+	for o := 4 * q; o < outs; o++ {
 		for r := range rows {
 			dot11(&y[r*ldy+o], &x[r*in], &w[o*stride], in)
 		}

@@ -19,3 +19,10 @@
 #define LOADBF16K(M, V) \
 	VPMOVZXWD.Z M, K1, V; \
 	VPSLLD $16, V, V
+
+// The same with the elements of K2.
+#define LOADF32K2(M, V) VMOVUPS.Z M, K2, V
+#define LOADF16K2(M, V) VCVTPH2PS.Z M, K2, V
+#define LOADBF16K2(M, V) \
+	VPMOVZXWD.Z M, K2, V; \
+	VPSLLD $16, V, V

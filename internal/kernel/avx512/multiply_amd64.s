@@ -37,6 +37,14 @@
 	VMOVUPS 64(SI), Z1; \
 	ADDQ R10, SI
 
+// One row of a: b may come from memory, so that R12, 32 rows further on, is
+// prefetched.
+#define ROWBAHEAD \
+	PREFETCHT1 (R12); \
+	PREFETCHT1 64(R12); \
+	ADDQ R10, R12; \
+	ROWB
+
 #define ROW(A, Z, LO, HI) \
 	VBROADCASTSS A, Z; \
 	VFMADD231PS Z0, Z, LO; \
@@ -281,6 +289,9 @@ store:
 // func multiply1(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb uintptr, k int, load bool)
 TEXT ·multiply1(SB), NOSPLIT, $0-57
 	ARGS
+	MOVQ R10, R12
+	SHLQ $5, R12
+	ADDQ SI, R12
 	CMPB load+56(FP), $0
 	JEQ  zero
 	VMOVUPS (DI), Z8
@@ -294,13 +305,13 @@ zero:
 loop4:
 	CMPQ CX, $4
 	JLT  loop1
-	ROWB
+	ROWBAHEAD
 	ROW(0(AX), Z2, Z8, Z9)
-	ROWB
+	ROWBAHEAD
 	ROW(4(AX), Z3, Z8, Z9)
-	ROWB
+	ROWBAHEAD
 	ROW(8(AX), Z4, Z8, Z9)
-	ROWB
+	ROWBAHEAD
 	ROW(12(AX), Z5, Z8, Z9)
 	ADDQ $16, AX
 	SUBQ $4, CX
@@ -309,7 +320,7 @@ loop4:
 loop1:
 	TESTQ CX, CX
 	JZ    store
-	ROWB
+	ROWBAHEAD
 	ROW(0(AX), Z2, Z8, Z9)
 	ADDQ $4, AX
 	DECQ CX
@@ -326,11 +337,15 @@ store:
 // dst[c][r] = src[r][c] for rows ≤ 16 and cols ≤ 16; rows beyond count as
 // zeros. Rows of dst are 128 bytes apart (half a panel of 32), rows of src
 // stride bytes; cols rows of dst are written.
-// Z0-Z15 the rows, then by turns Z16-Z31 and Z0-Z15. K1 the columns.
+// Z0-Z15 the rows, then by turns Z16-Z31 and Z0-Z15. K1 the columns. What lies
+// AHEAD bytes further on is prefetched.
+#define AHEAD 8192
+
 #define NEXT(N, V) \
 	CMPQ BX, $N; \
 	JLE  loaded; \
 	VMOVUPS.Z (SI), K1, V; \
+	PREFETCHT1 AHEAD(SI); \
 	ADDQ DX, SI
 
 #define PUT(N, Z) \

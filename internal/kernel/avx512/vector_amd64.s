@@ -397,36 +397,44 @@ loop:
 	RET
 
 // func read(p *byte, n int) float32
-// n is a multiple of 512. Four sums, so that loads need not wait.
+//
+// n is a multiple of 1024. Four quarters of the memory are read side by side,
+// which keeps more requests under way than one stream does. SI, R8, R9, R10
+// walk over the quarters, CX counts the bytes left of one.
+#define READLINE(O) \
+	PREFETCHT0 (1024+O)(SI); \
+	PREFETCHT0 (1024+O)(R8); \
+	PREFETCHT0 (1024+O)(R9); \
+	PREFETCHT0 (1024+O)(R10); \
+	VPORD O(SI), Z0, Z0; \
+	VPORD O(R8), Z1, Z1; \
+	VPORD O(R9), Z2, Z2; \
+	VPORD O(R10), Z3, Z3
+
 TEXT ·read(SB), NOSPLIT, $0-20
 	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), CX
+	SHRQ $2, CX
+	LEAQ (SI)(CX*1), R8
+	LEAQ (R8)(CX*1), R9
+	LEAQ (R9)(CX*1), R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 
 loop:
-	CMPQ CX, $512
+	CMPQ CX, $256
 	JLT  done
-	PREFETCHT0 4096(SI)
-	PREFETCHT0 4160(SI)
-	PREFETCHT0 4224(SI)
-	PREFETCHT0 4288(SI)
-	PREFETCHT0 4352(SI)
-	PREFETCHT0 4416(SI)
-	PREFETCHT0 4480(SI)
-	PREFETCHT0 4544(SI)
-	VPORD (SI), Z0, Z0
-	VPORD 64(SI), Z1, Z1
-	VPORD 128(SI), Z2, Z2
-	VPORD 192(SI), Z3, Z3
-	VPORD 256(SI), Z0, Z0
-	VPORD 320(SI), Z1, Z1
-	VPORD 384(SI), Z2, Z2
-	VPORD 448(SI), Z3, Z3
-	ADDQ $512, SI
-	SUBQ $512, CX
+	READLINE(0)
+	READLINE(64)
+	READLINE(128)
+	READLINE(192)
+	ADDQ $256, SI
+	ADDQ $256, R8
+	ADDQ $256, R9
+	ADDQ $256, R10
+	SUBQ $256, CX
 	JMP  loop
 
 done:

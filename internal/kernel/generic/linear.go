@@ -16,17 +16,24 @@ const (
 
 const block = 256 // elements converted at a time; a multiple of 16
 
-// Accumulate adds rows of a matrix to y: y[c] += x[k]·w[k][c], k in order from
-// zero. Row k of w starts at byte k·stride; each has len(y) elements of type d.
-func Accumulate(d tensor.DType, y, x []float32, w []byte, stride int) {
+// Accumulate adds rows of a matrix to y: y[r][c] += x[r][k]·w[k][c], k < depth
+// in order from zero, c < cols, r < rows. Rows of y and x lie ldy and ldx
+// apart; row k of w starts at byte k·stride and has elements of type d.
+//
+// With several rows a family may use the room of y up to a multiple of NR
+// columns.
+func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
 	var buf [block]float32
 	size := d.Size()
-	for k, a := range x {
+	for k := range depth {
 		row := w[k*stride:]
-		for c := 0; c < len(y); c += block {
-			dst := y[c:min(c+block, len(y))]
-			for i, v := range convert(&buf, d, row[c*size:], len(dst)) {
-				dst[i] += float32(a * v)
+		for c := 0; c < cols; c += block {
+			v := convert(&buf, d, row[c*size:], min(block, cols-c))
+			for r := range rows {
+				a, dst := x[r*ldx+k], y[r*ldy+c:][:len(v)]
+				for i := range v {
+					dst[i] += float32(a * v[i])
+				}
 			}
 		}
 	}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/modelfiles"
+	"github.com/gptctl/gptctl/run"
+)
+
+// runOptions are what `gptctl run` was asked for.
+type runOptions struct {
+	model    string
+	threads  int
+	words    []string // the prompt, as the command line gave it
+	file     string
+	stats    bool
+	settings run.Layer // what the user set explicitly
+	badWords []string  // words still to be turned into tokens
+}
+
+const runHelp = `Continue a text.
+
+The prompt is the words of the command line, joined by one space. A pipe or a
+file on stdin is put before them, and so is the text of --file (stdin, then the
+file, then the words, joined by one space); one final newline of each is dropped.
+An empty prompt starts a text from nothing.
+
+MODEL is "demo" (a small model inside gptctl, works offline), a folder in Hugging
+Face format, or the id of a model of the Hugging Face Hub, which is fetched first if it
+is not in the cache.
+
+In a pipe stdout carries the continuation only; several samples are separated by
+lines of "---". With --json it carries one object per sample.
+
+Without settings the next token is sampled (temperature 0.8, top-k 40, top-p 0.95)
+from a fresh seed, which --stats and --json name; what the model's
+generation_config.json sets comes before that, and a flag before both. A flag can
+also be given as GPTCTL_<FLAG> in the environment or in the [run] table of
+gptctl.toml. Equal seeds give equal texts on any number of threads.`
+
+// newRun makes the verb. start carries it out; nil means the real thing, tests
+// of the flags have their own.
+func newRun(t *terminal, start func(context.Context, *terminal, runOptions) error) *cobra.Command {
+	if start == nil {
+		start = runRun
+	}
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run [PROMPT…]",
+		Short: "Continue a text with a GPT-2",
+		Long:  runHelp,
+		Example: `  gptctl run --model demo "It was a dark"
+  gptctl run --model demo --temperature 0 -n 40 "My dear Watson,"
+  echo "Call me" | gptctl run --model demo --samples 3 --seed 7 --json`,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.SetNormalizeFunc(huggingFaceNames)
+	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, or a Hub id")
+	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
+	f.StringVarP(&o.file, "file", "f", "", "read the prompt from `FILE` (-: stdin)")
+	f.BoolVar(&o.stats, "stats", false, "print times and speeds on stderr")
+	layer := addSettingsFlags(f, &o)
+	cmd.RunE = func(cmd *cobra.Command, words []string) error {
+		o.words = words
+		if o.threads < 0 || o.threads > 1024 {
+			return usagef("--threads %d: want 0 to 1024", o.threads)
+		}
+		if o.model == "" {
+			return usagef("--model is empty: want demo, a folder, or a Hub id")
+		}
+		var err error
+		if o.settings, err = layer(); err != nil {
+			return err
+		}
+		return nameFlag(cmd.Flags(), start(cmd.Context(), t, o))
+	}
+	return cmd
+}
+
+// nameFlag makes an error about a setting speak of the flag that set it, or say
+// where a setting that no flag set comes from.
+func nameFlag(flags *pflag.FlagSet, err error) error {
+	var setting *run.SettingError
+	if !errors.As(err, &setting) {
+		return err
+	}
+	f := flags.Lookup(setting.Setting)
+	if setting.Setting == "bad_words_ids" && flags.Changed("bad-words") {
+		f = flags.Lookup("bad-words") // the same in words
+	}
+	switch {
+	case f == nil:
+		return withHints(err, "the model's generation_config.json sets "+setting.Setting)
+	case !f.Changed:
+		return withHints(err, fmt.Sprintf("the model's generation_config.json sets %s; --%s overrules it", setting.Setting, f.Name))
+	}
+	setting.Setting = "--" + f.Name
+	return err
+}
+
+// huggingFaceNames lets users of transformers write what they are used to.
+func huggingFaceNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	name = strings.ReplaceAll(name, "_", "-")
+	switch name {
+	case "max-new-tokens":
+		name = "max-tokens"
+	case "repetition-penalty":
+		name = "repeat-penalty"
+	case "num-return-sequences":
+		name = "samples"
+	case "stop-strings":
+		name = "stop"
+	}
+	return pflag.NormalizedName(name)
+}
+
+func runRun(ctx context.Context, t *terminal, o runOptions) error {
+	prompt, err := readPrompt(ctx, t, o)
+	if err != nil {
+		return err
+	}
+	m, err := openModel(ctx, t, o)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
+
+	if n := len(m.Unused); n > 0 {
+		t.note("note: %s holds %d tensors that a GPT-2 has no place for, among them %s", m.Path, n, m.Unused[0])
+	}
+
+	if ids := m.BadWords(o.badWords); len(ids) > 0 {
+		o.settings = append(o.settings, func(s *run.Settings) { s.BadWords = append(slices.Clone(s.BadWords), ids...) })
+	}
+	settings, err := m.Settings(o.settings)
+	if err != nil {
+		return err
+	}
+	if t.json && settings.Logprobs == run.Unset {
+		settings.Logprobs = 0 // of the tokens chosen; costs little and is in the schema
+	}
+	if err := settings.Validate(); err != nil {
+		return &usageError{err}
+	}
+
+	w := newTextWriter(t, prompt, settings)
+	request := run.Request{Prompt: prompt, Settings: settings}
+	if !t.json {
+		if err := w.begin(); err != nil {
+			return err
+		}
+		request.Stream = w.token
+	}
+	result, err := m.Generate(ctx, request)
+	if err != nil {
+		w.interrupt()
+		return generateHints(m, err)
+	}
+	if t.json {
+		err = printRunJSON(t, m, settings, result)
+	} else {
+		err = w.end(result)
+	}
+	if err == nil && o.stats {
+		printRunStats(t, m, result)
+	}
+	return err
+}
+
+// openModel opens the model, and fetches it first if it is neither here nor in
+// the cache.
+func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, error) {
+	family := t.getenv("GPTCTL_CPU")
+	if has := run.Families(); family != "" && !slices.Contains(has, family) {
+		return nil, usagef("GPTCTL_CPU=%q in the environment: this machine has %s", family, strings.Join(has, ", "))
+	}
+	options := run.OpenOptions{Threads: o.threads, Family: family, Getenv: t.getenv}
+	m, err := run.Open(ctx, o.model, options)
+	if errors.Is(err, fetch.ErrNotCached) {
+		if _, err := fetchModel(ctx, t, fetch.Options{Model: o.model, Mirrors: t.mirrors()}, false); err != nil {
+			return nil, withHints(err, "gptctl run --model demo works without a download")
+		}
+		m, err = run.Open(ctx, o.model, options)
+	}
+	if err != nil {
+		return nil, modelHints(o.model, err)
+	}
+	return m, nil
+}
+
+// modelHints adds what mends a model that cannot be opened.
+func modelHints(model string, err error) error {
+	var missing *modelfiles.MissingFilesError
+	var invalid *fetch.InvalidIDError
+	var unreadable *run.UnreadableModelError
+	switch {
+	case errors.Is(err, fetch.ErrNotCached):
+		return withHints(err, "gptctl fetch "+model, "gptctl run --model demo works without a download")
+	case errors.As(err, &missing):
+		if missing.Dir == model { // a folder; what it is called on the Hub only the user knows
+			return withHints(err, "gptctl fetch MODEL --dir "+model)
+		}
+		return withHints(err, "gptctl fetch "+model)
+	case errors.As(err, &invalid), errors.Is(err, fs.ErrNotExist):
+		return withHints(err, "a model is demo, a folder, or a Hub id such as gpt2 or openai-community/gpt2")
+	case errors.As(err, &unreadable):
+		return withHints(err, "gptctl runs the GPT-2 family (model_type gpt2); if this is one of them, fetch it again, or save it again with save_pretrained")
+	}
+	return err
+}
+
+// generateHints adds what mends a generation that failed.
+func generateHints(m *run.Model, err error) error {
+	var full *run.ContextError
+	var setting *run.SettingError
+	var damaged *gpt2.NonFiniteError
+	switch {
+	case errors.As(err, &full):
+		return withHints(err, fmt.Sprintf("shorten the prompt to %d tokens, or let --context-shift drop its beginning", full.Context))
+	case errors.As(err, &setting):
+		return &usageError{err}
+	case errors.Is(err, run.ErrNoStart):
+		return withHints(err, "give a prompt, or set bos_token_id in the model's config.json")
+	case errors.As(err, &damaged):
+		return withHints(err, "the model in "+m.Path+" is not fit for use: fetch or export it again")
+	}
+	return err
+}

@@ -1,0 +1,193 @@
+package kernel
+
+import (
+	"context"
+	"math"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// gpt2 is the arithmetic of GPT-2 124M on weights that lie in one buffer, as
+// in a model file.
+type gpt2 struct {
+	c                                *CPU
+	layers                           [12]struct{ qkv, proj, up, down *Weight }
+	head                             *Weight
+	x, n, qkv, att, hid, gain, bias  []float32
+	k, v                             [12][]float32
+	rows                             []AttentionRow
+	weightBytes, limit, heads, width int
+}
+
+func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
+	m := &gpt2{limit: limit, heads: 12, width: 768}
+	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.Close)
+	m.c = c
+	const w, vocab = 768, 50257
+	elems := 12*12*w*w + w*vocab
+	buf := alignedBytes(elems * d.Size())
+	pattern := make([]byte, 4096*d.Size())
+	noise := make([]float32, 4096)
+	for i := range noise {
+		noise[i] = float32(i%61-30) / 1000
+	}
+	tensor.FromFloat32(pattern, d, noise)
+	for i := 0; i < len(buf); i += len(pattern) {
+		copy(buf[i:], pattern)
+	}
+	m.weightBytes = len(buf)
+	take := func(in, out int, outMajor bool) *Weight {
+		n := in * out * d.Size()
+		data := buf[:n]
+		buf = buf[n:]
+		return &Weight{In: in, Out: out, OutMajor: outMajor, DType: d, Data: data}
+	}
+	for i := range m.layers {
+		l := &m.layers[i]
+		l.qkv, l.proj = take(w, 3*w, false), take(w, w, false)
+		l.up, l.down = take(w, 4*w, false), take(4*w, w, false)
+		m.k[i], m.v[i] = alignedFloats(limit*w), alignedFloats(limit*w)
+		for j := range m.k[i] {
+			m.k[i][j], m.v[i][j] = noise[j%4096], noise[j%4093]
+		}
+	}
+	m.head = take(w, vocab, true)
+	m.x, m.n, m.att = alignedFloats(limit*w), alignedFloats(limit*w), alignedFloats(limit*w)
+	m.qkv, m.hid = alignedFloats(limit*3*w), alignedFloats(max(limit*4*w, vocab*16))
+	m.gain, m.bias = alignedFloats(4*w), alignedFloats(4*w)
+	for i := range m.x {
+		m.x[i] = noise[i%4096]
+	}
+	for i := range m.gain {
+		m.gain[i], m.bias[i] = 1, 0.01
+	}
+	m.rows = make([]AttentionRow, limit)
+	return m
+}
+
+// pass runs rows tokens, each after depth others (batched decode), or one
+// after the other (prefill).
+func (m *gpt2) pass(rows, depth int, prefill, head bool) {
+	const w = 768
+	c := m.c
+	for i := range m.layers {
+		l := &m.layers[i]
+		c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5)
+		c.Linear(m.qkv, m.n, rows, l.qkv, Epilogue{Bias: m.bias})
+		for r := range rows {
+			m.rows[r] = AttentionRow{K: m.k[i], V: m.v[i], Cap: m.limit, Len: depth + 1}
+			if prefill {
+				m.rows[r].Len += r
+			}
+		}
+		c.Attention(m.att, m.qkv, 3*w, m.rows[:rows], m.heads, 64, 0.125)
+		c.Linear(m.x, m.att, rows, l.proj, Epilogue{Bias: m.bias, Add: true})
+		c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5)
+		c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh})
+		c.Linear(m.x, m.hid, rows, l.down, Epilogue{Bias: m.bias, Add: true})
+	}
+	c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5)
+	if head {
+		c.Linear(m.hid, m.n, rows, m.head, Epilogue{})
+	}
+}
+
+// limits are taken before and after, since a shared machine has its moods.
+func (m *gpt2) limits(b *testing.B, l *Limits) {
+	b.StopTimer()
+	now, err := m.c.MeasureLimits(context.Background())
+	if err != nil {
+		b.Fatal(err)
+	}
+	l.ReadGBs, l.F32GFLOPs = max(l.ReadGBs, now.ReadGBs), max(l.F32GFLOPs, now.F32GFLOPs)
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
+		for _, depth := range []int{0, 1000} {
+			for _, rows := range []int{1, 4, 8} {
+				b.Run(d.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
+					m := newGPT2(b, d, 1024)
+					var l Limits
+					m.limits(b, &l)
+					m.pass(rows, depth, false, true)
+					b.StartTimer()
+					best := m.best(b, func() { m.pass(rows, depth, false, true) })
+					m.limits(b, &l)
+					// What has to be read: weights, and K and V of one sequence
+					// (here all rows share it, as the cache does).
+					bytes := float64(m.weightBytes + 12*2*4*768*(depth+1))
+					b.ReportMetric(float64(rows)/best, "tok/s")
+					b.ReportMetric(100*bytes/best/1e9/l.ReadGBs, "%read")
+					b.ReportMetric(l.ReadGBs, "GB/s-limit")
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkPrefill(b *testing.B) {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+		b.Run(d.String(), func(b *testing.B) {
+			const rows = 512
+			m := newGPT2(b, d, rows)
+			var l Limits
+			m.limits(b, &l)
+			m.pass(rows, 0, true, false)
+			b.StartTimer()
+			best := m.best(b, func() { m.pass(rows, 0, true, false) })
+			m.limits(b, &l)
+			flops := 2*12*12*768*768*float64(rows) + 12*4*768*float64(rows)*(rows+1)/2
+			b.ReportMetric(rows/best, "tok/s")
+			b.ReportMetric(100*flops/best/1e9/l.F32GFLOPs, "%peak")
+			b.ReportMetric(l.F32GFLOPs, "GFLOP/s-limit")
+		})
+	}
+}
+
+// BenchmarkParts times what a prefill of 512 rows consists of.
+func BenchmarkParts(b *testing.B) {
+	const rows, w = 512, 768
+	m := newGPT2(b, tensor.F32, rows)
+	l := &m.layers[0]
+	for r := range rows {
+		m.rows[r] = AttentionRow{K: m.k[0], V: m.v[0], Cap: m.limit, Len: r + 1}
+	}
+	for _, p := range []struct {
+		name string
+		run  func()
+	}{
+		{"norm", func() { m.c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5) }},
+		{"qkv", func() { m.c.Linear(m.qkv, m.n, rows, l.qkv, Epilogue{Bias: m.bias}) }},
+		{"attention", func() { m.c.Attention(m.att, m.qkv, 3*w, m.rows, m.heads, 64, 0.125) }},
+		{"proj", func() { m.c.Linear(m.n, m.att, rows, l.proj, Epilogue{Bias: m.bias}) }},
+		{"up", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias}) }},
+		{"up+gelu", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh}) }},
+		{"down", func() { m.c.Linear(m.n, m.hid, rows, l.down, Epilogue{Bias: m.bias}) }},
+	} {
+		b.Run(p.name, func(b *testing.B) {
+			p.run()
+			b.ResetTimer()
+			b.ReportMetric(1e6*m.best(b, p.run), "best-µs")
+		})
+	}
+}
+
+// best is the shortest of b.N runs, in seconds.
+func (m *gpt2) best(b *testing.B, run func()) float64 {
+	best := math.Inf(1)
+	for range b.N {
+		start := time.Now()
+		run()
+		best = min(best, time.Since(start).Seconds())
+	}
+	return best
+}

@@ -1,0 +1,43 @@
+//go:build !noasm
+
+#include "textflag.h"
+
+// func pause()
+// CX counts.
+TEXT ·pause(SB), NOSPLIT, $0-0
+	MOVL $16, CX
+again:
+	PAUSE
+	DECL CX
+	JNZ  again
+	RET
+
+// func prefetchRows(p *byte, stride uintptr, rows, n int)
+//
+// Asks for n bytes of each of some rows to be brought to the second-level
+// cache. SI is the row, CX the rows left; AX walks over a row, up to DX.
+TEXT ·prefetchRows(SB), NOSPLIT, $0-32
+	MOVQ p+0(FP), SI
+	MOVQ stride+8(FP), BX
+	MOVQ rows+16(FP), CX
+	MOVQ n+24(FP), R8
+
+row:
+	DECQ CX
+	JLT  done
+	MOVQ SI, AX
+	LEAQ (SI)(R8*1), DX
+
+line:
+	CMPQ AX, DX
+	JGE  next
+	PREFETCHT1 (AX)
+	ADDQ $64, AX
+	JMP  line
+
+next:
+	ADDQ BX, SI
+	JMP  row
+
+done:
+	RET

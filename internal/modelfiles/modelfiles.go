@@ -1,0 +1,181 @@
+// Package modelfiles opens the files that make up a model: a folder in Hugging
+// Face's layout, or the model inside the binary.
+package modelfiles
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gptctl/gptctl/internal/demo"
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/safetensors"
+	"github.com/gptctl/gptctl/internal/tensor"
+	"github.com/gptctl/gptctl/internal/tokenizer"
+)
+
+// Model is an open model. Its weights lie in a memory-mapped file and are valid
+// until Close.
+type Model struct {
+	Name             string // of the folder, or "demo"
+	Config           gpt2.Config
+	Weights          *gpt2.Weights
+	Tokenizer        *tokenizer.Tokenizer
+	GenerationConfig []byte       // generation_config.json as it is, nil without one
+	DType            tensor.DType // of the larger part of the weights
+	Size             int64        // bytes of the weights in use, a tied head counted once
+
+	file weightFile
+}
+
+// weightFile is an open model file, or several, of whatever format. Its tensors
+// have the names and shapes of Hugging Face's GPT-2.
+type weightFile interface {
+	gpt2.TensorSource
+	Prefault() // brings the file into memory, see mapped.File
+	Close() error
+}
+
+// Open opens a model folder: config.json, the weights, and tokenizer.json or
+// vocab.json with merges.txt. It fails with a *MissingFilesError where some of
+// them are absent. Bringing the weights into memory goes on in the background.
+func Open(dir string) (*Model, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open model: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("open model: %s is a file, want a folder with config.json, model.safetensors and tokenizer.json", dir)
+	}
+	files := os.DirFS(dir)
+	open, err := findFiles(dir, files)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Base(dir)
+	if abs, err := filepath.Abs(dir); err == nil {
+		name = filepath.Base(abs)
+	}
+	return load(name, dir, files, open)
+}
+
+// OpenDemo opens the model inside the binary.
+func OpenDemo() (*Model, error) {
+	return load("demo", "demo", demo.Files(), func() (weightFile, error) { return safetensors.Parse(demo.Weights()) })
+}
+
+// load reads the small files of a model, opens the weights, and checks that
+// they belong together. dir is for messages only.
+func load(name, dir string, files fs.FS, open func() (weightFile, error)) (_ *Model, err error) {
+	m := &Model{Name: name}
+	defer func() {
+		if err != nil {
+			m.Close()
+		}
+	}()
+	// The tokenizer takes longest to load, so it starts first.
+	type loaded struct {
+		*tokenizer.Tokenizer
+		error
+	}
+	words := make(chan loaded, 1)
+	go func() {
+		t, err := tokenizer.Load(files)
+		words <- loaded{t, err}
+	}()
+	if err = m.bind(dir, files, open); err != nil {
+		return nil, err
+	}
+	go m.file.Prefault()
+
+	if m.GenerationConfig, err = readSmall(files, "generation_config.json"); err != nil && !missing(err) {
+		return nil, fmt.Errorf("read model %s: %w", dir, err)
+	}
+	t := <-words
+	if t.error != nil {
+		return nil, fmt.Errorf("read tokenizer of %s: %w", dir, t.error)
+	}
+	// Fewer is legal: rows that no token uses are padding.
+	if t.Len() > m.Config.VocabSize && !onlyEndOfText(t.Tokenizer, m.Config.VocabSize) {
+		return nil, fmt.Errorf("read model %s: its tokenizer has %d entries, but the embedding has only %d rows",
+			dir, t.Len(), m.Config.VocabSize)
+	}
+	m.Tokenizer = t.Tokenizer
+	return m, nil
+}
+
+// onlyEndOfText reports whether the one token that has no row is <|endoftext|>:
+// like transformers the tokenizer adds it where its files lack it, as they do for
+// models that were trained without one. In a prompt it is refused as any other
+// token that the model does not know.
+func onlyEndOfText(t *tokenizer.Tokenizer, rows int) bool {
+	text, ok := t.Token(int32(rows))
+	return t.Len() == rows+1 && ok && text == "<|endoftext|>"
+}
+
+// bind reads config.json and finds the weights that it describes.
+func (m *Model) bind(dir string, files fs.FS, open func() (weightFile, error)) error {
+	text, err := readSmall(files, configName)
+	if err != nil {
+		return fmt.Errorf("read model %s: %w", dir, err)
+	}
+	if m.Config, err = gpt2.ParseConfig(text); err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Join(dir, configName), err)
+	}
+	if m.file, err = open(); err != nil {
+		m.file = nil // not a typed nil in an interface
+		return err
+	}
+	if m.Weights, err = gpt2.BindWeights(m.Config, m.file); err != nil {
+		return fmt.Errorf("read weights of %s: %w", dir, err)
+	}
+	bytes := map[tensor.DType]int64{}
+	for _, t := range m.Weights.Tensors() {
+		n := int64(len(t.Data))
+		m.Size += n
+		if bytes[t.DType] += n; bytes[t.DType] > bytes[m.DType] {
+			m.DType = t.DType
+		}
+	}
+	return nil
+}
+
+// Close lets go of the weights. Nothing of the model may be used afterwards but
+// its tokenizer and configuration.
+func (m *Model) Close() error {
+	if m.file == nil {
+		return nil
+	}
+	return m.file.Close()
+}
+
+const configName = "config.json"
+
+// maxSmall bounds the JSON files read whole.
+const maxSmall = 16 << 20
+
+// readSmall reads a JSON file of reasonable size. It never waits for a pipe.
+func readSmall(files fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(files, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxSmall {
+		return nil, fmt.Errorf("%s is larger than %d MB", name, maxSmall>>20)
+	}
+	return text, nil
+}

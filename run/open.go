@@ -1,0 +1,156 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/cpu"
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/modelfiles"
+)
+
+// DemoModel is the name of the model inside the binary.
+const DemoModel = "demo"
+
+// OpenOptions say where and how a model is to run.
+type OpenOptions struct {
+	Threads int    // 0: one per physical core
+	Family  string // of kernels: "avx512" …; "": the best this CPU has
+	Getenv  func(string) string
+}
+
+// Model is an opened model, ready to generate. Close it.
+type Model struct {
+	*Generator
+	Name    string // as the user named it
+	Path    string // where its files are
+	Config  gpt2.Config
+	DType   string // of the weights: "F32" …
+	Device  string
+	Family  string // of the kernels
+	Threads int
+	Load    time.Duration // what Open took
+	Unused  []string      // tensors of the files that the model has no place for
+
+	files *modelfiles.Model
+	cpu   *kernel.CPU
+}
+
+// UnreadableModelError says that a model's files are there, but are damaged or
+// describe something else than a GPT-2.
+type UnreadableModelError struct{ err error }
+
+func (e *UnreadableModelError) Error() string { return e.err.Error() }
+func (e *UnreadableModelError) Unwrap() error { return e.err }
+
+// Families are the kernel families that OpenOptions.Family may name on this
+// machine, the best first.
+func Families() []string { return kernel.Families() }
+
+// Open finds a model and makes it ready: name is "demo", a folder in Hugging
+// Face format, or a Hub id that is in the shared cache. It never asks the
+// network. Errors are fetch.CachedModel's, a *modelfiles.MissingFilesError, an
+// *UnreadableModelError, or the system's.
+func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
+	start := time.Now()
+	if o.Getenv == nil {
+		o.Getenv = func(string) string { return "" }
+	}
+	files, path, err := openFiles(name, o.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), Unused: files.Weights.Unused, files: files}
+	if err := m.start(o); err != nil {
+		m.Close()
+		return nil, err
+	}
+	m.Load = time.Since(start)
+	return m, ctx.Err()
+}
+
+func openFiles(name string, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
+	if name == DemoModel {
+		files, err = modelfiles.OpenDemo()
+		return files, "inside gptctl", err
+	}
+	path = name
+	if !isPath(name) {
+		if path, err = fetch.CachedModel(name, getenv); err != nil {
+			return nil, "", err
+		}
+	}
+	files, err = modelfiles.Open(path)
+	var missing *modelfiles.MissingFilesError
+	if err != nil && !errors.As(err, &missing) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		err = &UnreadableModelError{err}
+	}
+	return files, path, err
+}
+
+// isPath tells a folder from a Hub id. What exists is a folder (as in
+// transformers), and what looks like a path is meant as one.
+func isPath(name string) bool {
+	if filepath.IsAbs(name) || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~") ||
+		strings.HasSuffix(name, "/") || strings.Count(name, "/") > 1 || strings.ContainsRune(name, filepath.Separator) && filepath.Separator != '/' {
+		return true
+	}
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+func (m *Model) start(o OpenOptions) error {
+	var err error
+	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family}); err != nil {
+		return err
+	}
+	m.Family, m.Threads = m.cpu.Family(), m.cpu.Threads()
+	model, err := gpt2.New(cpu.New(m.cpu), m.Config, m.files.Weights)
+	if err != nil {
+		return err
+	}
+	m.Device = model.Device().Name()
+	m.Generator = New(model, m.files.Tokenizer)
+	return nil
+}
+
+// Close lets go of the model's files and threads.
+func (m *Model) Close() {
+	if m.cpu != nil {
+		m.cpu.Close()
+	}
+	m.files.Close()
+}
+
+// Generate is the generator's, with the time of Open in its statistics.
+func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
+	result, err := m.Generator.Generate(ctx, r)
+	if result != nil {
+		result.Stats.Load = m.Load
+	}
+	return result, err
+}
+
+// Settings resolves what the model's generation_config.json says and what the
+// user set.
+func (m *Model) Settings(user Layer) (Settings, error) {
+	var own Layer
+	if m.files.GenerationConfig != nil {
+		var err error
+		name := filepath.Join(m.Path, "generation_config.json")
+		if own, err = ParseGenerationConfig(name, m.files.GenerationConfig); err != nil {
+			return Settings{}, err
+		}
+		// Where there is such a file, transformers does not look at the model's
+		// config.json for what ends a text: without eos_token_id nothing does.
+		own = append(Layer{func(s *Settings) { s.EOS = []int{} }}, own...)
+	}
+	return Resolve(own, user), nil
+}
