@@ -154,6 +154,11 @@ func (t *transfer) admit(a *answer, from int64, known *place) (at int64, err err
 		}
 		first, last, total, ok := contentRange(a.Header.Get("Content-Range"))
 		if !ok || first != from || last < first {
+			if t.strange() >= 3 { // a server that cannot count may still have the whole
+				t.mu.Lock()
+				t.noRanges = true
+				t.mu.Unlock()
+			}
 			return 0, fmt.Errorf("%s sent the wrong range: asked from byte %d, got %q", plainURL(a.Request.URL), from, shorten(a.Header.Get("Content-Range")))
 		}
 		if total >= 0 && total != t.blob.size || last >= t.blob.size {
