@@ -146,7 +146,7 @@ func (s *stand) checkBlobs(leftovers bool) {
 }
 
 func TestFetch(t *testing.T) {
-	for _, o := range []hubtest.Options{{}, {PlainHTTP: true}, {HTTP2: true}, {Mirror: true}, {ResolveCache: true}, {PageSize: 2}} {
+	for _, o := range []hubtest.Options{{}, {PlainHTTP: true}, {HTTP2: true}, {Mirror: true}, {ResolveCache: true}, {PageSize: 2}, {ClockSkew: 48 * time.Hour}} {
 		s := newStand(t, 6<<20+12345, o)
 		result := s.mustFetch(nil)
 		if want := []string{"config.json", "vocab.json", "model.safetensors"}; len(result.Files) != len(want) {
