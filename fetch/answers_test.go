@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 // What the Hub refuses is told apart.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 // is tells whether err is or wraps an E.

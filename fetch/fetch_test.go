@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 // fast are times short enough for a test to wait for every kind of giving up.

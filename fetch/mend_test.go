@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 // Two damaged copies make a good one if the damage is in different places.
