@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 // What the Hub refuses is told apart.
@@ -126,6 +126,15 @@ func TestOffline(t *testing.T) {
 	if err := os.Remove(filepath.Join(result.Path, "vocab.json")); err != nil {
 		t.Fatal(err)
 	}
+	dir := t.TempDir()
+	s.env["HF_HUB_OFFLINE"] = "0"
+	s.mustFetch(nil)
+	s.env["HF_HUB_OFFLINE"] = "1"
+	s.mustFetch(func(o *Options) { o.Dir = dir })
+	s.check(filepath.Join(dir, "model.safetensors"), s.weights)
+	if err := os.Remove(filepath.Join(result.Path, "vocab.json")); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.fetch(nil); !errors.As(err, &offline) || !slices.Contains(offline.Missing, "vocab.json") {
 		t.Errorf("one file missing: %v", err)
 	}
@@ -134,7 +143,7 @@ func TestOffline(t *testing.T) {
 // What an old tool downloaded as "gpt2" is found and not transferred again.
 func TestLegacyName(t *testing.T) {
 	s := newStand(t, 1000, hubtest.Options{})
-	if _, err := s.hub.AddGPT2(hubtest.GPT2Options{Weights: 3 << 20}); err != nil {
+	if _, err := s.hub.AddGPT2(hubtest.GPT2Options{Weights: 3 << 20, Xet: true}); err != nil {
 		t.Fatal(err)
 	}
 	first := s.mustFetch(func(o *Options) { o.Model = "gpt2" })
@@ -296,6 +305,46 @@ func TestListAndRemove(t *testing.T) {
 	if repos, err := List(getenv); err != nil || len(repos) != 0 {
 		t.Errorf("afterwards: %v, %v", repos, err)
 	}
+}
+
+// A pull request's revision has slashes, in the address and in the cache.
+func TestRevisions(t *testing.T) {
+	s := newStand(t, 1000, hubtest.Options{PlainHTTP: true})
+	first := s.mustFetch(nil)
+	s.repo.Branch("refs/pr/1", first.Revision)
+	for _, revision := range []string{"refs/pr/1", first.Revision} {
+		result := s.mustFetch(func(o *Options) { o.Revision = revision })
+		if result.Path != first.Path {
+			t.Errorf("%s: %s", revision, result.Path)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(s.home, "hub", "models--someone--gpt2-tiny", "refs", "refs", "pr", "1"))
+	if err != nil || string(text) != first.Revision {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := s.fetch(func(o *Options) { o.Revision = "../../x" }); !is[*InvalidIDError](err) {
+		t.Error(err)
+	}
+}
+
+// A file of the snapshot that is not the blob is looked at too.
+func TestSwappedFile(t *testing.T) {
+	s := newStand(t, 2<<20, hubtest.Options{PlainHTTP: true})
+	result := s.mustFetch(nil)
+	path := filepath.Join(result.Path, "model.safetensors")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, make([]byte, 2<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.fetch(func(o *Options) { o.Offline = true }); !is[*SpoiltError](err) {
+		t.Errorf("offline: %v", err)
+	}
+	if again := s.mustFetch(nil); again.Downloaded != 0 {
+		t.Errorf("%d bytes came although the blob is good", again.Downloaded)
+	}
+	s.check(path, s.weights)
 }
 
 func TestNoLinks(t *testing.T) {

@@ -32,8 +32,21 @@ func (f *fetcher) bring(ctx context.Context, b blob) error {
 	place := f.target.find(b)
 	if place != "" && f.target.complete(b) {
 		bad, c, err := f.verify(ctx, f.target, b, place)
-		if err != nil || len(bad) == 0 {
+		if err != nil {
 			return err
+		}
+		for _, file := range b.files { // where there are no links, each is a file of its own
+			if len(bad) == 0 && !sameFile(f.target.path(file), place) {
+				if bad, _, err = f.target.verify(ctx, b, f.target.path(file), nil); err != nil {
+					return err
+				}
+				if len(bad) > 0 && f.offline() == "" {
+					return f.locked(ctx, b, nil) // which puts the good one in its place
+				}
+			}
+		}
+		if len(bad) == 0 {
+			return nil
 		}
 		if f.offline() != "" {
 			return &SpoiltError{b.name(), bad}
@@ -41,6 +54,12 @@ func (f *fetcher) bring(ctx context.Context, b blob) error {
 		return f.locked(ctx, b, &seed{place, c, bad})
 	}
 	return f.locked(ctx, b, nil)
+}
+
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // verify reads the whole of a file that is there already.
@@ -137,6 +156,9 @@ func (f *fetcher) locked(ctx context.Context, b blob, damaged *seed) error {
 		} else if done, err := f.elsewhere(ctx, b); done || err != nil {
 			return err
 		}
+		if f.offline() != "" {
+			return &SpoiltError{b.name(), []Range{{0, b.size}}}
+		}
 		f.count(b, 0)
 		return f.transfer(ctx, b, damaged)
 	})
@@ -174,7 +196,7 @@ func (f *fetcher) elsewhere(ctx context.Context, b blob) (done bool, err error) 
 		if !f.target.plain { // a file of the user's own must not be the cache's too
 			err = os.Link(place, to)
 		}
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+		if err != nil {
 			err = replaceBy(to, func(temp string) error { return copyFile(place, temp) })
 		}
 		if err != nil {
@@ -196,12 +218,16 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 	if err := os.MkdirAll(filepath.Dir(f.target.journal(b.hash)), 0o755); err != nil {
 		return writeError(f.target.base, err)
 	}
+	fresh := len(state.done) == 0 && !state.second
+	if fresh { // an old journal must not speak of a new file
+		os.Remove(f.target.journal(b.hash))
+	}
 	temp, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return writeError(f.target.base, err)
 	}
 	defer temp.Close()
-	if len(state.done) == 0 && !state.second {
+	if fresh {
 		if err := temp.Truncate(0); err != nil {
 			return writeError(f.target.base, err)
 		}
@@ -220,13 +246,16 @@ func (f *fetcher) transfer(ctx context.Context, b blob, damaged *seed) error {
 		}
 	}
 	t := &transfer{client: f.client, repo: f.id.Repo, commit: f.target.commit, blob: b, temp: temp,
-		asidePath: path + ".first", seats: f.seats, pace: &f.pace, counted: func(n int64) { f.count(b, n) }, boot: boot, state: state, flying: map[*part]bool{}}
+		asidePath: f.target.aside(b.hash), seats: f.seats, pace: &f.pace, counted: func(n int64) { f.count(b, n) }, boot: boot, state: state, flying: map[*part]bool{}}
 	t.changed = sync.NewCond(&t.mu)
 	if state.second {
 		if t.aside, err = os.OpenFile(t.asidePath, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
 			return writeError(f.target.base, err)
 		}
 		defer t.aside.Close()
+		if err := t.aside.Sync(); err != nil {
+			return writeError(f.target.base, err)
+		}
 	}
 	if t.log, err = openJournal(f.target.journal(b.hash), &state, boot); err != nil {
 		return writeError(f.target.base, err)
@@ -276,10 +305,9 @@ func salvage(temp *os.File, b blob, damaged *seed) (journalState, error) {
 
 // discard removes everything of a download that came to nothing.
 func (f *fetcher) discard(b blob) {
-	temp := f.target.unfinished(b.hash)
 	os.Remove(f.target.journal(b.hash))
-	os.Remove(temp)
-	os.Remove(temp + ".first")
+	os.Remove(f.target.unfinished(b.hash))
+	os.Remove(f.target.aside(b.hash))
 }
 
 // keep gives the verified file its name.

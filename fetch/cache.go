@@ -30,6 +30,10 @@ var canonical = map[string]string{
 	"gpt2-large":  "openai-community/gpt2-large",
 	"gpt2-xl":     "openai-community/gpt2-xl",
 	"distilgpt2":  "distilbert/distilgpt2",
+
+	"DialoGPT-small":  "microsoft/DialoGPT-small",
+	"DialoGPT-medium": "microsoft/DialoGPT-medium",
+	"DialoGPT-large":  "microsoft/DialoGPT-large",
 }
 
 const defaultRevision = "main"

@@ -14,6 +14,7 @@ func TestParseModelID(t *testing.T) {
 		{"gpt2", "openai-community/gpt2", "main"},
 		{"gpt2-xl@v1.0", "openai-community/gpt2-xl", "v1.0"},
 		{"distilgpt2", "distilbert/distilgpt2", "main"},
+		{"DialoGPT-medium", "microsoft/DialoGPT-medium", "main"},
 		{"openai-community/gpt2@607a30d", "openai-community/gpt2", "607a30d"},
 		{"a_/_b-c.d@refs/pr/1", "a_/_b-c.d", "refs/pr/1"},
 		{"123", "123", "main"},

@@ -153,13 +153,11 @@ type watchedBody struct {
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
-	b.silence.Reset(b.after) // time that the reader spent elsewhere does not count
+	b.silence.Reset(b.after) // time that the reader spends elsewhere does not count
+	defer b.silence.Stop()
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF && context.Cause(b.ctx) == errSilent {
 		err = errSilent
-	}
-	if n > 0 {
-		b.silence.Reset(b.after)
 	}
 	return n, err
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 // fast are times short enough for a test to wait for every kind of giving up.
@@ -146,7 +146,7 @@ func (s *stand) checkBlobs(leftovers bool) {
 }
 
 func TestFetch(t *testing.T) {
-	for _, o := range []hubtest.Options{{}, {PlainHTTP: true}, {HTTP2: true}, {Mirror: true}, {ResolveCache: true}, {PageSize: 2}} {
+	for _, o := range []hubtest.Options{{}, {PlainHTTP: true}, {HTTP2: true}, {Mirror: true}, {ResolveCache: true}, {PageSize: 2}, {ClockSkew: 48 * time.Hour}} {
 		s := newStand(t, 6<<20+12345, o)
 		result := s.mustFetch(nil)
 		if want := []string{"config.json", "vocab.json", "model.safetensors"}; len(result.Files) != len(want) {

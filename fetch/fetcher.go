@@ -153,9 +153,6 @@ func (f *fetcher) find(ctx context.Context) (listing []hubFile, whole bool, err 
 // downloaded, else what is there.
 func (f *fetcher) cached(why string) ([]hubFile, error) {
 	missing := &OfflineError{Model: f.id.String(), Why: why}
-	if f.target.plain {
-		return nil, missing // a folder does not say what should be in it
-	}
 	for _, name := range f.id.folders() {
 		base := filepath.Join(f.set.cache, name)
 		dir, err := snapshot(base, f.id.Revision)
@@ -165,8 +162,7 @@ func (f *fetcher) cached(why string) ([]hubFile, error) {
 		if dir == "" {
 			continue
 		}
-		t := f.target
-		t.base, t.commit = base, filepath.Base(dir)
+		t := target{cache: f.set.cache, base: base, commit: filepath.Base(dir), noLinks: f.set.noLinks}
 		listing := t.readTree()
 		if listing == nil {
 			if listing, err = t.present(); err != nil {
@@ -174,14 +170,17 @@ func (f *fetcher) cached(why string) ([]hubFile, error) {
 			}
 		}
 		for _, file := range selectFiles(listing, f.o.Files) {
-			if !t.complete(blob{size: file.Size, files: []string{file.Path}}) {
+			// For --dir a file is copied and verified, so it must have a hash.
+			if !t.complete(blob{size: file.Size, files: []string{file.Path}}) || f.target.plain && file.hash() == "" {
 				missing.Missing = append(missing.Missing, file.Path)
 			}
 		}
 		if len(missing.Missing) > 0 {
 			return nil, missing
 		}
-		f.target = t
+		if f.target.commit = t.commit; !f.target.plain {
+			f.target = t
+		}
 		return listing, nil
 	}
 	return nil, missing

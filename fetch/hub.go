@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	mostJSON  = 64 << 20 // bytes of one answer
+	mostJSON  = 16 << 20 // bytes of one answer
 	mostPages = 1000     // of a listing
 	mostFiles = 200_000  // in a repository
 )

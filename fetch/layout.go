@@ -47,6 +47,14 @@ func (t target) unfinished(hash string) string {
 	return t.blob(hash + ".gptctl.incomplete")
 }
 
+// aside is for parts of a first copy while a second one comes.
+func (t target) aside(hash string) string {
+	if t.plain {
+		return t.own(hash + ".first.incomplete")
+	}
+	return t.blob(hash + ".gptctl-first.incomplete")
+}
+
 func (t target) journal(hash string) string { return t.own(hash + ".journal") }
 func (t target) chain(hash string) string   { return t.own(hash + ".chunks") }
 
@@ -149,10 +157,8 @@ func (t target) publish(b blob, place string) error {
 		if path == place {
 			continue
 		}
-		if there, err := os.Stat(path); err == nil {
-			if want, err := os.Stat(place); err == nil && os.SameFile(there, want) {
-				continue
-			}
+		if sameFile(path, place) {
+			continue
 		}
 		moved, err := t.put(place, path)
 		if err != nil {

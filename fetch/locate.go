@@ -47,12 +47,12 @@ func (t *transfer) open(ctx context.Context, from, end int64, viaHub bool) (a *a
 			// A signed address lives for a while only: ask for a new one.
 			a.Body.Close()
 			t.forget(known)
-			return nil, 0, 0, &refusedError{statusError(a)}
+			return nil, 0, 0, &staleError{statusError(a)}
 		}
-		if tag := a.Header.Get("Etag"); a.StatusCode < 300 && tag != known.etag {
+		if tag := a.Header.Get("Etag"); a.StatusCode < 300 && tag != "" && known.etag != "" && tag != known.etag {
 			a.Body.Close()
 			t.forget(known) // the Hub says whether it is still the same file
-			return nil, 0, 0, fmt.Errorf("%s: the file has another etag than before", plainURL(a.Request.URL))
+			return nil, 0, 0, &staleError{fmt.Errorf("%s has another etag than before", plainURL(a.Request.URL))}
 		}
 	}
 	at, err = t.admit(a, from, known)
@@ -63,11 +63,11 @@ func (t *transfer) open(ctx context.Context, from, end int64, viaHub bool) (a *a
 	return a, at, delay, nil
 }
 
-// refusedError is a refusal by the storage, not by the Hub: it is worth asking
-// the Hub for another address.
-type refusedError struct{ status *StatusError }
+// staleError is a refusal by the storage, not by the Hub, or a sign that the
+// storage has another file: it is worth asking the Hub for another address.
+type staleError struct{ reason error }
 
-func (e *refusedError) Error() string { return e.status.Error() }
+func (e *staleError) Error() string { return e.reason.Error() }
 
 func (t *transfer) forget(known *place) {
 	t.locating.Lock()
@@ -90,12 +90,12 @@ func (t *transfer) locate(ctx context.Context, endpoint *url.URL, header http.He
 	}
 	switch {
 	case a.StatusCode < 300:
-		t.place = &place{a.Request.URL, a.Header.Get("Etag"), endpoint}
+		t.place = &place{a.Request.URL, a.Header.Get("Etag")}
 	case a.StatusCode >= 400 && a.fromHub && a.StatusCode != 416:
 		err = withPause(t.hubError(a, t.repo, t.commit, t.blob.name(), endpoint), a.Header)
 	case a.StatusCode >= 400 && a.StatusCode < 500 && a.StatusCode != 408 && a.StatusCode != 416 && a.StatusCode != 425 && a.StatusCode != 429:
 		status := statusError(a)
-		if err = error(&refusedError{status}); t.strange() >= t.timing.Tries {
+		if err = error(&staleError{status}); t.strange() >= t.timing.Tries {
 			err = status
 		}
 	}
@@ -154,6 +154,11 @@ func (t *transfer) admit(a *answer, from int64, known *place) (at int64, err err
 		}
 		first, last, total, ok := contentRange(a.Header.Get("Content-Range"))
 		if !ok || first != from || last < first {
+			if t.strange() >= 3 { // a server that cannot count may still have the whole
+				t.mu.Lock()
+				t.noRanges = true
+				t.mu.Unlock()
+			}
 			return 0, fmt.Errorf("%s sent the wrong range: asked from byte %d, got %q", plainURL(a.Request.URL), from, shorten(a.Header.Get("Content-Range")))
 		}
 		if total >= 0 && total != t.blob.size || last >= t.blob.size {

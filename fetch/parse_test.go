@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 func FuzzTree(f *testing.F) {

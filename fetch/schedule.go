@@ -111,4 +111,3 @@ func (p *pace) crawls(bytes int64, took, least time.Duration) bool {
 	defer p.mu.Unlock()
 	return bytes > 0 && took > least && float64(bytes)*10 < p.rate*took.Seconds()
 }
-

@@ -89,9 +89,8 @@ type transfer struct {
 
 // place is where the bytes of a file are, as an endpoint last said.
 type place struct {
-	url      *url.URL
-	etag     string
-	endpoint *url.URL
+	url  *url.URL
+	etag string
 }
 
 // run brings what is missing and returns the hash of the whole.
@@ -111,8 +110,18 @@ func (t *transfer) run(ctx context.Context) (sum string, err error) {
 	})
 
 	var group sync.WaitGroup
-	group.Go(func() { t.follow() })
-	group.Go(func() { t.syncNowAndThen(ctx) })
+	follower := func(work func()) {
+		group.Go(func() {
+			work()
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if t.failed != nil {
+				cancel()
+			}
+		})
+	}
+	follower(t.follow)
+	follower(func() { t.syncNowAndThen(ctx) })
 	var connections sync.WaitGroup
 	for p := t.take(); p != nil; p = t.take() {
 		select {
@@ -173,7 +182,7 @@ func (t *transfer) bring(ctx context.Context, p *part) error {
 		} else if err != errSlow {
 			try++
 		}
-		p.viaHub = errors.As(err, new(*refusedError))
+		p.viaHub = errors.As(err, new(*staleError))
 		t.changed.Broadcast()
 		t.mu.Unlock()
 		if finished {
@@ -183,7 +192,7 @@ func (t *transfer) bring(ctx context.Context, p *part) error {
 			err = io.ErrUnexpectedEOF
 		}
 		failures := try
-		if try == 1 && errors.As(err, new(*refusedError)) {
+		if try == 1 && errors.As(err, new(*staleError)) {
 			failures = 0 // an address that has expired is no reason to wait
 		}
 		if err := t.again(ctx, t.blob.name(), err, failures); err != nil {

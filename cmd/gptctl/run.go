@@ -14,6 +14,7 @@ import (
 	"github.com/gptctl/gptctl/fetch"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/modelfiles"
+	"github.com/gptctl/gptctl/internal/torchfile"
 	"github.com/gptctl/gptctl/run"
 )
 
@@ -205,6 +206,7 @@ func modelHints(model string, err error) error {
 	var missing *modelfiles.MissingFilesError
 	var invalid *fetch.InvalidIDError
 	var unreadable *run.UnreadableModelError
+	var foreign *torchfile.GlobalError
 	switch {
 	case errors.Is(err, fetch.ErrNotCached):
 		return withHints(err, "gptctl fetch "+model, "gptctl run --model demo works without a download")
@@ -215,6 +217,8 @@ func modelHints(model string, err error) error {
 		return withHints(err, "gptctl fetch "+model)
 	case errors.As(err, &invalid), errors.Is(err, fs.ErrNotExist):
 		return withHints(err, "a model is demo, a folder, or a Hub id such as gpt2 or openai-community/gpt2")
+	case errors.As(err, &foreign):
+		return withHints(err, "the file is built to run code of its own: do not load it with other tools either")
 	case errors.As(err, &unreadable):
 		return withHints(err, "gptctl runs the GPT-2 family (model_type gpt2); if this is one of them, fetch it again, or save it again with save_pretrained")
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +23,18 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
+			hub := hubtest.New(t, hubtest.Options{})
+			hub.AddGPT2(hubtest.GPT2Options{})
+			gated := hub.Repo("org/gated")
+			gated.Commit(hubtest.File{Path: "config.json", Content: hubtest.Text("{}")}, hubtest.File{Path: "model.safetensors", Content: hubtest.Noise(1, 1000), LFS: true})
+			gated.SetAccess(hubtest.Gated)
+			ca, err := hub.WriteCA(e.WorkDir)
+			if err != nil {
+				return err
+			}
+			e.Setenv("HF_ENDPOINT", hub.Endpoint())
+			e.Setenv("SSL_CERT_FILE", ca)
+			e.Setenv("HF_HOME", filepath.Join(e.WorkDir, "hf"))
 			e.Setenv("MODELS", models)
 			e.Setenv("HOME", e.WorkDir) // no cache and no settings of the developer's
 			return os.MkdirAll(filepath.Join(e.WorkDir, ".cache"), 0o755)

@@ -1,7 +1,7 @@
 // Command serve runs the stand-in Hub for Python, curl and benchmarks. It
 // prints one line of JSON (endpoint, CA file, environment) and ends by itself.
 //
-//	go run ./fetch/internal/hubtest/serve -size 500MB -faults '[{"on":"cdn","cut_after":1000000}]'
+//	go run ./internal/hubtest/serve -size 500MB -faults '[{"on":"cdn","cut_after":1000000}]'
 //	curl --cacert $CA $ENDPOINT/_hubtest/log
 package main
 
@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gptctl/gptctl/fetch/internal/hubtest"
+	"github.com/gptctl/gptctl/internal/hubtest"
 )
 
 func main() {
