@@ -12,23 +12,6 @@ import (
 	"time"
 )
 
-// buildLibrary compiles a file of testdata into a shared library.
-func buildLibrary(t *testing.T, source, name string) string {
-	t.Helper()
-	for _, compiler := range []string{"cc", "gcc", "clang"} {
-		if _, err := exec.LookPath(compiler); err != nil {
-			continue
-		}
-		path := filepath.Join(t.TempDir(), name)
-		if out, err := exec.Command(compiler, "-shared", "-fPIC", "-O1", "-w", "-o", path, filepath.Join("testdata", source)).CombinedOutput(); err != nil {
-			t.Fatalf("%s %s: %v\n%s", compiler, source, err, out)
-		}
-		return path
-	}
-	t.Skip("no C compiler")
-	return ""
-}
-
 func probeLibrary(t *testing.T, library, state string) Inventory {
 	t.Helper()
 	t.Setenv("FAKE_NVML", state)
@@ -36,7 +19,7 @@ func probeLibrary(t *testing.T, library, state string) Inventory {
 }
 
 func TestLibraryStates(t *testing.T) {
-	library := buildLibrary(t, "fakenvml.c", "libnvidia-ml.so.1")
+	library := buildLibrary(t, "testdata/fakenvml.c", "libnvidia-ml.so.1")
 	for name, want := range map[string]State{
 		"no-driver": StateNoDriver, "mismatch": StateMismatch, "no-permission": StateNoAccess,
 		"container": StateFailed, "no-device": StateNoDevice, "lost": StateLost, "": StateOK,
@@ -63,7 +46,7 @@ func TestLibraryStates(t *testing.T) {
 
 // The same card through the library and through nvidia-smi.
 func TestLibraryEqualsSMI(t *testing.T) {
-	library := buildLibrary(t, "fakenvml.c", "libnvidia-ml.so.1")
+	library := buildLibrary(t, "testdata/fakenvml.c", "libnvidia-ml.so.1")
 	compare(t, probeLibrary(t, library, ""), fromNVML(probeFile(t, "small-v11.xml", "00000000:01:00.0, 6.1")))
 	compare(t, probeLibrary(t, library, "unsupported"), fromNVML(probeFile(t, "unsupported-v11.xml", "")))
 
@@ -95,7 +78,7 @@ func TestLibraryHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestLibraryHangs$", "-test.v")
-	cmd.Env = append(os.Environ(), "FAKE_NVML=hang", library+"="+buildLibrary(t, "fakenvml.c", "libnvidia-ml.so.1"))
+	cmd.Env = append(os.Environ(), "FAKE_NVML=hang", library+"="+buildLibrary(t, "testdata/fakenvml.c", "libnvidia-ml.so.1"))
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -105,6 +105,20 @@ func TestSMIInventory(t *testing.T) {
 	compare(t, probeFile(t, "new-v13.xml", "00000000:61:00.0, 12.0"), newer)
 }
 
+func TestSMIVersions(t *testing.T) {
+	for text, want := range map[string]string{
+		"<driver_version>550.54.15</driver_version><cuda_version>12.4</cuda_version>":      "550.54.15 12.4",
+		"<kmd_version>610.57.04</kmd_version><cuda_umd_version>13.3</cuda_umd_version>":    "610.57.04 13.3",
+		"<driver_version>550.54.15</driver_version><cuda_version>N/A</cuda_version>":       "550.54.15 ",
+		"<driver_version>[Unknown]</driver_version><cuda_version>ERR! 12.4</cuda_version>": " ",
+	} {
+		inv := readSMI([]byte("<?xml version=\"1.0\" ?><nvidia_smi_log>"+text+"</nvidia_smi_log>"), nil)
+		if got := inv.Driver.String() + " " + inv.CUDA.String(); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestSMIVolta(t *testing.T) {
 	inv := probeFile(t, "volta-v11.xml", `Field "compute_cap" is not a valid field to query.`)
 	g := inv.GPUs[0]
