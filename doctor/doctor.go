@@ -32,7 +32,7 @@ const (
 // Remedy is what mends a finding.
 type Remedy struct {
 	Text    string `json:"text"`
-	Command string `json:"command,omitempty"`
+	Command string `json:"command"`
 	// Component is what `gptctl install` would have to install, "" if it
 	// cannot mend this.
 	Component string `json:"component,omitempty"`
@@ -45,9 +45,9 @@ type Finding struct {
 	Group   string  `json:"group"`
 	Verdict Verdict `json:"verdict"`
 	Found   string  `json:"found"`
-	Needed  string  `json:"needed,omitempty"`
-	Why     string  `json:"why"` // why it matters, or why it was skipped
-	Remedy  *Remedy `json:"remedy,omitempty"`
+	Needed  string  `json:"needed"`
+	Why     string  `json:"why"`    // why it matters, or why it was skipped
+	Remedy  *Remedy `json:"remedy"` // null if nothing is to be mended
 	// Demoted says what the verdict would have been, had the caller not asked
 	// to let it pass.
 	Demoted Verdict `json:"demoted_from,omitempty"`

@@ -60,16 +60,6 @@ type Thresholds struct {
 	} `toml:"cudnn"`
 }
 
-// UnmarshalText takes pass, warn, fail and skip.
-func (v *Verdict) UnmarshalText(text []byte) error {
-	switch w := Verdict(text); w {
-	case Pass, Warn, Fail, Skip:
-		*v = w
-		return nil
-	}
-	return fmt.Errorf("verdict %q: want warn, fail or skip", text)
-}
-
 // Profile is a named set of thresholds.
 type Profile struct {
 	Name string
@@ -168,6 +158,14 @@ func (p *Profile) check(name string) error {
 	} {
 		if !(n.value >= 0 && n.value <= 1e9) {
 			return fmt.Errorf("%s: %s = %v: want a number from 0 to 1e9", name, n.key, n.value)
+		}
+	}
+	for _, v := range []struct {
+		key   string
+		value Verdict
+	}{{"disk.hdd", p.Disk.HDD}, {"python.missing", p.Python.Missing}, {"gpu.missing", p.GPU.Missing}, {"cuda.missing", p.CUDA.Missing}, {"cudnn.missing", p.CuDNN.Missing}} {
+		if v.value != Warn && v.value != Fail && v.value != Skip {
+			return fmt.Errorf("%s: %s = %q: want warn, fail or skip", name, v.key, v.value)
 		}
 	}
 	for _, v := range []struct{ key, value string }{
