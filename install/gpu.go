@@ -134,6 +134,9 @@ func (b *builder) newDriver() error {
 			return nil
 		case "maxwell", "pascal", "volta":
 			packages, before = b.recipe.DriverOld, b.release.DriverOldBefore
+			if len(b.release.DriverOld) > 0 {
+				packages = b.release.DriverOld
+			}
 			why = "the GPU " + b.gpuNames() + " has no driver; branch 580 is the last for it"
 		}
 	}

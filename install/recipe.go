@@ -39,6 +39,7 @@ type release struct {
 	Signed          []string          // the distribution's own driver, signed for Secure Boot
 	EPEL            string            // the URL of epel-release, which dkms comes from
 	DriverBefore    [][]string        `toml:"driver_before"`
+	DriverOld       []string          `toml:"driver_old"` // in place of the distribution's
 	DriverOldBefore [][]string        `toml:"driver_old_before"`
 	Python          pythonRecipe
 	Newer           pythonRecipe // a newer Python beside it
@@ -97,6 +98,7 @@ type wheels struct {
 	Driver         string
 	Generations    []string
 	Torch          string // a bound on the version
+	First          string // the oldest torch there
 	Download, Disk int64  // MB
 }
 
