@@ -1,0 +1,133 @@
+package doctor
+
+import (
+	"context"
+	"strings"
+
+	"github.com/gptctl/gptctl/internal/machine"
+)
+
+const groupPython = "python"
+
+func pythonChecks() []Check {
+	checks := []Check{
+		{ID: "python.version", Title: "Python", Probe: pythonVersion,
+			Why: "PyTorch and transformers run in it"},
+		{ID: "python.venv", Title: "Virtual environments", Probe: pythonVenv,
+			Why: "packages in an environment of their own cannot break the system's"},
+		{ID: "python.pip", Title: "pip", Probe: pythonPip,
+			Why: "it installs Python's packages"},
+		{ID: "python.managed", Title: "Python of the distribution", Probe: pythonManaged,
+			Why: "pip refuses to install into it (PEP 668)"},
+		{ID: "python.torch", Title: "Python for today's torch", Probe: pythonTorch,
+			Why: "today's torch has no wheels for older Pythons"},
+	}
+	for i := range checks {
+		checks[i].Group, checks[i].reference = groupPython, true
+	}
+	return checks
+}
+
+func pythonVersion(_ context.Context, e *Env) Finding {
+	need := e.Need.Python.Version
+	p := e.pythons()
+	if len(p) == 0 {
+		return judged(e.Need.Python.Missing, "no python3 on the PATH").needs("%s", need).install("python", "install Python")
+	}
+	if machine.CompareVersions(p[0].Version, need) < 0 {
+		for _, other := range p[1:] {
+			if machine.CompareVersions(other.Version, need) >= 0 {
+				return warned("%s (%s); %s at %s", p[0].Version, p[0].Path, other.Version, other.Path).needs("%s", need).
+					mend("", "use %s for the environment", other.Path)
+			}
+		}
+	}
+	return atLeast(machine.CompareVersions(p[0].Version, need) >= 0, e.Need.Python.Missing, "%s (%s)", p[0].Version, p[0].Path).
+		needs("%s", need).install("python", "install a newer Python beside it")
+}
+
+// withPython is a check of the first Python that is new enough.
+func withPython(e *Env, judge func(p machine.Python) Finding) Finding {
+	for _, p := range e.pythons() {
+		if machine.CompareVersions(p.Version, e.Need.Python.Version) >= 0 {
+			return judge(p)
+		}
+	}
+	return skipped("there is no Python: see python.version")
+}
+
+func pythonVenv(_ context.Context, e *Env) Finding {
+	return withPython(e, func(p machine.Python) Finding {
+		if p.Venv {
+			return passed("venv and ensurepip of %s", p.Version).needs("venv with ensurepip")
+		}
+		return judged(e.Need.Python.Missing, "%s (%s) lacks venv or ensurepip", p.Version, p.Path).needs("venv with ensurepip").
+			install("python", "Debian and Ubuntu have it in a package of its own, python3-venv")
+	})
+}
+
+func pythonPip(_ context.Context, e *Env) Finding {
+	return withPython(e, func(p machine.Python) Finding {
+		switch {
+		case p.Pip:
+			return passed("for %s", p.Version)
+		case p.Venv:
+			return passed("none in %s itself; an environment brings its own", p.Path)
+		}
+		return judged(e.Need.Python.Missing, "none for %s", p.Path).needs("pip").install("python", "install pip")
+	})
+}
+
+func pythonManaged(_ context.Context, e *Env) Finding {
+	if conda := e.Host.Getenv("CONDA_PREFIX"); conda != "" {
+		return warned("a conda environment is active").needs("none, or a virtual environment").
+			mend("conda deactivate", "conda's libraries come before those of a virtual environment made from it")
+	}
+	return withPython(e, func(p machine.Python) Finding {
+		if p.ExternallyManaged && !p.Venv {
+			return warned("%s is managed by the distribution, and makes no environments", p.Path).needs("an environment").
+				install("python", "install what makes environments; --break-system-packages may do as it says")
+		}
+		if p.ExternallyManaged {
+			return passed("%s is managed by the distribution: packages go into an environment", p.Path)
+		}
+		return passed("%s takes packages itself", p.Path)
+	})
+}
+
+func pythonTorch(_ context.Context, e *Env) Finding {
+	need := e.Need.Python.Torch
+	var newest machine.Python
+	for _, p := range e.pythons() {
+		if newest.Version == "" || machine.CompareVersions(p.Version, newest.Version) > 0 {
+			newest = p
+		}
+	}
+	if newest.Version == "" {
+		return skipped("there is no Python: see python.version")
+	}
+	if site := e.sitePackages(); site != "" {
+		if t, ok := e.Host.Torch(site); ok {
+			what := "for the CPU"
+			if t.CUDA != "" {
+				what = "with CUDA " + t.CUDA
+			}
+			return passed("torch %s is installed, %s", t.Version, what)
+		}
+	}
+	if machine.CompareVersions(newest.Version, need) >= 0 {
+		return passed("%s (%s)", newest.Version, newest.Path).needs("%s", need)
+	}
+	return warned("%s is the newest here", newest.Version).needs("%s", need).
+		install("python", "a newer Python, or else an older torch is chosen for %s", newest.Version)
+}
+
+// sitePackages is the active environment's folder of packages, "" without one.
+func (e *Env) sitePackages() string {
+	dir := e.Host.Getenv("VIRTUAL_ENV")
+	if !strings.HasPrefix(dir, "/") {
+		return ""
+	}
+	env, _ := e.Host.Environment(dir)
+	return env.SitePackages
+}
