@@ -24,8 +24,10 @@ type recipe struct {
 	Headers   []string // packages; {kernel} is uname -r
 	Driver    []string
 	DriverOld []string `toml:"driver_old"` // for GPUs without open modules: branch 580
-	WSL       string   // NVIDIA's repository under WSL2
-	Release   []release
+	// DriverNote is for the reader of a plan that installs the driver.
+	DriverNote string `toml:"driver_note"`
+	WSL        string // NVIDIA's repository under WSL2
+	Release    []release
 }
 
 // release is one version of a distribution.

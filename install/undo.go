@@ -80,6 +80,9 @@ func (b *builder) undoRecord(n int, r *record) error {
 			why = append(why, fmt.Sprintf("it added %d packages to %s, which was there before", len(added), w.Venv))
 		}
 	}
+	if r.begin.Step == "driver.packages" && b.release != nil && len(b.release.DriverBefore) > 0 && len(s.Commands) > 0 {
+		s.Commands = append(s.Commands, b.root(moduleReset...))
+	}
 	if len(s.Commands) == 0 {
 		why = append(why, "nothing of it is left on the machine")
 	}
