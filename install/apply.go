@@ -240,7 +240,7 @@ func (a *applier) work(ctx context.Context, s *Step) error {
 // begin records what is there before. After an interruption the first record
 // counts, not what the interrupted run left.
 func (a *applier) begin(ctx context.Context, s *Step) error {
-	if a.journal.open(s.ID) {
+	if a.journal.open(s.ID) || s.watch.empty() {
 		return nil
 	}
 	packages, existed, dists, err := snapshot(ctx, a.plan.host, s.watch)
@@ -256,6 +256,9 @@ func (a *applier) begin(ctx context.Context, s *Step) error {
 // close records what the step added.
 func (a *applier) close(ctx context.Context, s *Step) error {
 	r, n := a.journal.last(s.ID)
+	if r == nil || r.done != nil {
+		return nil // it adds nothing
+	}
 	packages, _, dists, err := snapshot(ctx, a.plan.host, *r.begin.Watch)
 	if err != nil {
 		return err

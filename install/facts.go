@@ -176,7 +176,7 @@ func (b *builder) system() error {
 		s := b.add(&Step{
 			ID: "system.repair", Component: "system", Title: "finish an interrupted installation of packages",
 			Why:   "dpkg was interrupted, and installs nothing before that is mended",
-			watch: watch{Packages: true}, locked: b.manager.Locked,
+			watch: watch{Packages: true, Half: true}, locked: b.manager.Locked,
 		})
 		for _, c := range b.manager.Repair {
 			s.Commands = append(s.Commands, b.root(c...))

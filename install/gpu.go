@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	driverPackage = regexp.MustCompile(`^(nvidia-driver(-.*)?|nvidia-open(-.*)?|cuda-drivers(-.*)?|nvidia-kernel-.*|kmod-nvidia.*|akmod-nvidia.*|linux-modules-nvidia-.*|nvidia-dkms-.*|nvidia-driver-G0.*|libnvidia-compute-.*)$`)
+	driverPackage = regexp.MustCompile(`^(nvidia-driver(-.*)?|nvidia-open(-.*)?|nvidia-gfxG.*|cuda-drivers(-.*)?|nvidia-kernel-.*|kmod-nvidia.*|akmod-nvidia.*|linux-modules-nvidia-.*|nvidia-dkms-.*|nvidia-driver-G0.*|libnvidia-compute-.*)$`)
 	cudaPackage   = regexp.MustCompile(`^cuda-(toolkit|runtime|libraries|compiler|cudart).*$`)
 	cudnnPackage  = regexp.MustCompile(`^(lib)?cudnn.*$`)
 )
@@ -31,6 +31,10 @@ func (b *builder) workingDriver() string {
 // gpuLess deals with driver, cuda and cudnn on a machine without a GPU: only
 // what was asked for by name is planned, and a driver never.
 func (b *builder) gpuLess(component string) bool {
+	if component != "driver" && !b.explicit(component) && b.anyDriver() == "" && len(b.plan.Blocked) == 0 {
+		b.satisfied(component+".packages", component, titles[component], "nothing here could use it without a driver: nothing to do")
+		return true
+	}
 	if len(b.devices) > 0 || b.workingDriver() != "" {
 		return false
 	}
@@ -109,6 +113,9 @@ func (b *builder) driverStep() error {
 	return b.newDriver()
 }
 
+// moduleReset takes back the choice of a stream of dnf's driver module.
+var moduleReset = []string{"dnf", "-y", "module", "reset", "nvidia-driver"}
+
 func firstFew(names []string) []string {
 	if len(names) > 4 {
 		return append(slices.Clone(names[:4]), fmt.Sprintf("and %d more", len(names)-4))
@@ -134,6 +141,9 @@ func (b *builder) newDriver() error {
 			return nil
 		case "maxwell", "pascal", "volta":
 			packages, before = b.recipe.DriverOld, b.release.DriverOldBefore
+			if len(b.release.DriverOld) > 0 {
+				packages = b.release.DriverOld
+			}
 			why = "the GPU " + b.gpuNames() + " has no driver; branch 580 is the last for it"
 		}
 	}
@@ -173,10 +183,13 @@ func (b *builder) newDriver() error {
 			step.Commands = append([]Command{b.root(before[i]...)}, step.Commands...)
 		}
 		if len(before) > 0 { // dnf keeps the choice of a stream until it is reset
-			step.Undo = append(step.Undo, b.root("dnf", "-y", "module", "reset", "nvidia-driver"))
+			step.Undo = append(step.Undo, b.root(moduleReset...))
 		}
 	}
 	b.afterDriver(branch)
+	if b.recipe.DriverNote != "" {
+		b.note("driver: %s", b.recipe.DriverNote)
+	}
 	return nil
 }
 
@@ -375,7 +388,12 @@ func (b *builder) chooseToolkit() (version, why string) {
 	if most := b.release.CUDAMost; most != "" && machine.CompareVersions(version, most) > 0 {
 		version, why = most, "the newest for "+b.plan.System
 	}
-	if least := b.release.CUDALeast; version == "" || least != "" && machine.CompareVersions(version, least) < 0 {
+	least := b.release.CUDALeast
+	if major, _, _ := strings.Cut(version, "."); strings.HasPrefix(least, major+".") && machine.CompareVersions(version, least) < 0 {
+		// Within a major version any driver runs any toolkit's binaries.
+		return least, fmt.Sprintf("the oldest for %s; driver %s runs what it compiles for this GPU, but no PTX of it", b.plan.System, driver)
+	}
+	if version == "" || least != "" && machine.CompareVersions(version, least) < 0 {
 		return "", fmt.Sprintf("driver %s is too old for the CUDA toolkits that NVIDIA has for %s", driver, b.plan.System)
 	}
 	return version, why

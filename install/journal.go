@@ -22,6 +22,7 @@ const journalSchema = "gptctl.install.journal/1"
 // before and after.
 type watch struct {
 	Packages bool     `json:"packages,omitempty"`
+	Half     bool     `json:"half,omitempty"`  // half-installed packages count as there before
 	Paths    []string `json:"paths,omitempty"` // files and folders that the step makes
 	Venv     string   `json:"venv,omitempty"`  // an environment whose packages change
 	Root     bool     `json:"root,omitempty"`  // Paths belong to root
@@ -271,7 +272,7 @@ func snapshot(ctx context.Context, host *machine.Host, w watch) (packages map[st
 		}
 		packages = map[string]string{}
 		for name, p := range all {
-			if p.Installed {
+			if p.Installed || w.Half {
 				packages[name] = p.Version
 			}
 		}

@@ -41,8 +41,9 @@ func (b *builder) python() error {
 	choice, newer := b.release.Python, false
 	why := "the environment is made with it"
 	if machine.CompareVersions(choice.Version, need) < 0 && b.release.Newer.Version != "" {
-		why = fmt.Sprintf("the newest torch needs Python %s, this distribution's own is %s, which stays as it is; %s comes beside it", need, choice.Version, b.release.Newer.Version)
+		own := choice.Version
 		choice, newer = b.release.Newer, true
+		why = fmt.Sprintf("the newest torch needs Python %s; %s, the newest that this distribution has, comes beside its own %s, which stays as it is", need, choice.Version, own)
 	}
 	b.interpreter, b.pythonIs = choice.interpreter(newer), choice.Version
 	if held := b.heldAmong(choice.Packages); len(held) > 0 {
@@ -61,6 +62,12 @@ func (b *builder) heldAmong(names []string) []string {
 // if nothing is known of it.
 func (b *builder) olderTorch(python string) string {
 	newest := ""
+	if minor := strings.SplitN(python, ".", 3); len(minor) < 2 {
+		return "" // not known, as in an environment that was there before
+	}
+	if machine.CompareVersions(python, "3.10") >= 0 {
+		return ""
+	}
 	for _, o := range b.recipes.torch.Older {
 		if machine.CompareVersions(o.Python, python) <= 0 {
 			newest = o.Torch

@@ -24,8 +24,10 @@ type recipe struct {
 	Headers   []string // packages; {kernel} is uname -r
 	Driver    []string
 	DriverOld []string `toml:"driver_old"` // for GPUs without open modules: branch 580
-	WSL       string   // NVIDIA's repository under WSL2
-	Release   []release
+	// DriverNote is for the reader of a plan that installs the driver.
+	DriverNote string `toml:"driver_note"`
+	WSL        string // NVIDIA's repository under WSL2
+	Release    []release
 }
 
 // release is one version of a distribution.
@@ -39,6 +41,7 @@ type release struct {
 	Signed          []string          // the distribution's own driver, signed for Secure Boot
 	EPEL            string            // the URL of epel-release, which dkms comes from
 	DriverBefore    [][]string        `toml:"driver_before"`
+	DriverOld       []string          `toml:"driver_old"` // in place of the distribution's
 	DriverOldBefore [][]string        `toml:"driver_old_before"`
 	Python          pythonRecipe
 	Newer           pythonRecipe // a newer Python beside it
@@ -97,6 +100,7 @@ type wheels struct {
 	Driver         string
 	Generations    []string
 	Torch          string // a bound on the version
+	First          string // the oldest torch there
 	Download, Disk int64  // MB
 }
 

@@ -171,6 +171,10 @@ func (b *builder) wheelsFor() (name, why string) {
 	for _, n := range names {
 		w := b.recipes.torch.Wheels[n]
 		fits := !slices.ContainsFunc(b.devices, func(d machine.Device) bool { return !slices.Contains(w.Generations, d.Generation()) })
+		older := b.olderTorch(b.pythonIs)
+		if older != "" && machine.CompareVersions(older, w.First) < 0 {
+			continue // nothing there for this Python
+		}
 		if fits && machine.CompareVersions(driver, w.Driver) >= 0 {
 			return n, fmt.Sprintf("driver %s runs the wheels for CUDA %s.%s", driver, n[2:4], n[4:])
 		}

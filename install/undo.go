@@ -14,12 +14,14 @@ func (b *builder) undo() error {
 		if r.undone {
 			continue
 		}
-		if !b.wanted[r.begin.Component] {
-			left++
-			continue
-		}
-		if err := b.undoRecord(n, r); err != nil {
+		s, err := b.undoRecord(n, r)
+		switch {
+		case err != nil:
 			return err
+		case b.wanted[r.begin.Component]:
+			b.add(s)
+		case len(s.Commands) > 0:
+			left++
 		}
 	}
 	switch {
@@ -31,7 +33,9 @@ func (b *builder) undo() error {
 	return nil
 }
 
-func (b *builder) undoRecord(n int, r *record) error {
+// undoRecord makes the step that takes a record back; it has no commands if
+// nothing is left of it.
+func (b *builder) undoRecord(n int, r *record) (*Step, error) {
 	w := r.begin.Watch
 	s := &Step{ID: "undo." + r.begin.Step, Component: r.begin.Component, Title: "undo: " + r.begin.Title, undoes: n}
 	var why []string
@@ -40,13 +44,13 @@ func (b *builder) undoRecord(n int, r *record) error {
 	}
 	if w.Packages {
 		if err := b.undoPackages(s, r, &why); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	var paths []string
 	for _, p := range w.Paths {
 		if !b.ours(p, w.Root) {
-			return fmt.Errorf("%s: record %d names %s, which is no file of ours", b.journal.path, n, p)
+			return nil, fmt.Errorf("%s: record %d names %s, which is no file of ours", b.journal.path, n, p)
 		}
 		if b.host.Exists(p) && !slices.Contains(r.begin.Existed, p) {
 			paths = append(paths, p)
@@ -66,7 +70,7 @@ func (b *builder) undoRecord(n int, r *record) error {
 	}
 	if w.Venv != "" && !b.journal.madePath(w.Venv) {
 		if !b.ours(w.Venv, false) {
-			return fmt.Errorf("%s: record %d names %s, which is no folder of ours", b.journal.path, n, w.Venv)
+			return nil, fmt.Errorf("%s: record %d names %s, which is no folder of ours", b.journal.path, n, w.Venv)
 		}
 		now := distributions(b.host, w.Venv)
 		var added []string
@@ -80,12 +84,14 @@ func (b *builder) undoRecord(n int, r *record) error {
 			why = append(why, fmt.Sprintf("it added %d packages to %s, which was there before", len(added), w.Venv))
 		}
 	}
+	if r.begin.Step == "driver.packages" && b.release != nil && len(b.release.DriverBefore) > 0 && len(s.Commands) > 0 {
+		s.Commands = append(s.Commands, b.root(moduleReset...))
+	}
 	if len(s.Commands) == 0 {
 		why = append(why, "nothing of it is left on the machine")
 	}
 	s.Why = strings.Join(why, "; ")
-	b.add(s)
-	return nil
+	return s, nil
 }
 
 // undoPackages plans to remove the packages that a step added and that are
