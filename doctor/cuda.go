@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/gptctl/gptctl/doctor/nvidia"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -69,32 +70,18 @@ func major(version string) string {
 	return m
 }
 
-// minDriver is the oldest Linux driver for a major version of CUDA (minor
-// version compatibility, docs.nvidia.com/deploy/cuda-compatibility).
-func minDriver(cuda string) string {
-	switch major(cuda) {
-	case "13":
-		return "580"
-	case "12":
-		return "525.60.13"
-	case "11":
-		return "450.80.02"
-	case "10":
-		return "440.33"
-	}
-	return ""
-}
-
 // driverSuits judges whether the driver runs programs of a CUDA version.
 func driverSuits(e *Env, what, cuda, component, advice string) Finding {
-	driver, need := e.gpus().Driver, minDriver(cuda)
+	driver := e.gpus().Driver
 	if driver.IsZero() {
 		return skipped("the driver does not tell its version")
 	}
-	if need == "" {
+	v, err := nvidia.ParseVersion(cuda)
+	need, ok := nvidia.MinDriver(v, e.Host.GOOS)
+	if err != nil || !ok {
 		return skipped("no driver is known for CUDA %s", cuda)
 	}
-	return atLeast(machine.CompareVersions(driver.String(), need) >= 0, Warn, "%s, driver %s", what, driver).needs("driver %s", need).
+	return atLeast(driver.AtLeast(need), Warn, "%s, driver %s", what, driver).needs("driver %s", need).
 		install(component, "%s", advice)
 }
 

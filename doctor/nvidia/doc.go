@@ -8,7 +8,7 @@
 // answer. A value that the device does not support is nil, never a made-up zero.
 // Serial numbers, UUIDs and user names are not read.
 //
-// [MinDriver], [TorchIndex] and their neighbours hold the compatibility of
+// [MinDriver], [TorchIndexes], [Compatible] and their neighbours hold the compatibility of
 // driver, CUDA, cuDNN, PyTorch wheels and compute capability as data. [Work]
 // makes the GPU do something, through the driver library.
 package nvidia

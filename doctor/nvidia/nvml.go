@@ -40,12 +40,19 @@ func probeNVML(ctx context.Context, opt Options) Inventory {
 // lacks would end the whole process at its first call (lazy binding).
 type nvmlReader struct {
 	lib  nvml.Interface
-	have func(symbol string) bool
+	have func(symbols string) bool // one of those between the bars; go-nvml picks the newest version itself
 }
 
 func newNVMLReader(lib nvml.Interface) *nvmlReader {
 	lookup := sync.OnceValue(lib.Extensions) // after Init, which opens the library
-	return &nvmlReader{lib, func(symbol string) bool { return lookup().LookupSymbol(symbol) == nil }}
+	return &nvmlReader{lib, func(symbols string) bool {
+		for symbol := range strings.SplitSeq(symbols, "|") {
+			if lookup().LookupSymbol(symbol) == nil {
+				return true
+			}
+		}
+		return false
+	}}
 }
 
 func readNVML(lib nvml.Interface) Inventory {
@@ -131,7 +138,7 @@ func (r *nvmlReader) gpu(index int) GPU {
 		return g
 	}
 	d := &nvmlGPU{nvmlReader: r, dev: dev}
-	if p := ask(d, "nvmlDeviceGetPciInfo", dev.GetPciInfo); p != nil {
+	if p := ask(d, "nvmlDeviceGetPciInfo_v3|nvmlDeviceGetPciInfo_v2|nvmlDeviceGetPciInfo", dev.GetPciInfo); p != nil {
 		g.BusID = busID(cText(p.BusId[:]))
 	}
 	if name := ask(d, "nvmlDeviceGetName", dev.GetName); name != nil {
@@ -246,7 +253,7 @@ func (d *nvmlGPU) mig(g *GPU) {
 			continue
 		}
 		instance := MIGInstance{Index: i, GPUInstance: *gi, ComputeInstance: *ci}
-		if a := ask(part, "nvmlDeviceGetAttributes", dev.GetAttributes); a != nil {
+		if a := ask(part, "nvmlDeviceGetAttributes_v2|nvmlDeviceGetAttributes", dev.GetAttributes); a != nil {
 			instance.Multiprocessors = new(int(a.MultiprocessorCount))
 		}
 		var memory GPU
@@ -301,8 +308,8 @@ func (d *nvmlGPU) speed(g *GPU) {
 }
 
 func (d *nvmlGPU) processes(g *GPU) {
-	compute := ask(d, "nvmlDeviceGetComputeRunningProcesses", d.dev.GetComputeRunningProcesses)
-	graphics := ask(d, "nvmlDeviceGetGraphicsRunningProcesses", d.dev.GetGraphicsRunningProcesses)
+	compute := ask(d, "nvmlDeviceGetComputeRunningProcesses_v3|nvmlDeviceGetComputeRunningProcesses_v2|nvmlDeviceGetComputeRunningProcesses", d.dev.GetComputeRunningProcesses)
+	graphics := ask(d, "nvmlDeviceGetGraphicsRunningProcesses_v3|nvmlDeviceGetGraphicsRunningProcesses_v2|nvmlDeviceGetGraphicsRunningProcesses", d.dev.GetGraphicsRunningProcesses)
 	g.ProcessesKnown = compute != nil
 	add := func(list *[]nvml.ProcessInfo, p Process) {
 		if list == nil {

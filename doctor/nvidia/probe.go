@@ -41,6 +41,9 @@ func Probe(ctx context.Context, opt Options) Inventory {
 		inv.Source = SourceNone
 	}
 	inv.addHost(opt.Root)
+	if inv.Driver.IsZero() && len(inv.GPUs) > 0 {
+		inv.Driver = inv.KernelModule
+	}
 	return inv
 }
 

@@ -79,7 +79,7 @@ func findSMI(path string) (string, error) {
 func runSMI(ctx context.Context, path string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.WaitDelay = 100 * time.Millisecond // a grandchild may hold the pipe open
+	cmd.WaitDelay = 2 * time.Second // a grandchild may hold the pipe open
 	out, problem := &bounded{limit: smiOutputLimit}, &bounded{limit: 64 << 10}
 	cmd.Stdout, cmd.Stderr = out, problem
 	err := cmd.Run()

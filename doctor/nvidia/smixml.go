@@ -21,7 +21,9 @@ import (
 type smiLog struct {
 	XMLName xml.Name `xml:"nvidia_smi_log"`
 	Driver  string   `xml:"driver_version"`
+	KMD     string   `xml:"kmd_version"` // seen with CUDA 13.1 and later: kernel-mode driver
 	CUDA    string   `xml:"cuda_version"`
+	UMD     string   `xml:"cuda_umd_version"` // likewise: CUDA's user-mode driver
 	GPUs    []smiGPU `xml:"gpu"`
 }
 
@@ -119,7 +121,8 @@ func parseSMI(body []byte) (*smiLog, error) {
 	d := xml.NewDecoder(bytes.NewReader(body))
 	d.Strict = false // a process name may hold a bare &
 	if err := d.Decode(&log); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		var syntax *xml.SyntaxError
+		if errors.Is(err, io.EOF) || errors.As(err, &syntax) && syntax.Msg == "unexpected EOF" {
 			return nil, errors.New("the XML ends early")
 		}
 		return nil, fmt.Errorf("read XML: %w", err)
@@ -129,8 +132,7 @@ func parseSMI(body []byte) (*smiLog, error) {
 
 func (l *smiLog) inventory() Inventory {
 	inv := Inventory{Source: SourceSMI}
-	inv.Driver, _ = ParseVersion(strings.TrimSpace(l.Driver))
-	inv.CUDA, _ = ParseVersion(strings.TrimSpace(l.CUDA))
+	inv.Driver, inv.CUDA = smiVersion(l.Driver, l.KMD), smiVersion(l.CUDA, l.UMD)
 	for i := range l.GPUs {
 		inv.GPUs = append(inv.GPUs, l.GPUs[i].gpu(i))
 	}
@@ -296,6 +298,16 @@ func (e smiECC) uncorrected() *uint64 {
 		}
 	}
 	return sum
+}
+
+// smiVersion reads the first of several texts that holds a version.
+func smiVersion(texts ...string) Version {
+	for _, s := range texts {
+		if v, err := ParseVersion(strings.TrimSpace(s)); err == nil {
+			return v
+		}
+	}
+	return Version{}
 }
 
 func smiName(s string) string {
