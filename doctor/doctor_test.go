@@ -227,6 +227,10 @@ func TestMachines(t *testing.T) {
 		{name: "run needs little", archive: "memory 4 GiB free 2 GiB\ndisk / 20 GiB free 2 GiB\n" + debian, ready: true,
 			change: func(o *Options) { o.Work = &Work{Work: fit.Work{Purpose: fit.Run, Model: "gpt2"}} },
 			want:   map[string]Verdict{"ram.total": Pass, "disk.free": Pass, "python.version": Skip, "gpu.present": Skip}},
+		{name: "a model that is here needs no room", archive: "disk / 20 GiB free 0.1 GiB\n" + debian +
+			"-- home/alice/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/607a/model.safetensors --\n", ready: true,
+			change: func(o *Options) { o.Work = &Work{Work: fit.Work{Purpose: fit.Run, Model: "gpt2"}} },
+			want:   map[string]Verdict{"disk.free": Pass, "disk.speed": Skip}},
 		{name: "fine-tune on a GPU that is not there", archive: debian,
 			change: func(o *Options) {
 				o.Work = &Work{Work: fit.Work{Purpose: fit.Finetune, Model: "gpt2", Batch: 1, Device: fit.CUDA}, Required: true}
