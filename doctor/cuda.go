@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gptctl/gptctl/doctor/nvidia"
@@ -86,18 +87,14 @@ func driverSuits(e *Env, what, cuda, component, advice string) Finding {
 }
 
 func cudaMatch(_ context.Context, e *Env) Finding {
-	newest := ""
-	for _, t := range e.Host.Toolkits() {
-		if t.Active {
-			newest = t.Version
-			break
-		}
-		if machine.CompareVersions(t.Version, newest) > 0 {
-			newest = t.Version
-		}
-	}
+	newest := newestToolkit(e.Host.Toolkits())
 	if newest == "" {
 		return skipped("there is no toolkit")
+	}
+	for _, c := range e.conflicts("toolkit") {
+		if slices.Contains(c.Between[:], "gpu") {
+			return warned("%s", c.Why).needs("a toolkit for this GPU").install("cuda", "install that toolkit beside it")
+		}
 	}
 	return driverSuits(e, "CUDA "+newest, newest, "driver", "install a newer driver")
 }
@@ -147,6 +144,9 @@ func cudaTorch(_ context.Context, e *Env) Finding {
 		return warned("torch %s computes on the CPU only", t.Version).needs("a build with CUDA").
 			install("torch", "install the build for this driver")
 	}
+	if f, bad := e.conflicting("torch", "torch", "install a build of torch for this driver and GPU"); bad {
+		return f
+	}
 	return driverSuits(e, "torch with CUDA "+t.CUDA, t.CUDA, "torch", "install a build of torch for this driver")
 }
 
@@ -184,6 +184,9 @@ func cudnnMatch(_ context.Context, e *Env) Finding {
 	all := e.cudnns()
 	if len(toolkits) == 0 || len(all) == 0 {
 		return skipped("there is no toolkit or no cuDNN of the machine's own")
+	}
+	if f, bad := e.conflicting("cudnn", "cudnn", "install the cuDNN for the toolkit's CUDA"); bad {
+		return f
 	}
 	known := false
 	for _, c := range all {

@@ -112,15 +112,15 @@ func gpuCapability(_ context.Context, e *Env) Finding {
 			return skipped("the device does not tell")
 		}
 		c := *d.Capability
+		a := nvidia.AbilityOf(c)
 		var can []string
-		if c.AtLeast(7, 0) {
-			can = append(can, "fp16 tensor cores")
-		}
-		if c.AtLeast(8, 0) {
-			can = append(can, "bf16", "TF32")
-		}
-		if c.AtLeast(8, 9) {
-			can = append(can, "fp8")
+		for _, x := range []struct {
+			has  bool
+			name string
+		}{{a.FP16Tensor, "fp16 tensor cores"}, {a.BF16, "bf16"}, {a.TF32, "TF32"}, {a.FP8, "fp8"}, {a.FP4, "fp4"}} {
+			if x.has {
+				can = append(can, x.name)
+			}
 		}
 		what := "float32 only"
 		if len(can) > 0 {
