@@ -3,8 +3,10 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/gptctl/gptctl/doctor/nvidia"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -69,48 +71,30 @@ func major(version string) string {
 	return m
 }
 
-// minDriver is the oldest Linux driver for a major version of CUDA (minor
-// version compatibility, docs.nvidia.com/deploy/cuda-compatibility).
-func minDriver(cuda string) string {
-	switch major(cuda) {
-	case "13":
-		return "580"
-	case "12":
-		return "525.60.13"
-	case "11":
-		return "450.80.02"
-	case "10":
-		return "440.33"
-	}
-	return ""
-}
-
 // driverSuits judges whether the driver runs programs of a CUDA version.
 func driverSuits(e *Env, what, cuda, component, advice string) Finding {
-	driver, need := e.gpus().Driver, minDriver(cuda)
+	driver := e.gpus().Driver
 	if driver.IsZero() {
 		return skipped("the driver does not tell its version")
 	}
-	if need == "" {
+	v, err := nvidia.ParseVersion(cuda)
+	need, ok := nvidia.MinDriver(v, e.Host.GOOS)
+	if err != nil || !ok {
 		return skipped("no driver is known for CUDA %s", cuda)
 	}
-	return atLeast(machine.CompareVersions(driver.String(), need) >= 0, Warn, "%s, driver %s", what, driver).needs("driver %s", need).
+	return atLeast(driver.AtLeast(need), Warn, "%s, driver %s", what, driver).needs("driver %s", need).
 		install(component, "%s", advice)
 }
 
 func cudaMatch(_ context.Context, e *Env) Finding {
-	newest := ""
-	for _, t := range e.Host.Toolkits() {
-		if t.Active {
-			newest = t.Version
-			break
-		}
-		if machine.CompareVersions(t.Version, newest) > 0 {
-			newest = t.Version
-		}
-	}
+	newest := newestToolkit(e.Host.Toolkits())
 	if newest == "" {
 		return skipped("there is no toolkit")
+	}
+	for _, c := range e.conflicts("toolkit") {
+		if slices.Contains(c.Between[:], "gpu") {
+			return warned("%s", c.Why).needs("a toolkit for this GPU").install("cuda", "install that toolkit beside it")
+		}
 	}
 	return driverSuits(e, "CUDA "+newest, newest, "driver", "install a newer driver")
 }
@@ -160,6 +144,9 @@ func cudaTorch(_ context.Context, e *Env) Finding {
 		return warned("torch %s computes on the CPU only", t.Version).needs("a build with CUDA").
 			install("torch", "install the build for this driver")
 	}
+	if f, bad := e.conflicting("torch", "torch", "install a build of torch for this driver and GPU"); bad {
+		return f
+	}
 	return driverSuits(e, "torch with CUDA "+t.CUDA, t.CUDA, "torch", "install a build of torch for this driver")
 }
 
@@ -197,6 +184,9 @@ func cudnnMatch(_ context.Context, e *Env) Finding {
 	all := e.cudnns()
 	if len(toolkits) == 0 || len(all) == 0 {
 		return skipped("there is no toolkit or no cuDNN of the machine's own")
+	}
+	if f, bad := e.conflicting("cudnn", "cudnn", "install the cuDNN for the toolkit's CUDA"); bad {
+		return f
 	}
 	known := false
 	for _, c := range all {

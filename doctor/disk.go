@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gptctl/gptctl/doctor/fit"
+	"github.com/gptctl/gptctl/fetch"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -63,11 +65,35 @@ func (e *Env) diskNeed() uint64 {
 	if w.FileBytes > 0 {
 		file = w.FileBytes
 	}
+	if e.cached() {
+		file = 0
+	}
 	need := file
 	if w.Purpose == fit.Finetune {
 		need += 3*12*parameters + 4*parameters
 	}
 	return uint64(need)
+}
+
+// cached tells whether the model of --for is on this machine already.
+func (e *Env) cached() bool {
+	if e.work == nil {
+		return false
+	}
+	if e.work.Model == "" {
+		return true // its config was read, so it is here
+	}
+	id, err := fetch.ParseModelID(e.work.Model)
+	if err != nil {
+		return false
+	}
+	snapshots := "/" + strings.Trim(filepath.ToSlash(e.modelsDir), "/") + "/models--" + strings.ReplaceAll(id.Repo, "/", "--") + "/snapshots"
+	for _, file := range []string{"model.safetensors", "pytorch_model.bin"} {
+		if found, err := fs.Glob(e.Host.FS, strings.TrimPrefix(snapshots, "/")+"/*/"+file); err == nil && len(found) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func diskInodes(_ context.Context, e *Env) Finding {

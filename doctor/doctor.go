@@ -64,6 +64,7 @@ type Check struct {
 	Probe func(context.Context, *Env) Finding
 
 	timeout     time.Duration // probeTimeout if zero
+	deep        time.Duration // timeout with Options.Deep, where it is another
 	reference   bool          // of the reference set-up with Python: no purpose of gptctl needs it
 	needsGPU    bool          // skipped where no NVIDIA GPU is
 	needsDriver bool          // skipped where the driver does not answer
@@ -191,6 +192,9 @@ func (c Check) run(ctx context.Context, env *Env) Finding {
 	timeout := c.timeout
 	if timeout == 0 {
 		timeout = probeTimeout
+	}
+	if env.options.Deep && c.deep > 0 {
+		timeout = c.deep
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

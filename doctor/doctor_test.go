@@ -207,8 +207,16 @@ func TestMachines(t *testing.T) {
 			want: map[string]Verdict{"gpu.driver": Skip, "gpu.vram": Skip}},
 		{name: "toolkit newer than the driver", archive: withGPU + "-- usr/local/cuda-13.0/version.json --\n{\"cuda\":{\"version\":\"13.0.1\"}}\n", inv: oldDriver, ready: true,
 			want: map[string]Verdict{"cuda.toolkit": Pass, "cuda.match": Warn}},
+		{name: "cuDNN of another CUDA", archive: withGPU + "-- usr/local/cuda-13.0/version.json --\n{\"cuda\":{\"version\":\"13.0.1\"}}\n" +
+			"-- var/lib/dpkg/status --\nPackage: libcudnn9-cuda-12\nStatus: install ok installed\nVersion: 9.1.1.17-1\n", inv: card(t), ready: true,
+			want: map[string]Verdict{"cuda.match": Pass, "cudnn.version": Pass, "cudnn.match": Warn}},
+		{name: "torch for the CPU", archive: "env VIRTUAL_ENV=/venv\n" + withGPU + "-- venv/pyvenv.cfg --\n-- venv/lib/python3.11/site-packages/torch-2.15.0+cpu.dist-info/METADATA --\n", inv: card(t), ready: true,
+			want: map[string]Verdict{"cuda.torch": Warn, "python.torch": Pass}},
+		{name: "torch too new for Pascal", archive: "env VIRTUAL_ENV=/venv\n" + withGPU + "-- venv/pyvenv.cfg --\n-- venv/lib/python3.11/site-packages/torch-2.15.0.dist-info/METADATA --\n" +
+			"-- venv/lib/python3.11/site-packages/torch/version.py --\ncuda = '13.0'\n", inv: old, ready: true,
+			want: map[string]Verdict{"cuda.torch": Warn}},
 		{name: "old toolkit", archive: withGPU + "-- usr/local/cuda/version.txt --\nCUDA Version 9.2.148\n", inv: card(t), ready: true,
-			want: map[string]Verdict{"cuda.toolkit": Warn, "cuda.match": Skip}},
+			want: map[string]Verdict{"cuda.toolkit": Warn, "cuda.match": Warn}},
 		{name: "stubs", archive: "env LD_LIBRARY_PATH=/opt/stubs\n" + withGPU + "-- opt/stubs/libcuda.so --\n", inv: card(t), want: map[string]Verdict{"cuda.stubs": Fail}},
 		{name: "small machine", archive: "memory 8 GiB free 1 GiB\ndisk / 100 GiB free 20 GiB\n" + debian,
 			want: map[string]Verdict{"ram.total": Fail, "ram.available": Warn, "disk.free": Fail}},
@@ -227,6 +235,10 @@ func TestMachines(t *testing.T) {
 		{name: "run needs little", archive: "memory 4 GiB free 2 GiB\ndisk / 20 GiB free 2 GiB\n" + debian, ready: true,
 			change: func(o *Options) { o.Work = &Work{Work: fit.Work{Purpose: fit.Run, Model: "gpt2"}} },
 			want:   map[string]Verdict{"ram.total": Pass, "disk.free": Pass, "python.version": Skip, "gpu.present": Skip}},
+		{name: "a model that is here needs no room", archive: "disk / 20 GiB free 0.1 GiB\n" + debian +
+			"-- home/alice/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/607a/model.safetensors --\n", ready: true,
+			change: func(o *Options) { o.Work = &Work{Work: fit.Work{Purpose: fit.Run, Model: "gpt2"}} },
+			want:   map[string]Verdict{"disk.free": Pass, "disk.speed": Skip}},
 		{name: "fine-tune on a GPU that is not there", archive: debian,
 			change: func(o *Options) {
 				o.Work = &Work{Work: fit.Work{Purpose: fit.Finetune, Model: "gpt2", Batch: 1, Device: fit.CUDA}, Required: true}
@@ -325,6 +337,33 @@ func TestGolden(t *testing.T) {
 	if c := Compare(again, r); len(c) != 0 {
 		t.Errorf("a report differs from itself: %+v", c)
 	}
+}
+
+func FuzzParseProfile(f *testing.F) {
+	f.Add([]byte("[gpu]\nmemory_gb = 8\nmissing = \"warn\"\n"))
+	f.Add([]byte("[ram]\ntotal_gb = nan"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := ParseProfile("p.toml", data)
+		if err == nil && (p.GPU.Missing == Pass || !(p.RAM.TotalGB >= 0)) {
+			t.Errorf("%q was taken: %+v", data, p)
+		}
+	})
+}
+
+func FuzzReadReport(f *testing.F) {
+	f.Add([]byte(`{"schema":"gptctl.doctor/1","checks":[{"id":"a","verdict":"pass"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := ReadReport(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		if err := WriteChanges(&bytes.Buffer{}, Compare(r, r), TextOptions{}); err != nil {
+			t.Error(err)
+		}
+		if err := WriteText(&bytes.Buffer{}, r, TextOptions{All: true}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestCompare(t *testing.T) {

@@ -312,6 +312,14 @@ func gpuModules(_ context.Context, e *Env) Finding {
 		return judged(e.driverVerdict(), "open, with %s", strings.Join(old, ", ")).needs("closed modules, driver 580 or older").
 			install("driver", "these GPUs need driver 580")
 	}
+	for _, part := range []string{"module", "driver"} {
+		for _, c := range e.conflicts(part) {
+			if c.Between[1] == "gpu" {
+				return judged(e.driverVerdict(), "%s", c.Why).needs("a driver that knows this GPU").
+					install("driver", "install the driver of its branch")
+			}
+		}
+	}
 	if len(old) > 0 {
 		return passed("closed, as %s needs; 580 is the last driver for it", strings.Join(old, ", "))
 	}

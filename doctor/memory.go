@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/gptctl/gptctl/doctor/fit"
@@ -275,10 +274,4 @@ func number(x float64) string {
 		return fmt.Sprintf("%.0f", x)
 	}
 	return fmt.Sprintf("%.1f", x)
-}
-
-// distinctSorted is used for lists that come from maps.
-func distinctSorted(s []string) []string {
-	slices.Sort(s)
-	return slices.Compact(s)
 }

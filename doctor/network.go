@@ -151,7 +151,11 @@ func netHub(_ context.Context, e *Env) Finding {
 		return skipped("HF_HUB_OFFLINE is set")
 	case a.hubErr != nil:
 		words, remedy := unreachable(a.hubErr)
-		return failed("%s: %s", host, words).needs("an answer").mend("", "%s; or work with --model demo, or a folder", remedy)
+		bad := Fail
+		if e.cached() { // it is not needed then
+			bad = Warn
+		}
+		return judged(bad, "%s: %s", host, words).needs("an answer").mend("", "%s; or work with --model demo, or a folder", remedy)
 	case a.status == http.StatusTooManyRequests:
 		return warned("%s asks to wait: too many requests", host).needs("an answer").mend("", "wait some minutes, or use a token")
 	case a.status >= 400:
