@@ -199,10 +199,12 @@ func (a *applier) step(ctx context.Context, s *Step) error {
 	}
 	var err error
 	switch {
-	case a.plan.Undo && s.undoes >= 0:
-		err = a.journal.append(entry{Event: "undone", N: s.undoes})
-	case a.plan.Undo:
+	case s.last:
 		err = a.journal.remove(a.plan.Prefix)
+	case a.plan.Undo:
+		for _, n := range s.undoes {
+			err = errors.Join(err, a.journal.append(entry{Event: "undone", N: n}))
+		}
 	default:
 		err = a.close(ctx, s)
 	}

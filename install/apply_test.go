@@ -434,3 +434,28 @@ func TestRealCommands(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Two runs do not work in one prefix; the second says what it waits for.
+func TestLockedPrefix(t *testing.T) {
+	if len(inherited(os.Stdin)) == 0 {
+		t.Skip("no locks on this system")
+	}
+	y, host := newToy(t)
+	first := y.plan(t, host, false)
+	j, err := readJournal(host, first.Prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := openJournal(context.Background(), first.Prefix, j, func() error { return errors.New("locked") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var locked *LockedError
+	if err := y.apply(y.plan(t, host, false)); !errors.As(err, &locked) || len(y.ran) > 0 {
+		t.Errorf("got %v", err)
+	}
+	w.file.Close()
+	if err := y.apply(y.plan(t, host, false)); err != nil {
+		t.Errorf("got %v", err)
+	}
+}

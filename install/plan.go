@@ -62,7 +62,8 @@ type Step struct {
 	finish  func() error  // runs after Verify
 	locked  []string      // what the package manager prints when another one works
 	fact    func() string // what the journal keeps once the step is done; nil for nothing
-	undoes  int           // the number of the record that this step of an undo takes back, -1 for the journal itself
+	undoes  []int         // the records that this step of an undo takes back
+	last    bool          // takes the journal itself away
 }
 
 // Blocked says why a component cannot be installed as asked.

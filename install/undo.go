@@ -7,28 +7,52 @@ import (
 	"strings"
 )
 
-// undo plans to take back what the journal names, the last first.
+// undo plans to take back what the journal names, the last first. Packages go
+// all at once in the end: one may need another that a different step brought.
 func (b *builder) undo() error {
 	left := 0
+	all := &Step{ID: "undo.packages", Title: "remove the packages that were added"}
+	var packages []string
 	for n, r := range slices.Backward(b.journal.records) {
 		if r.undone {
 			continue
 		}
+		// A repair finished what a step of ours had begun.
+		wanted := b.wanted[r.begin.Component] || r.begin.Step == "system.repair"
 		s, err := b.undoRecord(n, r)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case b.wanted[r.begin.Component]:
-			b.add(s)
-		case len(s.Commands) > 0:
+		}
+		added := b.addedPackages(r, wanted)
+		switch {
+		case !wanted && len(s.Commands)+len(added) > 0:
 			left++
+		case !wanted:
+		case len(added) == 0:
+			b.add(s)
+		default:
+			if len(s.Commands) > 0 {
+				s.undoes = nil // it is undone only once its packages are, too
+				b.add(s)
+			}
+			all.undoes = append(all.undoes, n)
+			all.Component = r.begin.Component
+			packages = append(packages, added...)
+		}
+	}
+	if len(packages) > 0 {
+		if err := b.removePackages(all, packages); err != nil {
+			return err
 		}
 	}
 	switch {
 	case !b.journal.exists:
 		b.note("there is nothing to undo: no journal in %s", b.plan.Prefix)
 	case left == 0:
-		b.add(&Step{ID: "undo.journal", Component: "system", Title: "remove the journal", Why: "nothing of ours is left; " + b.plan.Prefix + " goes too if it is empty and was made for this", undoes: -1})
+		b.add(&Step{
+			ID: "undo.journal", Component: "system", Title: "remove the journal",
+			Why: "nothing of ours is left; " + b.plan.Prefix + " goes too if it is empty and was made for this",
+		}).last = true
 	}
 	return nil
 }
@@ -37,15 +61,10 @@ func (b *builder) undo() error {
 // nothing is left of it.
 func (b *builder) undoRecord(n int, r *record) (*Step, error) {
 	w := r.begin.Watch
-	s := &Step{ID: "undo." + r.begin.Step, Component: r.begin.Component, Title: "undo: " + r.begin.Title, undoes: n}
+	s := &Step{ID: "undo." + r.begin.Step, Component: r.begin.Component, Title: "undo: " + r.begin.Title, undoes: []int{n}}
 	var why []string
 	if r.done == nil {
 		why = append(why, "that step was interrupted")
-	}
-	if w.Packages {
-		if err := b.undoPackages(s, r, &why); err != nil {
-			return nil, err
-		}
 	}
 	var paths []string
 	for _, p := range w.Paths {
@@ -94,36 +113,43 @@ func (b *builder) undoRecord(n int, r *record) (*Step, error) {
 	return s, nil
 }
 
-// undoPackages plans to remove the packages that a step added and that are
-// still there.
-func (b *builder) undoPackages(s *Step, r *record, why *[]string) error {
-	if b.manager == nil {
-		return b.unknown()
+// addedPackages lists what a step added and what is still there; tell notes
+// what had to change beside it.
+func (b *builder) addedPackages(r *record, tell bool) []string {
+	if !r.begin.Watch.Packages {
+		return nil
 	}
-	var added []string
-	if r.done != nil {
-		added = slices.DeleteFunc(slices.Clone(r.done.Added), func(p string) bool { return !b.packages[p].Installed })
-		for _, name := range slices.Sorted(maps.Keys(r.done.Changed)) {
-			b.note("%s had been updated from %s on the way and stays as it is", name, r.done.Changed[name])
-		}
-	} else {
+	if r.done == nil {
 		now := map[string]string{}
 		for name, p := range b.packages {
 			now[name] = p.Version // the half-installed ones, too
 		}
-		added, _ = compare(r.begin.Packages, now)
+		added, _ := compare(r.begin.Packages, now)
+		return added
 	}
-	if len(added) == 0 {
-		return nil
+	for _, name := range slices.Sorted(maps.Keys(r.done.Changed)) {
+		if tell {
+			b.note("%s had been updated from %s on the way and stays as it is", name, r.done.Changed[name])
+		}
 	}
-	if others := b.alsoRemoved(added); len(others) > 0 {
-		b.block(r.begin.Component, fmt.Sprintf("removing what was added would also remove %s, installed since", strings.Join(firstFew(others), ", ")),
+	return slices.DeleteFunc(slices.Clone(r.done.Added), func(p string) bool { return !b.packages[p].Installed })
+}
+
+func (b *builder) removePackages(s *Step, packages []string) error {
+	if b.manager == nil {
+		return b.unknown()
+	}
+	slices.Sort(packages)
+	packages = slices.Compact(packages)
+	if others := b.alsoRemoved(packages); len(others) > 0 {
+		b.block(s.Component, fmt.Sprintf("removing what was added would also remove %s, installed since", strings.Join(firstFew(others), ", ")),
 			"remove these first if they are no longer needed")
 		return nil
 	}
-	s.Commands = append(s.Commands, b.root(fill(b.manager.Remove, added)...))
+	s.Commands = []Command{b.root(fill(b.manager.Remove, packages)...)}
 	s.locked = b.manager.Locked
-	*why = append(*why, fmt.Sprintf("it added %d packages", len(added)))
+	s.Why = fmt.Sprintf("%d packages were not there before", len(packages))
+	b.add(s)
 	return nil
 }
 
