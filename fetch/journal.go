@@ -190,14 +190,6 @@ func (j *journal) add(fields ...string) error {
 	return err
 }
 
-// vouch says that what the entries before the last mark speak of is on the disk.
-func (j *journal) vouch() error {
-	if err := j.add("s"); err != nil {
-		return err
-	}
-	return j.f.Sync()
-}
-
 func (j *journal) close() error { return j.f.Close() }
 
 // readLimited reads a file of at most most bytes.

@@ -30,7 +30,7 @@ const (
 	leastSteal  = 512 << 10 // a range with less left is not split
 	window      = 256 << 20 // how far ranges may be ahead of the hash
 	writeBytes  = 256 << 10 // of one write, and of one journal entry
-	syncBytes   = 32 << 20  // between two syncs
+	syncBytes   = 8 << 20   // between two syncs: what a crash of the machine can cost
 )
 
 // blob is content, with the files that have it.
