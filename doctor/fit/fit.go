@@ -6,8 +6,12 @@
 // process's own (resident) on the CPU, or of the device's memory on a GPU.
 //
 // Inference on the CPU (Run) counts what internal/gpt2, internal/cpu,
-// internal/kernel and run really allocate, and is checked against measured
-// peaks: testdata/measured.tsv has them, TestMeasure takes them again.
+// internal/kernel and run really allocate, without beam search, and is checked
+// against measured peaks (testdata/measured.tsv; TestMeasure takes them again):
+// 22 runs of four shapes in F32, F16 and BF16, 1 to 1000 prompt tokens, 1 to 24
+// samples, from 22 MB to 2.2 GB, are estimated within 3.5 %, all but the
+// smallest within 1 %. Linux on amd64 was measured; q8_0, q4_0 and 16-bit caches,
+// which the engine does not have yet, were not.
 //
 // Serving, training and GPUs are UNMEASURED so far: they are the textbooks'
 // accounting, to be checked when the code exists.
@@ -85,6 +89,17 @@ const (
 	MixedFP16 Precision = "fp16"
 )
 
+// dtype is what the weights that the precision computes with are stored as.
+func (p Precision) dtype() DType {
+	switch p {
+	case MixedBF16:
+		return BF16
+	case MixedFP16:
+		return F16
+	}
+	return F32
+}
+
 // LoRA is a fine-tuning of low-rank additions to some matrices. Rank 0 is none.
 type LoRA struct {
 	Rank int
@@ -101,7 +116,8 @@ type Work struct {
 	Config  gpt2.Config // of any other model
 	Device  Device      // CPU
 
-	// DType is that of the weights: F32. Full fine-tuning has its own, see Precision.
+	// DType is that of the weights: F32. In fine-tuning it is that of a frozen
+	// base (LoRA), by default Precision's; what is trained is as Precision says.
 	DType DType
 	// FileMapped says that the weights are used where they lie in the mapped
 	// file: the whole file becomes resident.
@@ -180,26 +196,29 @@ func (w Work) Check() error {
 
 // withDefaults fills in what was left out.
 func (w Work) withDefaults() Work {
-	if m, ok := Lookup(w.Model); ok {
-		w.Config = m.Config
-		if w.FileBytes == 0 && (w.DType == F32 || w.DType == "") {
-			w.FileBytes = m.HubFileBytes
-		}
-	}
 	if w.Purpose == "" {
 		w.Purpose = Run
 	}
 	if w.Device == "" {
 		w.Device = CPU
 	}
+	if w.Precision == "" {
+		w.Precision = FP32
+	}
 	if w.DType == "" {
 		w.DType = F32
+		if w.Purpose == Finetune && w.Precision != FP32 {
+			w.DType = w.Precision.dtype()
+		}
 	}
 	if w.KVDType == "" {
 		w.KVDType = F32
 	}
-	if w.Precision == "" {
-		w.Precision = FP32
+	if m, ok := Lookup(w.Model); ok {
+		w.Config = m.Config
+		if w.FileBytes == 0 && w.DType == F32 {
+			w.FileBytes = m.HubFileBytes
+		}
 	}
 	if w.LoRA.Rank > 0 && len(w.LoRA.Targets) == 0 {
 		w.LoRA.Targets = []string{"c_attn"}

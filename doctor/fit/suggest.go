@@ -1,8 +1,9 @@
 package fit
 
 import (
-	"slices"
+	"math/bits"
 	"strconv"
+	"strings"
 )
 
 // LargestBatch returns the largest batch with which the work fits into the
@@ -73,50 +74,46 @@ type Suggestion struct {
 // change is one setting to try.
 type change struct {
 	cost  string
-	apply func(Work, int64) (Work, []Setting) // no settings where it changes nothing
+	sized bool // its value depends on what is available, so it comes after those that do not
+	// apply returns no settings where it changes nothing.
+	apply func(w Work, available int64) (Work, []Setting)
 }
 
 // changes are all settings to try, the cheapest first: at the top the result
 // stays the same or nearly so, at the bottom it is another one.
 func changes(p Purpose) []change {
 	dtype := func(d DType, cost string) change {
-		return change{cost, func(w Work, _ int64) (Work, []Setting) {
+		return change{cost, false, func(w Work, _ int64) (Work, []Setting) {
 			if w.withDefaults().DType.bits() <= d.bits() {
 				return w, nil
 			}
-			w.DType, w.FileBytes = d, 0
+			// It is packed at load, into memory of its own.
+			w.DType, w.FileBytes, w.FileMapped = d, 0, false
 			return w, []Setting{{"dtype", string(d)}}
 		}}
 	}
-	batch := change{"fewer texts at once, one after the other", fewer}
-	context := change{"shorter texts", shorter}
-	model := change{"a smaller model, whose texts are worse", smaller}
+	context := change{"shorter texts", true, shorter}
+	model := change{"a smaller model, whose texts are worse", true, smaller}
 	if p != Finetune {
 		return []change{
 			dtype(BF16, "the numbers change in the third digit"),
 			dtype(Q8_0, "the text changes a little"),
-			{"the text changes a little", func(w Work, _ int64) (Work, []Setting) {
-				if d := w.withDefaults().KVDType; d != F32 {
-					return w, nil
-				}
-				w.KVDType = F16
-				return w, []Setting{{"kv-dtype", string(F16)}}
-			}},
-			batch, context,
+			{"fewer texts at once", true, fewer},
+			context,
 			dtype(Q4_0, "the text becomes worse"),
 			model,
 		}
 	}
 	return []change{
-		{"the same steps, in several parts", accumulate},
-		{"the same steps, about a third slower", func(w Work, _ int64) (Work, []Setting) {
+		{"the same steps, in several parts", true, accumulate},
+		{"the same steps, about a third slower", false, func(w Work, _ int64) (Work, []Setting) {
 			if w.Checkpointing {
 				return w, nil
 			}
 			w.Checkpointing = true
 			return w, []Setting{{"checkpointing", "true"}}
 		}},
-		{"the numbers change in the third digit", func(w Work, _ int64) (Work, []Setting) {
+		{"the numbers change in the third digit", false, func(w Work, _ int64) (Work, []Setting) {
 			if w.withDefaults().Precision != FP32 {
 				return w, nil
 			}
@@ -124,7 +121,7 @@ func changes(p Purpose) []change {
 			return w, []Setting{{"precision", string(MixedBF16)}}
 		}},
 		context,
-		{"only small additions to the model are trained", func(w Work, _ int64) (Work, []Setting) {
+		{"only small additions to the model are trained", false, func(w Work, _ int64) (Work, []Setting) {
 			if w.LoRA.Rank > 0 {
 				return w, nil
 			}
@@ -189,39 +186,70 @@ func smaller(w Work, available int64) (Work, []Setting) {
 }
 
 // Suggest returns changes with which work that does not fit into the available
-// bytes would, the cheapest first. Where no single setting is enough it is
-// one suggestion of several. It returns nothing if the work fits as it is,
-// if Check finds it wrong, or if nothing helps.
+// bytes would, the cheapest first: by the dearest setting in each. None has a
+// setting that it does not need. There are none if the work fits as it is, if
+// Check finds it wrong, or if nothing helps.
 func Suggest(w Work, available int64) []Suggestion {
 	if w.Check() != nil || fits(w, available) {
 		return nil
 	}
 	all := changes(w.withDefaults().Purpose)
 	var found []Suggestion
-	for _, c := range all {
-		if next, settings := c.apply(w, available); len(settings) > 0 && fits(next, available) {
-			found = append(found, Suggestion{settings, c.cost, next, Estimate(next)})
+	for dearest := range all {
+		if s, ok := cheapest(w, available, all[:dearest+1]); ok {
+			found = append(found, s)
 		}
 	}
-	if len(found) > 0 {
-		return found
-	}
-	// One after the other, each on top of those before it, until it fits.
-	next, s := w, Suggestion{}
-	for _, c := range all {
-		tried, settings := c.apply(next, available)
-		if len(settings) == 0 {
+	return found
+}
+
+// cheapest returns the fewest of the changes that make the work fit, the last
+// among them, if none of them can be left out.
+func cheapest(w Work, available int64, list []change) (best Suggestion, ok bool) {
+	last := 1 << (len(list) - 1)
+	fewest := len(list) + 1
+	for set := last; set < 2*last; set++ {
+		n := bits.OnesCount(uint(set))
+		if n >= fewest {
 			continue
 		}
-		next, s.Cost = tried, c.cost
-		for _, n := range settings {
-			s.Settings = slices.DeleteFunc(s.Settings, func(o Setting) bool { return o.Name == n.Name })
-			s.Settings = append(s.Settings, n)
-		}
-		if s.Memory = Estimate(next); s.Memory.Total() <= available {
-			s.Work = next
-			return []Suggestion{s}
+		s, all := together(w, available, list, set)
+		if all && s.Memory.Total() <= available && needed(w, available, list, set) {
+			best, fewest = s, n
 		}
 	}
-	return nil
+	return best, fewest <= len(list)
+}
+
+// needed reports whether the work does not fit with one change less.
+func needed(w Work, available int64, list []change, set int) bool {
+	for i := range list {
+		if less := set &^ (1 << i); less != set && less != 0 {
+			if s, _ := together(w, available, list, less); s.Memory.Total() <= available {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// together applies the changes of a set (bit i: list[i]), and reports whether
+// all of them changed something.
+func together(w Work, available int64, list []change, set int) (s Suggestion, all bool) {
+	s, all = Suggestion{Work: w}, true
+	var costs []string
+	for _, sized := range [...]bool{false, true} {
+		for i, c := range list {
+			if set&(1<<i) == 0 || c.sized != sized {
+				continue
+			}
+			next, settings := c.apply(s.Work, available)
+			all = all && len(settings) > 0
+			s.Work, s.Settings = next, append(s.Settings, settings...)
+			costs = append(costs, c.cost)
+		}
+	}
+	s.Cost = strings.Join(costs, "; ")
+	s.Memory = Estimate(s.Work)
+	return s, all
 }
