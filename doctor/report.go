@@ -236,7 +236,7 @@ func writeFit(b *strings.Builder, p painter, r *Report) {
 
 // summary is the last line: what to do, if there is something.
 func summary(r *Report, p painter) string {
-	counts := fmt.Sprintf("%d passed, %d warnings, %d failed, %d skipped", r.Summary.Pass, r.Summary.Warn, r.Summary.Fail, r.Summary.Skip)
+	counts := fmt.Sprintf("%d passed, %d warned, %d failed, %d skipped", r.Summary.Pass, r.Summary.Warn, r.Summary.Fail, r.Summary.Skip)
 	components := r.Components()
 	mend := 0
 	for _, f := range r.Checks {
