@@ -255,6 +255,9 @@ func TestKilledAnywhere(t *testing.T) {
 	for at := 1; at <= commands; at++ {
 		for _, half := range []bool{false, true} {
 			for _, undoAtOnce := range []bool{false, true} {
+				if !half && undoAtOnce != (at%2 == 0) {
+					continue // as good as the end of the command before
+				}
 				y, host := newToy(t)
 				before := y.state(t)
 				y.stopAt, y.half = at, half
