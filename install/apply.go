@@ -21,6 +21,7 @@ const (
 	EventSatisfied EventKind = "satisfied" // the step has nothing to do
 	EventStep      EventKind = "step"      // the step begins
 	EventCommand   EventKind = "command"   // Command begins
+	EventReplanned EventKind = "replanned" // what we waited for changed the machine: the Plan was made anew
 	EventWait      EventKind = "wait"      // somebody else holds a lock: Text says who
 	EventDone      EventKind = "done"      // the step is done and verified
 	EventFailed    EventKind = "failed"    // the step failed: Text says why
@@ -103,7 +104,8 @@ func lastLine(s string) string {
 // Apply carries a plan out and sets the states of its steps. It stops at the
 // first step that fails (*StepError, *LockedError) and can be interrupted
 // through ctx at any time: a new plan goes on from there. A plan with Blocked
-// is refused (*BlockedError), one without pending steps changes nothing.
+// is refused (*BlockedError), one without pending steps changes nothing. If
+// another run had to end first, the plan is made anew, in place.
 func Apply(ctx context.Context, plan *Plan, opt ApplyOptions) error {
 	if len(plan.Blocked) > 0 {
 		return &BlockedError{plan.Blocked}
@@ -143,6 +145,17 @@ func Apply(ctx context.Context, plan *Plan, opt ApplyOptions) error {
 		return err
 	}
 	defer a.journal.file.Close()
+	if waited > 0 && plan.again != nil {
+		fresh, err := plan.again(ctx)
+		if err != nil {
+			return err
+		}
+		*plan = *fresh
+		a.tell(Event{Kind: EventReplanned, Text: "the machine changed meanwhile: the plan was made anew"})
+		if len(plan.Blocked) > 0 {
+			return &BlockedError{plan.Blocked}
+		}
+	}
 	for _, s := range plan.Steps {
 		if err := a.step(ctx, s); err != nil {
 			if s.State == Failed {
@@ -306,7 +319,7 @@ func (a *applier) command(ctx context.Context, s *Step, c *Command, verify bool)
 func lockLine(said string, texts []string) string {
 	for line := range strings.Lines(said) {
 		if slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(line, t) }) {
-			return strings.TrimSpace(line)
+			return strings.TrimPrefix(strings.TrimSpace(line), "E: ")
 		}
 	}
 	return ""

@@ -172,18 +172,25 @@ func (b *builder) system() error {
 		}
 		return nil
 	}
-	if b.brokenPackages() {
-		s := b.add(&Step{
-			ID: "system.repair", Component: "system", Title: "finish an interrupted installation of packages",
-			Why:   "dpkg was interrupted, and installs nothing before that is mended",
-			watch: watch{Packages: true, Half: true}, locked: b.manager.Locked,
-		})
-		for _, c := range b.manager.Repair {
-			s.Commands = append(s.Commands, b.root(c...))
-		}
-	}
+	b.repair("system.repair")
 	b.refresh = b.add(&Step{ID: "system.lists", Component: "system", Title: "refresh the package lists", locked: b.manager.Locked})
 	return nil
+}
+
+// repair plans to finish what dpkg was interrupted in, if it was.
+func (b *builder) repair(id string) *Step {
+	if !b.brokenPackages() {
+		return nil
+	}
+	s := b.add(&Step{
+		ID: id, Component: "system", Title: "finish an interrupted installation of packages",
+		Why:   "dpkg was interrupted, and does nothing else before that is mended",
+		watch: watch{Packages: true, Half: true}, locked: b.manager.Locked,
+	})
+	for _, c := range b.manager.Repair {
+		s.Commands = append(s.Commands, b.root(c...))
+	}
+	return s
 }
 
 func (b *builder) settleRefresh() {

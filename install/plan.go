@@ -84,7 +84,8 @@ type Plan struct {
 	Blocked []Blocked `json:"blocked"` // Apply and Script refuse a plan that has any
 	Steps   []*Step   `json:"steps"`
 
-	host *machine.Host
+	host  *machine.Host
+	again func(context.Context) (*Plan, error) // makes the plan anew
 	// sudo is put before commands of root, nothing if we are root.
 	sudo []string
 }
@@ -177,6 +178,9 @@ func MakePlan(ctx context.Context, host *machine.Host, opt Options) (*Plan, erro
 	if err := b.look(); err != nil {
 		return nil, err
 	}
+	if user := host.Getenv("SUDO_USER"); user != "" && opt.Prefix == "" {
+		b.note("this runs as root, so the environment goes to %s: without sudo it goes to %s's own folder, and sudo is asked for where it is needed", prefix, user)
+	}
 	if opt.Undo {
 		err = b.undo()
 	} else {
@@ -186,6 +190,7 @@ func MakePlan(ctx context.Context, host *machine.Host, opt Options) (*Plan, erro
 		return nil, err
 	}
 	b.needRoot()
+	b.plan.again = func(ctx context.Context) (*Plan, error) { return MakePlan(ctx, host, opt) }
 	return b.plan, nil
 }
 

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -41,9 +42,13 @@ func (b *builder) undo() error {
 		}
 	}
 	if len(packages) > 0 {
-		if err := b.removePackages(all, packages); err != nil {
-			return err
+		if b.manager == nil {
+			return b.unknown()
 		}
+		if b.repair("undo.repair") != nil {
+			all.prepare = func() error { return b.afterRepair(all) }
+		}
+		b.removePackages(all, packages)
 	}
 	switch {
 	case !b.journal.exists:
@@ -135,21 +140,37 @@ func (b *builder) addedPackages(r *record, tell bool) []string {
 	return slices.DeleteFunc(slices.Clone(r.done.Added), func(p string) bool { return !b.packages[p].Installed })
 }
 
-func (b *builder) removePackages(s *Step, packages []string) error {
-	if b.manager == nil {
-		return b.unknown()
-	}
+// removePackages plans to remove packages, unless others would go with them.
+func (b *builder) removePackages(s *Step, packages []string) {
 	slices.Sort(packages)
 	packages = slices.Compact(packages)
 	if others := b.alsoRemoved(packages); len(others) > 0 {
 		b.block(s.Component, fmt.Sprintf("removing what was added would also remove %s, installed since", strings.Join(firstFew(others), ", ")),
 			"remove these first if they are no longer needed")
-		return nil
+		return
 	}
 	s.Commands = []Command{b.root(fill(b.manager.Remove, packages)...)}
 	s.locked = b.manager.Locked
 	s.Why = fmt.Sprintf("%d packages were not there before", len(packages))
 	b.add(s)
+}
+
+// afterRepair lists the packages anew: the repair may have brought some that
+// the interrupted ones need.
+func (b *builder) afterRepair(s *Step) error {
+	var err error
+	if b.packages, err = b.host.Packages(context.WithoutCancel(b.ctx)); err != nil {
+		return err
+	}
+	var packages []string
+	for _, n := range s.undoes {
+		packages = append(packages, b.addedPackages(b.journal.records[n], false)...)
+	}
+	slices.Sort(packages)
+	s.Commands = nil
+	if packages = slices.Compact(packages); len(packages) > 0 {
+		s.Commands = []Command{b.root(fill(b.manager.Remove, packages)...)}
+	}
 	return nil
 }
 
