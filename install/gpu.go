@@ -31,7 +31,7 @@ func (b *builder) workingDriver() string {
 // gpuLess deals with driver, cuda and cudnn on a machine without a GPU: only
 // what was asked for by name is planned, and a driver never.
 func (b *builder) gpuLess(component string) bool {
-	if component != "driver" && !b.explicit(component) && b.anyDriver() == "" && len(b.plan.Blocked) == 0 {
+	if component != "driver" && !b.explicit(component) && len(b.devices) > 0 && b.anyDriver() == "" && len(b.plan.Blocked) == 0 {
 		b.satisfied(component+".packages", component, titles[component], "nothing here could use it without a driver: nothing to do")
 		return true
 	}

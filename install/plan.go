@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	neturl "net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -232,7 +234,16 @@ func reachable(ctx context.Context, url string) error {
 		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
+	var asked *neturl.Error
+	var lookup *net.DNSError
+	switch {
+	case errors.As(err, &lookup):
+		return fmt.Errorf("no address for %s", lookup.Name)
+	case errors.As(err, &asked) && asked.Timeout():
+		return errors.New("no answer in time")
+	case errors.As(err, &asked):
+		return asked.Err // the URL is in the plan already
+	case err != nil:
 		return err
 	}
 	resp.Body.Close()
