@@ -323,8 +323,13 @@ func TestCertificates(t *testing.T) {
 	}
 	s.events.list = nil
 	_, err := s.fetch(nil)
-	if !is[*UnreachableError](err) || !is[x509.UnknownAuthorityError](err) || len(seen[RetryEvent](&s.events)) > 0 {
+	if !is[*UnreachableError](err) || !is[x509.UnknownAuthorityError](err) {
 		t.Errorf("without: %v (%T)", err, err)
+	}
+	for _, e := range seen[RetryEvent](&s.events) { // a busy machine may be slow to answer, which is tried again
+		if is[x509.UnknownAuthorityError](e.Err) {
+			t.Errorf("tried again: %v", e.Err)
+		}
 	}
 	s.env["SSL_CERT_FILE"] = filepath.Join(t.TempDir(), "absent")
 	if _, err := s.fetch(nil); err == nil || !strings.Contains(err.Error(), "SSL_CERT_FILE") {
