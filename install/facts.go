@@ -42,6 +42,12 @@ func (b *builder) look() error {
 	if b.host.GOOS != "linux" {
 		b.plan.System = b.host.GOOS + ", " + b.host.GOARCH
 	}
+	if b.host.GOOS == "windows" {
+		return &UnknownSystemError{System: b.plan.System, ByHand: []string{
+			"run gptctl inside WSL2: wsl --install, then `gptctl install all` there",
+			"or install Python and make an environment yourself: py -m venv venv, then venv\\Scripts\\pip install torch torchvision transformers",
+		}}
+	}
 	if b.host.UID != 0 {
 		b.plan.sudo = []string{"sudo"}
 	}
@@ -59,7 +65,9 @@ func (b *builder) look() error {
 		return err
 	}
 	b.repos = b.host.Repositories()
-	b.devices, b.noPCI = b.host.NVIDIADevices()
+	if b.host.GOOS == "linux" {
+		b.devices, b.noPCI = b.host.NVIDIADevices()
+	}
 	b.driver = b.host.Driver()
 	b.wsl = b.host.WSL()
 	b.cage = b.host.Container()
