@@ -118,6 +118,10 @@ func LoadProfile(nameOrFile string) (*Profile, error) {
 	return ParseProfile(nameOrFile, data)
 }
 
+// Override changes the thresholds that data, TOML in the form of a profile,
+// sets. A mistake in it is an error with its line and column in data.
+func (p *Profile) Override(name string, data []byte) error { return p.decode(name, data) }
+
 // ParseProfile is LoadProfile of the contents of a file.
 func ParseProfile(name string, data []byte) (*Profile, error) {
 	p, err := BuiltinProfile(Reference)

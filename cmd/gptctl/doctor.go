@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/gptctl/gptctl/doctor"
@@ -32,6 +33,9 @@ Without --for the machine is judged by the reference requirements of a GPT-2 set
 with Python and an NVIDIA GPU; with --for only by what that work needs, and the
 report says where it fits. What cannot be known is skipped with the reason, never
 passed. Nothing is changed, but for one small file that measures the disk.
+
+A threshold can be set by itself in gptctl.toml, in the form of a profile:
+[doctor.thresholds.disk] and free_gb = 20.
 
 The exit code is 0 if the machine is ready, 1 if it is not.`
 
@@ -81,6 +85,10 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 	}
 	return cmd
 }
+
+// thresholdsKey names the table [doctor.thresholds] of gptctl.toml, which has
+// the form of a profile and beats it.
+const thresholdsKey = "thresholds"
 
 func runDoctor(ctx context.Context, t *terminal, o doctorOptions) error {
 	if o.list {
@@ -134,6 +142,15 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 			return doctor.Options{}, err
 		}
 		return doctor.Options{}, &usageError{err}
+	}
+	if own, ok := t.settings["doctor"][thresholdsKey]; ok {
+		data, err := toml.Marshal(own)
+		if err == nil {
+			err = profile.Override("gptctl.toml, doctor."+thresholdsKey, data)
+		}
+		if err != nil {
+			return doctor.Options{}, &usageError{err}
+		}
 	}
 	host := machine.Local()
 	options := doctor.Options{Profile: profile, Only: o.only, Skip: o.skip, Strict: o.strict, Deep: o.deep,

@@ -156,6 +156,10 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		return &usageError{err}
 	}
 
+	if err := checkRoom(ctx, m, settings); err != nil {
+		return err
+	}
+
 	w := newTextWriter(t, prompt, settings)
 	request := run.Request{Prompt: prompt, Settings: settings}
 	if !t.json {

@@ -206,6 +206,9 @@ func parseSettings(path string, data []byte, root *cobra.Command) (map[string]ma
 			}
 			keys = append(keys, settingField(len(keys), settingKey(f.Name), reflect.TypeFor[any]()))
 		})
+		if verb.Name() == "doctor" { // a table of its own, which doctor checks
+			keys = append(keys, settingField(len(keys), thresholdsKey, reflect.TypeFor[any]()))
+		}
 		if len(keys) > 0 {
 			verbs = append(verbs, settingField(len(verbs), verb.Name(), reflect.StructOf(keys)))
 			names = append(names, verb.Name())
