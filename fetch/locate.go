@@ -154,7 +154,7 @@ func (t *transfer) admit(a *answer, from int64, known *place) (at int64, err err
 		}
 		first, last, total, ok := contentRange(a.Header.Get("Content-Range"))
 		if !ok || first != from || last < first {
-			if t.strange() >= 3 { // a server that cannot count may still have the whole
+			if t.strange() >= 5 { // more than a round of all connections: a server that cannot count may still have the whole
 				t.mu.Lock()
 				t.noRanges = true
 				t.mu.Unlock()
