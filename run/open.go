@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/modelfiles"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // DemoModel is the name of the model inside the binary.
@@ -23,6 +25,7 @@ const DemoModel = "demo"
 type OpenOptions struct {
 	Threads int    // 0: one per physical core
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
+	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has
 	Getenv  func(string) string
 }
 
@@ -32,15 +35,40 @@ type Model struct {
 	Name    string // as the user named it
 	Path    string // where its files are
 	Config  gpt2.Config
-	DType   string // of the weights: "F32" …
+	DType   string // of the weights in use: "F32" …
 	Device  string
 	Family  string // of the kernels
 	Threads int
 	Load    time.Duration // what Open took
 	Unused  []string      // tensors of the files that the model has no place for
 
-	files *modelfiles.Model
-	cpu   *kernel.CPU
+	files  *modelfiles.Model
+	cpu    *kernel.CPU
+	device *cpu.Device
+	dtype  tensor.DType // asked for; Invalid: the file's
+}
+
+// DTypes are the names that OpenOptions.DType may have beside "auto".
+func DTypes() []string {
+	var names []string
+	for _, d := range dtypes {
+		names = append(names, strings.ToLower(d.String()))
+	}
+	return names
+}
+
+var dtypes = [...]tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0}
+
+func parseDType(name string) (tensor.DType, error) {
+	if name == "" || name == "auto" {
+		return tensor.Invalid, nil
+	}
+	for _, d := range dtypes {
+		if strings.ToLower(d.String()) == name {
+			return d, nil
+		}
+	}
+	return tensor.Invalid, fmt.Errorf("dtype %q: want auto, %s", name, strings.Join(DTypes(), ", "))
 }
 
 // UnreadableModelError says that a model's files are there, but are damaged or
@@ -63,11 +91,18 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }
 	}
-	files, path, err := openFiles(name, o.Getenv)
+	dtype, err := parseDType(o.DType)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), Unused: files.Weights.Unused, files: files}
+	files, path, err := openFiles(name, dtype, o.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), Unused: files.Weights.Unused, files: files, dtype: dtype}
+	if dtype != tensor.Invalid {
+		m.DType = dtype.String()
+	}
 	if err := m.start(o); err != nil {
 		m.Close()
 		return nil, err
@@ -76,9 +111,10 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	return m, ctx.Err()
 }
 
-func openFiles(name string, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
+func openFiles(name string, dtype tensor.DType, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
+	options := modelfiles.Options{DType: dtype}
 	if name == DemoModel {
-		files, err = modelfiles.OpenDemo()
+		files, err = modelfiles.OpenDemo(options)
 		return files, "inside gptctl", err
 	}
 	path = name
@@ -87,7 +123,7 @@ func openFiles(name string, getenv func(string) string) (files *modelfiles.Model
 			return nil, "", err
 		}
 	}
-	files, err = modelfiles.Open(path)
+	files, err = modelfiles.Open(path, options)
 	var missing *modelfiles.MissingFilesError
 	if err != nil && !errors.As(err, &missing) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		err = &UnreadableModelError{err}
@@ -112,7 +148,9 @@ func (m *Model) start(o OpenOptions) error {
 		return err
 	}
 	m.Family, m.Threads = m.cpu.Family(), m.cpu.Threads()
-	model, err := gpt2.New(cpu.New(m.cpu), m.Config, m.files.Weights)
+	options := cpu.Options{DType: m.dtype, Copied: m.files.Forget}
+	m.device = cpu.New(m.cpu, options)
+	model, err := gpt2.New(m.device, m.Config, m.files.Weights)
 	if err != nil {
 		return err
 	}
@@ -123,6 +161,9 @@ func (m *Model) start(o OpenOptions) error {
 
 // Close lets go of the model's files and threads.
 func (m *Model) Close() {
+	if m.device != nil {
+		m.device.Close()
+	}
 	if m.cpu != nil {
 		m.cpu.Close()
 	}

@@ -75,7 +75,7 @@ func New(dev Device, cfg Config, w *Weights) (*Model, error) {
 	l := loader{dev: dev}
 	p := &m.params
 	p.tokens = l.matrix(w.TokenEmbedding, OutIn)
-	p.positions = l.matrix(w.PositionEmbedding, OutIn)
+	p.positions = l.table(w.PositionEmbedding)
 	p.head = p.tokens
 	if !w.Tied {
 		p.head = l.matrix(w.Head, OutIn)
@@ -106,6 +106,13 @@ type loader struct {
 func (l *loader) matrix(t tensor.Tensor, layout Layout) (m Matrix) {
 	if l.err == nil {
 		m, l.err = l.dev.LoadMatrix(t, layout)
+	}
+	return m
+}
+
+func (l *loader) table(t tensor.Tensor) (m Matrix) {
+	if l.err == nil {
+		m, l.err = l.dev.LoadTable(t)
 	}
 	return m
 }
