@@ -5,7 +5,6 @@ import (
 
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
-	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -30,18 +29,17 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 		return nil, err
 	}
 	if want := d.options.DType; want != tensor.Invalid && want != t.DType {
-		memory := mapped.Anonymous(want.Bytes(t.Len()))
-		d.memory = append(d.memory, memory)
+		data := d.alloc(want.Bytes(t.Len()))
 		// In parts, so that little of a mapped file has to be there at a time.
 		for from, n := 0, t.Len(); from < n; from += convertPart {
 			to := min(from+convertPart, n)
 			part := t.Data[t.DType.Bytes(from):t.DType.Bytes(to)]
-			d.cpu.Convert(memory.Data[want.Bytes(from):want.Bytes(to)], want, part, t.DType)
+			d.cpu.Convert(data[want.Bytes(from):want.Bytes(to)], want, part, t.DType)
 			if d.options.Copied != nil {
 				d.options.Copied(part)
 			}
 		}
-		m.DType, m.Data = want, memory.Data
+		m.DType, m.Data = want, data
 	}
 	return m, nil
 }
