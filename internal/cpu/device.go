@@ -15,6 +15,8 @@ type Options struct {
 	// DType is the type that matrices are multiplied in. Invalid (zero) leaves
 	// each in its own.
 	DType tensor.DType
+	// Copy makes the device take a copy even of what it could use in place.
+	Copy bool
 	// Copied is told what data of tensors the device has made itself a copy of
 	// and does not read again; nil if nobody wants to know.
 	Copied func(data []byte)

@@ -12,6 +12,8 @@ type matrix struct{ kernel.Weight }
 
 func (m *matrix) Dims() (in, out int) { return m.In, m.Out }
 
+func (m *matrix) Bytes() int64 { return int64(len(m.Data)) }
+
 // row converts row i of an [out][in] matrix.
 func (m *matrix) row(dst []float32, i int) {
 	n := m.DType.Bytes(m.In)
@@ -28,7 +30,11 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	if err != nil {
 		return nil, err
 	}
-	if want := d.options.DType; want != tensor.Invalid && want != t.DType {
+	want := d.options.DType
+	if want == tensor.Invalid {
+		want = t.DType
+	}
+	if want != t.DType || d.options.Copy {
 		data := d.alloc(want.Bytes(t.Len()))
 		// In parts, so that little of a mapped file has to be there at a time.
 		for from, n := 0, t.Len(); from < n; from += convertPart {
