@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/bench"
 	"github.com/gptctl/gptctl/internal/cpu"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
@@ -45,6 +46,7 @@ type Model struct {
 	files  *modelfiles.Model
 	cpu    *kernel.CPU
 	device *cpu.Device
+	model  *gpt2.Model
 	dtype  tensor.DType // asked for; Invalid: the file's
 }
 
@@ -59,7 +61,9 @@ func DTypes() []string {
 
 var dtypes = [...]tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0}
 
-func parseDType(name string) (tensor.DType, error) {
+// ParseDType returns the type that a name of DTypes stands for, Invalid for "" and
+// "auto".
+func ParseDType(name string) (tensor.DType, error) {
 	if name == "" || name == "auto" {
 		return tensor.Invalid, nil
 	}
@@ -91,7 +95,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }
 	}
-	dtype, err := parseDType(o.DType)
+	dtype, err := ParseDType(o.DType)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +158,7 @@ func (m *Model) start(o OpenOptions) error {
 	if err != nil {
 		return err
 	}
+	m.model = model
 	m.Device = model.Device().Name()
 	m.Generator = New(model, m.files.Tokenizer)
 	return nil
@@ -168,6 +173,24 @@ func (m *Model) Close() {
 		m.cpu.Close()
 	}
 	m.files.Close()
+}
+
+// Subject is the model as package bench measures it. It is valid until Close.
+func (m *Model) Subject() *bench.Subject {
+	dtype := m.dtype
+	if dtype == tensor.Invalid {
+		dtype = m.files.DType
+	}
+	return &bench.Subject{Name: m.Name, DType: dtype, Model: m.model, CPU: m.cpu, Close: m.Close}
+}
+
+// Encode turns text into tokens as the model was trained on.
+func (m *Model) Encode(text string) []int {
+	var tokens []int
+	for _, id := range m.files.Tokenizer.Encode(nil, text) {
+		tokens = append(tokens, int(id))
+	}
+	return tokens
 }
 
 // Generate is the generator's, with the time of Open in its statistics.

@@ -189,12 +189,22 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	return err
 }
 
+// kernelFamily is the family of kernels that the environment asks for, "" if it
+// does not.
+func kernelFamily(t *terminal) (string, error) {
+	family := t.getenv("GPTCTL_CPU")
+	if has := run.Families(); family != "" && !slices.Contains(has, family) {
+		return "", usagef("GPTCTL_CPU=%q in the environment: this machine has %s", family, strings.Join(has, ", "))
+	}
+	return family, nil
+}
+
 // openModel opens the model, and fetches it first if it is neither here nor in
 // the cache.
 func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, error) {
-	family := t.getenv("GPTCTL_CPU")
-	if has := run.Families(); family != "" && !slices.Contains(has, family) {
-		return nil, usagef("GPTCTL_CPU=%q in the environment: this machine has %s", family, strings.Join(has, ", "))
+	family, err := kernelFamily(t)
+	if err != nil {
+		return nil, err
 	}
 	options := run.OpenOptions{Threads: o.threads, Family: family, DType: o.dtype, Getenv: t.getenv}
 	m, err := run.Open(ctx, o.model, options)
