@@ -127,7 +127,7 @@ func (l *loader) vector(t tensor.Tensor) (b Buffer) {
 func (l *loader) norm(n Norm) norm { return norm{l.vector(n.Gain), l.vector(n.Bias)} }
 
 func (l *loader) projection(p Projection) projection {
-	return projection{l.matrix(p.Weight, InOut), l.vector(p.Bias)}
+	return projection{l.matrix(p.Weight, p.Layout), l.vector(p.Bias)}
 }
 
 // TokenBytes returns the memory of the weights that are read to compute one
