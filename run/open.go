@@ -38,7 +38,8 @@ type Model struct {
 	Config  gpt2.Config
 	DType   string // of the weights in use: "F32" …
 	Device  string
-	Family  string // of the kernels
+	Family  string   // of the kernels
+	Skipped []string // better families that cannot be used here, and why
 	Threads int
 	Load    time.Duration // what Open took
 	Unused  []string      // tensors of the files that the model has no place for
@@ -82,9 +83,9 @@ type UnreadableModelError struct{ err error }
 func (e *UnreadableModelError) Error() string { return e.err.Error() }
 func (e *UnreadableModelError) Unwrap() error { return e.err }
 
-// Families are the kernel families that OpenOptions.Family may name on this
-// machine, the best first.
-func Families() []string { return kernel.Families() }
+// CheckFamily says why OpenOptions.Family cannot name this family on this
+// machine, and what it can name.
+func CheckFamily(name string) error { return kernel.CheckFamily(name) }
 
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
 // Face format, or a Hub id that is in the shared cache. It never asks the
@@ -151,7 +152,7 @@ func (m *Model) start(o OpenOptions) error {
 	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family}); err != nil {
 		return err
 	}
-	m.Family, m.Threads = m.cpu.Family(), m.cpu.Threads()
+	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
 	options := cpu.Options{DType: m.dtype, Copied: m.files.Forget}
 	m.device = cpu.New(m.cpu, options)
 	model, err := gpt2.New(m.device, m.Config, m.files.Weights)

@@ -143,6 +143,9 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	defer m.Close()
 	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
 
+	for _, s := range m.Skipped {
+		t.detail("kernels not used: %s", s)
+	}
 	if n := len(m.Unused); n > 0 {
 		t.note("note: %s holds %d tensors that a GPT-2 has no place for, among them %s", m.Path, n, m.Unused[0])
 	}
@@ -193,8 +196,10 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 // does not.
 func kernelFamily(t *terminal) (string, error) {
 	family := t.getenv("GPTCTL_CPU")
-	if has := run.Families(); family != "" && !slices.Contains(has, family) {
-		return "", usagef("GPTCTL_CPU=%q in the environment: this machine has %s", family, strings.Join(has, ", "))
+	if family != "" {
+		if err := run.CheckFamily(family); err != nil {
+			return "", usagef("GPTCTL_CPU=%q in the environment: %v", family, err)
+		}
 	}
 	return family, nil
 }
