@@ -103,16 +103,26 @@ const (
 )
 
 // UnknownCheckError says that a name is neither a check's nor a group's.
-type UnknownCheckError struct{ Name string }
+type UnknownCheckError struct {
+	Name    string
+	Nearest string // the name that may have been meant, "" if none is like it
+}
 
 func (e *UnknownCheckError) Error() string {
+	if e.Nearest != "" {
+		return fmt.Sprintf("there is no check %q: did you mean %s?", e.Name, e.Nearest)
+	}
 	return fmt.Sprintf("there is no check %q", e.Name)
 }
 
 // Checks lists all checks in the order of a report.
 func Checks() []Check {
-	return slices.Concat(systemChecks(), memoryChecks(), processorChecks(), diskChecks(), pythonChecks(),
-		gpuChecks(), gpuStateChecks(), cudaChecks(), networkChecks())
+	all := slices.Concat(systemChecks(), memoryChecks(), processorChecks(), kernelChecks(), diskChecks(), placeChecks(), pythonChecks(),
+		gpuChecks(), gpuStateChecks(), gpuHealthChecks(), cudaChecks(), networkChecks())
+	// A group stays together, whoever lists its checks.
+	order := []string{groupSystem, groupMemory, groupProcessor, groupDisk, groupPython, groupGPU, "cuda", "cudnn", "network"}
+	slices.SortStableFunc(all, func(a, b Check) int { return slices.Index(order, a.Group) - slices.Index(order, b.Group) })
+	return all
 }
 
 // choose returns the checks that names select; a group's name, with or without
@@ -129,7 +139,11 @@ func choose(all []Check, names []string) (map[string]bool, error) {
 			}
 		}
 		if !known {
-			return nil, &UnknownCheckError{name}
+			var names []string
+			for _, c := range all {
+				names = append(names, c.ID, groupOf(c.ID))
+			}
+			return nil, &UnknownCheckError{name, nearest(name, names)}
 		}
 	}
 	return chosen, nil

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/gptctl/gptctl/doctor"
@@ -143,12 +142,13 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 		}
 		return doctor.Options{}, &usageError{err}
 	}
-	if own, ok := t.settings["doctor"][thresholdsKey]; ok {
-		data, err := toml.Marshal(own)
-		if err == nil {
-			err = profile.Override("gptctl.toml, doctor."+thresholdsKey, data)
-		}
+	if _, ok := t.settings["doctor"][thresholdsKey]; ok {
+		// Read again, because only the text knows where a mistake is.
+		data, err := readBounded(t.settingsFile, maxSettingsBytes)
 		if err != nil {
+			return doctor.Options{}, fmt.Errorf("read settings: %w", err)
+		}
+		if err := profile.Override(t.settingsFile, data); err != nil {
 			return doctor.Options{}, &usageError{err}
 		}
 	}
