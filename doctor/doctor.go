@@ -80,6 +80,7 @@ type Options struct {
 	Work    *Work    // judge what this work needs, not the reference requirements
 	Deep    bool     // gpu.work takes all free memory
 	Network bool     // ask the Hub, too
+	Model   string   // of the Hub: may it be read? The name of Work's if ""
 
 	ModelsDir string // where models go; the Hugging Face cache if ""
 	Addr      string // that serve would listen on; 127.0.0.1:8080 if ""

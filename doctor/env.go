@@ -87,6 +87,9 @@ func newEnv(ctx context.Context, o Options) (*Env, error) {
 	if e.options.Devices == nil {
 		e.options.Devices = []fit.Device{fit.CPU}
 	}
+	if o.Model == "" && o.Work != nil {
+		e.options.Model = o.Work.Model
+	}
 	e.options.Addr = cmp.Or(o.Addr, "127.0.0.1:8080")
 	e.realTools()
 	// A fact is read for all probes that want it, so not under the deadline of
