@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -34,7 +35,9 @@ type CPU struct {
 	members []scratch
 	skipped []string
 
+	blocks    []generic.Block // a quantised x
 	linear    linearTask
+	quantized quantizedTask
 	norm      normTask
 	attention attentionTask
 }
@@ -106,6 +109,11 @@ type ops struct {
 	gate       func(x []float32, a, b float32)
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
+
+	quantize func(dst []generic.Block, x []float32, d tensor.DType)
+	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
+	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
+	peakInt8 func(n int) (ops int)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple
