@@ -8,8 +8,11 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
+// PanelOuts is how many outputs of a packed weight lie together.
+const PanelOuts = generic.PanelOuts
+
 const (
-	panelOuts  = generic.PanelOuts
+	panelOuts  = PanelOuts
 	quantItem  = 128       // outputs of a claim with many rows
 	quantRows  = 384 << 10 // bytes of x that stay in the second-level cache
 	quantClaim = 32 << 10  // bytes of W of a claim with few rows
