@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	_ "github.com/gptctl/gptctl/doctor/nvidia/lazy" // or the program may not start
 )
 
 // nvmlLock lets one probe at a time into the library: go-nvml keeps state of
