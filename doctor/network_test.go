@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -82,9 +83,13 @@ func TestWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { silent.Close() })
-	noName := &http.Transport{DialContext: (&net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		return nil, &net.DNSError{Err: "no such host", Name: "hub.invalid", IsNotFound: true}
-	}}}).DialContext}
+	noName := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		err := &net.DNSError{Err: "no such host", Name: "hub.invalid", IsNotFound: true}
+		trace := httptrace.ContextClientTrace(ctx)
+		trace.DNSStart(httptrace.DNSStartInfo{Host: err.Name})
+		trace.DNSDone(httptrace.DNSDoneInfo{Err: err})
+		return nil, err
+	}}
 	never := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }}
 	for _, c := range []struct {
 		name, endpoint string
