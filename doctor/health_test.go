@@ -43,8 +43,8 @@ func TestHealth(t *testing.T) {
 			}
 		})
 	}
-	fabric := func(s nvidia.FabricState, failure string) func(*nvidia.Inventory) {
-		return gpu(func(d *nvidia.GPU) { d.Fabric = &nvidia.Fabric{State: s, Failure: failure} })
+	fabric := func(s nvidia.FabricState, bad bool) func(*nvidia.Inventory) {
+		return gpu(func(d *nvidia.GPU) { d.Fabric = &nvidia.Fabric{State: s, Failed: bad} })
 	}
 	virtual := func(s string) func(*nvidia.Inventory) { return gpu(func(d *nvidia.GPU) { d.Virtualization = s }) }
 	links := func(active ...int) func(*nvidia.Inventory) {
@@ -123,10 +123,10 @@ func TestHealth(t *testing.T) {
 		{"gpu.nvlink", "not connected", bare, links(0, 0), nil, Pass, "not connected"},
 		{"gpu.nvlink", "unknown", bare, nil, nil, Skip, "does not tell"},
 		{"gpu.fabric", "no switch", bare, nil, nil, Skip, "no NVSwitch"},
-		{"gpu.fabric", "set up", bare, fabric(nvidia.FabricCompleted, ""), nil, Pass, "set up"},
-		{"gpu.fabric", "not started", bare, fabric(nvidia.FabricNotStarted, ""), nil, Fail, "GPU 0: not started"},
-		{"gpu.fabric", "in progress, run", bare, fabric(nvidia.FabricInProgress, ""), func(o *Options) { o.Work = &Work{Work: fit.Work{Purpose: fit.Run, Model: "gpt2"}} }, Warn, "in progress"},
-		{"gpu.fabric", "failed", bare, fabric(nvidia.FabricCompleted, "NVML error 999"), nil, Fail, "NVML error 999"},
+		{"gpu.fabric", "set up", bare, fabric(nvidia.FabricCompleted, false), nil, Pass, "set up"},
+		{"gpu.fabric", "not started", bare, fabric(nvidia.FabricNotStarted, false), nil, Fail, "GPU 0: not started"},
+		{"gpu.fabric", "in progress, run", bare, fabric(nvidia.FabricInProgress, false), func(o *Options) { o.Work = &Work{Work: fit.Work{Purpose: fit.Run, Model: "gpt2"}} }, Warn, "in progress"},
+		{"gpu.fabric", "failed", bare, fabric(nvidia.FabricCompleted, true), nil, Fail, "with an error"},
 		{"gpu.fabric", "A100, active", bare + switches + "-- $ systemctl is-active nvidia-fabricmanager --\nactive\n", nil, nil, Pass, "1 NVSwitches, the fabric manager runs"},
 		{"gpu.fabric", "A100, inactive", bare + switches + "-- $ systemctl is-active nvidia-fabricmanager ! exit status 3 --\ninactive\n", nil, nil, Fail, "is inactive"},
 		{"gpu.fabric", "A100, no systemd", bare + switches, nil, nil, Skip, "not told"},

@@ -183,3 +183,13 @@ func TestHubAnswers(t *testing.T) {
 		})
 	}
 }
+
+func FuzzRateLimit(f *testing.F) {
+	f.Add(`"api";r=499;t=55`, `"fixed window";"api";q=500;w=300`)
+	f.Fuzz(func(t *testing.T, limit, policy string) {
+		l := parseRateLimit(http.Header{"Ratelimit": {limit}, "Ratelimit-Policy": {policy}})
+		if l.left < 0 || l.of < 0 || !l.known && l.left != 0 {
+			t.Errorf("%+v", l)
+		}
+	})
+}
