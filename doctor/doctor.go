@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gptctl/gptctl/doctor/fit"
+	"github.com/gptctl/gptctl/doctor/nvidia"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -249,6 +250,8 @@ func (c Check) ask(ctx context.Context, env *Env) Finding {
 	}
 	if c.needsGPU || c.needsDriver {
 		switch inv := env.gpus(); {
+		case inv.State == nvidia.StateTimeout && !inv.present():
+			return skipped("the driver did not answer in time, so whether there is a GPU is not known")
 		case inv.pciUnknown != nil && len(inv.GPUs) == 0:
 			return skipped("no NVIDIA GPU answers, and %v", inv.pciUnknown)
 		case !inv.present():

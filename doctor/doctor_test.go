@@ -209,6 +209,8 @@ func TestMachines(t *testing.T) {
 			want: map[string]Verdict{"gpu.present": Pass, "gpu.driver": Fail, "gpu.nouveau": Fail, "cuda.toolkit": Warn}},
 		{name: "driver hangs", archive: withGPU, inv: nvidia.Inventory{State: nvidia.StateTimeout}, ready: true,
 			want: map[string]Verdict{"gpu.driver": Skip, "gpu.vram": Skip}},
+		{name: "driver hangs, no PCI bus to see", archive: debian, inv: nvidia.Inventory{State: nvidia.StateTimeout}, ready: true,
+			want: map[string]Verdict{"gpu.present": Skip, "gpu.driver": Skip, "gpu.vram": Skip}},
 		{name: "toolkit newer than the driver", archive: withGPU + "-- usr/local/cuda-13.0/version.json --\n{\"cuda\":{\"version\":\"13.0.1\"}}\n", inv: oldDriver, ready: true,
 			want: map[string]Verdict{"cuda.toolkit": Pass, "cuda.match": Warn}},
 		{name: "cuDNN of another CUDA", archive: withGPU + "-- usr/local/cuda-13.0/version.json --\n{\"cuda\":{\"version\":\"13.0.1\"}}\n" +
