@@ -132,39 +132,52 @@ func (b *builder) oldDriverNote(version string) {
 
 func (b *builder) newDriver() error {
 	const id, component = "driver.packages", "driver"
-	packages, before, branch := b.recipe.Driver, b.release.DriverBefore, "580"
-	why := "the GPU " + b.gpuNames() + " has no driver; the open kernel modules, built for this kernel by dkms"
+	why := "the GPU " + b.gpuNames() + " has no driver; "
 	for _, d := range b.devices {
-		switch g := d.Generation(); g {
-		case "", "kepler":
+		if g := d.Generation(); g == "" || g == "kepler" {
 			b.block(component, "the GPU "+b.gpuNames()+" is too old for any driver that CUDA 12 or 13 works with", "use the CPU: gptctl install python venv torch")
 			return nil
-		case "maxwell", "pascal", "volta":
-			packages, before = b.recipe.DriverOld, b.release.DriverOldBefore
-			if len(b.release.DriverOld) > 0 {
-				packages = b.release.DriverOld
-			}
-			why = "the GPU " + b.gpuNames() + " has no driver; branch 580 is the last for it"
+		}
+	}
+	old := b.oldGPU([]string{"maxwell", "pascal", "volta"})
+	packages, before, signed := b.recipe.Driver, b.release.DriverBefore, b.release.Signed
+	if old {
+		packages, before, signed = b.recipe.DriverOld, b.release.DriverOldBefore, b.release.SignedOld
+		if len(b.release.DriverOld) > 0 {
+			packages = b.release.DriverOld
+		}
+	}
+	secure := b.host.SecureBoot()
+	if secure == machine.SecureBootUnknown {
+		b.note("driver: whether Secure Boot is on cannot be seen here; with it, the module has to be signed")
+	}
+	name := b.recipe.Name
+	if len(signed) > 0 {
+		switch {
+		case b.release.SignedFirst:
+			return b.signedDriver(signed, why+"its modules come built and signed from the distribution, which Secure Boot accepts, and their libraries from NVIDIA")
+		case secure == machine.SecureBootOn:
+			return b.signedDriver(signed, why+"Secure Boot is on, so it is "+name+"'s own, whose modules are signed")
+		case b.release.NVIDIA == "":
+			return b.signedDriver(signed, why+"NVIDIA has no repository for "+b.plan.System+", so it is "+name+"'s own")
+		case len(packages) == 0:
+			return b.signedDriver(signed, why+"branch 580 is the last for it, and NVIDIA's repository for "+b.plan.System+" has only newer ones, so it is "+name+"'s own")
 		}
 	}
 	if len(packages) == 0 {
-		b.block(component, b.recipe.Name+" "+b.release.Version+" has no driver package for the GPU "+b.gpuNames()+" that we know", "see NVIDIA's driver installation guide for branch 580")
+		b.block(component, name+" "+b.release.Version+" has no driver package for the GPU "+b.gpuNames()+" that we know", "see NVIDIA's driver installation guide for branch 580")
 		return nil
 	}
-	secure := b.host.SecureBoot()
 	if secure == machine.SecureBootOn {
-		if len(b.release.Signed) == 0 || b.oldGPU([]string{"maxwell", "pascal", "volta"}) {
-			b.block(component, "Secure Boot is on, and it refuses a module that is built here until its key is enrolled at the console",
-				"enroll a key of your own (mokutil --import) and let dkms sign with it, or switch Secure Boot off in the firmware; then run this again",
-				"or install the driver that your distribution signs")
-			return nil
-		}
-		b.packageStep(id, component, titles[component], "the GPU "+b.gpuNames()+" has no driver; Secure Boot is on, so it is "+b.recipe.Name+"'s own, whose modules are signed", b.release.Signed)
-		b.afterDriver(packageBranch(b.release.Signed))
+		b.block(component, "Secure Boot is on, and it refuses a module that is built here until its key is enrolled at the console",
+			"enroll a key of your own (mokutil --import) and let dkms sign with it, or switch Secure Boot off in the firmware; then run this again",
+			"or install the driver that your distribution signs")
 		return nil
 	}
-	if secure == machine.SecureBootUnknown {
-		b.note("driver: whether Secure Boot is on cannot be seen here; with it, the module has to be signed")
+	if old {
+		why += "branch 580 is the last for it"
+	} else {
+		why += "the open kernel modules, built for this kernel by dkms"
 	}
 	if !b.repository(component) {
 		return nil
@@ -173,9 +186,12 @@ func (b *builder) newDriver() error {
 		b.packageStep("driver.epel", component, "the EPEL repository", "dkms, which builds the kernel modules, comes from there", []string{b.release.EPEL})
 	}
 	kernel := b.host.Kernel()
-	headers := fill(b.recipe.Headers, nil, "{kernel}", kernel, "{kernel-version}", strings.TrimSuffix(kernel, "-default"))
 	if !b.host.KernelHeaders() {
-		b.packageStep("driver.headers", component, "headers of the running kernel", "the module is built for kernel "+kernel+"; the newest headers may be for another one", headers)
+		b.packageStep("driver.headers", component, "headers of the running kernel", "the module is built for kernel "+kernel+"; the newest headers may be for another one", b.ofKernel(b.recipe.Headers))
+	}
+	if old && len(b.release.DriverOldPin) > 0 {
+		// A transaction of its own: apt reads the pin before it chooses.
+		b.packageStep("driver.pin", component, "hold the driver at branch 580", "newer branches have no module for the GPU "+b.gpuNames(), b.release.DriverOldPin)
 	}
 	step := b.packageStep(id, component, titles[component], why, packages)
 	if step != nil {
@@ -186,20 +202,63 @@ func (b *builder) newDriver() error {
 			step.Undo = append(step.Undo, b.root(moduleReset...))
 		}
 	}
-	b.afterDriver(branch)
+	b.afterDriver("")
 	if b.recipe.DriverNote != "" {
 		b.note("driver: %s", b.recipe.DriverNote)
 	}
 	return nil
 }
 
-// packageBranch finds the branch in nvidia-driver-580-open.
+// sameVersion is a shell script: it installs the packages $3 … of the version
+// that the package $2 has, by the command $1.
+const sameVersion = `manager=$1 version=$(rpm -q --queryformat '%{VERSION}\n' "$2" | cut -d _ -f 1 | tail -n 1)
+shift 2
+for p; do shift; set -- "$@" "$p=$version"; done
+exec $manager "$@"`
+
+// signedDriver plans the driver whose modules the distribution signs.
+func (b *builder) signedDriver(signed []string, why string) error {
+	const id, component = "driver.packages", "driver"
+	if b.release.SignedFirst && !b.repository(component) {
+		return nil
+	}
+	packages := b.ofKernel(signed)
+	step := b.packageStep(id, component, titles[component], why, packages)
+	if after := strings.Fields(b.release.SignedAfter); step != nil && len(after) > 0 {
+		install := strings.Join(fill(b.manager.Install, nil), " ")
+		step.Commands = append(step.Commands, b.root(append([]string{"sh", "-c", sameVersion, "sh", install, packages[0]}, after...)...))
+		step.Verify = append(step.Verify, Command{Argv: fill(b.manager.Installed, after)})
+		step.Undo = []Command{b.root(fill(b.manager.Remove, append(slices.Clone(packages), after...))...)}
+	}
+	b.afterDriver(packageBranch(signed))
+	return nil
+}
+
+// ofKernel puts the running kernel into the names of packages.
+func (b *builder) ofKernel(names []string) []string {
+	kernel := b.host.Kernel()
+	flavour := kernel[strings.LastIndexByte(kernel, '-')+1:]
+	if own := b.release.Kernel; own != "" && (flavour == "generic" || flavour == "lowlatency") && !strings.HasPrefix(kernel, own+".") {
+		flavour += "-hwe-" + b.release.Version
+	}
+	return fill(names, nil, "{kernel}", kernel, "{kernel-version}", strings.TrimSuffix(kernel, "-default"), "{flavour}", flavour)
+}
+
+// packageBranch finds the branch in nvidia-driver-580-open, "" if there is none.
 func packageBranch(names []string) string {
 	return regexp.MustCompile(`[0-9]{3}`).FindString(strings.Join(names, " "))
 }
 
+// afterDriver says what follows a driver that is to come, of a branch, ""
+// if only the release knows it.
 func (b *builder) afterDriver(branch string) {
-	b.comingDrive = branch
+	b.comingDrive = orElse(branch, "580")
+	if own := b.release.Branch; own != "" && strings.HasPrefix(own, branch) {
+		b.comingDrive = own
+	}
+	if b.oldGPU([]string{"maxwell", "pascal", "volta"}) && machine.CompareVersions(b.comingDrive, "580") > 0 {
+		b.comingDrive = "580"
+	}
 	modules, _ := b.host.Modules()
 	if modules["nouveau"] {
 		b.note("driver: nouveau drives the GPU now and stays in memory: restart the machine afterwards, then run `gptctl doctor`")
@@ -228,7 +287,13 @@ func (b *builder) repository(component string) bool {
 	if b.wsl == 2 && b.recipe.WSL != "" {
 		distro = b.recipe.WSL
 	}
-	if distro == "" {
+	named := slices.ContainsFunc(b.repos, func(r machine.Repository) bool { return r.NVIDIA() == "nvidia" })
+	switch {
+	case distro != "", named:
+	case b.release.ByHand != "":
+		b.block(component, "NVIDIA's repository for "+b.plan.System+" cannot be verified", b.release.ByHand)
+		return false
+	default:
 		b.block(component, "NVIDIA has no repository that we know for "+b.plan.System, "use the packages of your distribution")
 		return false
 	}
@@ -277,8 +342,13 @@ func (b *builder) offeredKey(url string) (string, error) {
 }
 
 // checkKey is a shell script: $1 is a file, $2 the fingerprint of the only key
-// that may be in it.
-const checkKey = `home=$(mktemp -d)
+// that may be in it, or the SHA-256 of the file without its Version line.
+const checkKey = `case ${#2} in
+64)
+	case $(sed '/^Version/d' "$1" | sha256sum) in "$2 "*) exit 0 ;; esac
+	echo "$1 is not the file with the sum $2" >&2; rm -f "$1"; exit 1 ;;
+esac
+home=$(mktemp -d)
 keys=$(GNUPGHOME=$home gpg --batch --with-colons --show-keys "$1")
 rm -rf "$home"
 case $(printf '%s\n' "$keys" | grep -c '^pub:') in 1) ;; *) keys= ;; esac
@@ -294,7 +364,7 @@ func (b *builder) repositoryStep(component, url, key string, pin bool) {
 	}
 	files := []string{m.KeyFile, m.RepoFile}
 	text := strings.TrimPrefix(fill([]string{m.Repo}, nil, "{url}", url, "{key}", m.KeyFile)[0], "\n")
-	why := "driver, CUDA and cuDNN come from there; its key is checked against the fingerprint " + b.recipes.nvidia.Keys[key]
+	why := "driver, CUDA and cuDNN come from there; its key is checked against " + map[bool]string{true: "the checksum ", false: "the fingerprint "}[len(b.recipes.nvidia.Keys[key]) == 64] + b.recipes.nvidia.Keys[key]
 	if pin {
 		text += m.RepoPin
 		if m.Pin != "" || m.RepoPin != "" {
@@ -309,6 +379,10 @@ func (b *builder) repositoryStep(component, url, key string, pin bool) {
 			b.root("sh", "-c", checkKey, "sh", m.KeyFile, b.recipes.nvidia.Keys[key]),
 		},
 	})
+	rpmKey := ""
+	if m.Installed[0] == "rpm" { // which imports it itself where we do not
+		rpmKey = strings.ToLower(key)
+	}
 	if len(m.Import) > 0 {
 		s.Commands = append(s.Commands, b.root(fill(m.Import, nil, "{key}", m.KeyFile)...))
 	}
@@ -318,7 +392,7 @@ func (b *builder) repositoryStep(component, url, key string, pin bool) {
 	}
 	s.Commands = append(s.Commands, b.write(m.RepoFile, text), b.root(m.Refresh...))
 	s.Undo = []Command{b.root(append([]string{"rm", "-f"}, files...)...), b.root(m.Refresh...)}
-	s.watch = watch{Paths: files, Root: true, After: b.root(m.Refresh...).Argv}
+	s.watch = watch{Paths: files, Root: true, RPMKey: rpmKey, After: b.root(m.Refresh...).Argv}
 }
 
 func (b *builder) cuda() error {

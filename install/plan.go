@@ -60,12 +60,13 @@ type Step struct {
 	DiskBytes     int64 `json:"disk_bytes,omitempty"`
 
 	watch   watch
-	prepare func() error  // runs before Commands
-	finish  func() error  // runs after Verify
-	locked  []string      // what the package manager prints when another one works
-	fact    func() string // what the journal keeps once the step is done; nil for nothing
-	undoes  []int         // the records that this step of an undo takes back
-	last    bool          // takes the journal itself away
+	prepare func() error                   // runs before Commands
+	finish  func() error                   // runs after Verify
+	expect  func(context.Context) []string // the packages that will be added, nil if that is not known
+	locked  []string                       // what the package manager prints when another one works
+	fact    func() string                  // what the journal keeps once the step is done; nil for nothing
+	undoes  []int                          // the records that this step of an undo takes back
+	last    bool                           // takes the journal itself away
 }
 
 // Blocked says why a component cannot be installed as asked.

@@ -62,11 +62,8 @@ func (b *builder) heldAmong(names []string) []string {
 // if nothing is known of it.
 func (b *builder) olderTorch(python string) string {
 	newest := ""
-	if minor := strings.SplitN(python, ".", 3); len(minor) < 2 {
-		return "" // not known, as in an environment that was there before
-	}
-	if machine.CompareVersions(python, "3.10") >= 0 {
-		return ""
+	if !strings.Contains(python, ".") || machine.CompareVersions(python, b.recipes.torch.Python) >= 0 {
+		return "" // the newest, or not known, as in an environment that was there before
 	}
 	for _, o := range b.recipes.torch.Older {
 		if machine.CompareVersions(o.Python, python) <= 0 {

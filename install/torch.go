@@ -3,6 +3,7 @@ package install
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -161,25 +162,36 @@ func (b *builder) wheelsFor() (name, why string) {
 	case driver == "":
 		return "cpu", "the NVIDIA GPU has no working driver: the wheels for the CPU"
 	}
-	names := make([]string, 0, len(b.recipes.torch.Wheels))
-	for n := range b.recipes.torch.Wheels {
-		if n != "cpu" {
-			names = append(names, n)
-		}
+	older := b.olderTorch(b.pythonIs)
+	best := "" // the one with the newest torch, of these the one with the newest CUDA
+	newest := func(name string) string {
+		return leastVersion(orElse(b.recipes.torch.Wheels[name].Last, "99"), orElse(older, "99"))
 	}
-	slices.SortFunc(names, func(x, y string) int { return strings.Compare(y, x) }) // the newest CUDA first
-	for _, n := range names {
+	for _, n := range slices.Sorted(maps.Keys(b.recipes.torch.Wheels)) {
 		w := b.recipes.torch.Wheels[n]
 		fits := !slices.ContainsFunc(b.devices, func(d machine.Device) bool { return !slices.Contains(w.Generations, d.Generation()) })
-		older := b.olderTorch(b.pythonIs)
-		if older != "" && machine.CompareVersions(older, w.First) < 0 {
-			continue // nothing there for this Python
-		}
-		if fits && machine.CompareVersions(driver, w.Driver) >= 0 {
-			return n, fmt.Sprintf("driver %s runs the wheels for CUDA %s.%s", driver, n[2:4], n[4:])
+		switch {
+		case n == "cpu", !fits, machine.CompareVersions(driver, w.Driver) < 0:
+		case older != "" && machine.CompareVersions(older, w.First) < 0: // nothing there for this Python
+		case best == "" || machine.CompareVersions(newest(n), newest(best)) >= 0:
+			best = n
 		}
 	}
+	if best != "" {
+		why = fmt.Sprintf("driver %s runs the wheels for CUDA %s.%s", driver, best[2:4], best[4:])
+		if last := b.recipes.torch.Wheels[best].Last; last != "" && newest(best) == last && last != older {
+			why += ", the last of which are of torch " + last
+		}
+		return best, why
+	}
 	return "cpu", fmt.Sprintf("no torch for this GPU runs on driver %s: the wheels for the CPU", driver)
+}
+
+func leastVersion(x, y string) string {
+	if machine.CompareVersions(x, y) < 0 {
+		return x
+	}
+	return y
 }
 
 // versionsIn names what the reference script depends on.
