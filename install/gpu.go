@@ -230,6 +230,7 @@ func (b *builder) signedDriver(signed []string, why string) error {
 		step.Verify = append(step.Verify, Command{Argv: fill(b.manager.Installed, after)})
 		step.Undo = []Command{b.root(fill(b.manager.Remove, append(slices.Clone(packages), after...))...)}
 	}
+	b.ownDriver = !b.release.SignedFirst
 	b.afterDriver(packageBranch(signed))
 	return nil
 }
@@ -283,9 +284,9 @@ func (b *builder) repository(component string) bool {
 		return b.repoOK
 	}
 	b.repoDone = true
-	distro := b.release.NVIDIA
-	if b.wsl == 2 && b.recipe.WSL != "" {
-		distro = b.recipe.WSL
+	distro, keys := b.release.NVIDIA, b.release.Keys
+	if b.inWSL() {
+		distro, keys = b.recipe.WSL, b.recipe.WSLKeys
 	}
 	named := slices.ContainsFunc(b.repos, func(r machine.Repository) bool { return r.NVIDIA() == "nvidia" })
 	switch {
@@ -298,10 +299,14 @@ func (b *builder) repository(component string) bool {
 		return false
 	}
 	for _, c := range machine.NVIDIAConflicts(b.repos, distro) {
-		b.block(component, c.Why, "remove or disable all but one of: "+strings.Join(c.Files, ", "))
+		hint := "remove or disable all but one of: " + strings.Join(c.Files, ", ")
+		if len(c.Files) == 1 {
+			hint = "remove or disable " + c.Files[0]
+		}
+		b.block(component, c.Why, hint)
 		return false
 	}
-	pin := b.comingDrive == "" && (b.workingDriver() != "" || b.wsl == 2)
+	pin := b.ownDriver || b.comingDrive == "" && (b.workingDriver() != "" || b.wsl == 2)
 	for _, r := range b.repos {
 		switch who := r.NVIDIA(); {
 		case who == "nvidia":
@@ -320,7 +325,7 @@ func (b *builder) repository(component string) bool {
 		return false
 	}
 	url := fill([]string{b.recipes.nvidia.Repository}, nil, "{distro}", distro, "{arch}", arch)[0]
-	key, err := b.offeredKey(url)
+	key, err := b.offeredKey(url, keys)
 	if err != nil {
 		b.block(component, "NVIDIA's repository "+url+" cannot be used: "+err.Error(), "check the network and the proxy settings")
 		return false
@@ -330,10 +335,13 @@ func (b *builder) repository(component string) bool {
 	return true
 }
 
-// offeredKey returns the first of the release's keys that is there.
-func (b *builder) offeredKey(url string) (string, error) {
+// inWSL tells that NVIDIA's repository is the one for WSL2.
+func (b *builder) inWSL() bool { return b.wsl == 2 && b.recipe.WSL != "" }
+
+// offeredKey returns the first of the keys that is there.
+func (b *builder) offeredKey(url string, keys []string) (string, error) {
 	err := fmt.Errorf("its key is not known")
-	for _, key := range b.release.Keys {
+	for _, key := range keys {
 		if err = b.reach(b.ctx, url+key+".pub"); err == nil {
 			return key, nil
 		}
@@ -368,7 +376,7 @@ func (b *builder) repositoryStep(component, url, key string, pin bool) {
 	if pin {
 		text += m.RepoPin
 		if m.Pin != "" || m.RepoPin != "" {
-			why += "; the driver packages there are ruled out, as the driver of this machine works"
+			why += "; the driver packages there are ruled out, as the driver " + map[bool]string{true: "comes from the distribution", false: "of this machine works"}[b.ownDriver]
 		}
 	}
 	s := b.add(&Step{
@@ -421,7 +429,7 @@ func (b *builder) cuda() error {
 	}
 	version, why := b.chooseToolkit()
 	if version == "" {
-		b.block(component, why)
+		b.unavailable(component, why)
 		return nil
 	}
 	if !b.repository(component) {
@@ -432,6 +440,16 @@ func (b *builder) cuda() error {
 		[]string{"cuda-toolkit-" + strings.ReplaceAll(version, ".", "-")})
 	b.note("cuda: add /usr/local/cuda-%s/bin to PATH to have nvcc at hand; the torch wheels bring their own CUDA and need none of it", version)
 	return nil
+}
+
+// unavailable deals with a toolkit or cuDNN that cannot be had: torch brings its
+// own, so it stops a plan only if it was asked for.
+func (b *builder) unavailable(component, why string) {
+	if b.explicit(component) {
+		b.block(component, why, "the torch wheels bring CUDA and cuDNN along: gptctl install python venv torch")
+		return
+	}
+	b.satisfied(component+".packages", component, titles[component], "left out: %s; the torch wheels bring their own", why)
 }
 
 // refusedWith blocks a component for the reason another one was blocked for.
@@ -456,21 +474,28 @@ func (b *builder) chooseToolkit() (version, why string) {
 		}
 	}
 	why = fmt.Sprintf("the newest that driver %s runs in full", driver)
-	if b.oldGPU([]string{"maxwell", "pascal", "volta"}) && machine.CompareVersions(version, "12.9") > 0 {
+	old := b.oldGPU([]string{"maxwell", "pascal", "volta"})
+	if old && machine.CompareVersions(version, "12.9") > 0 {
 		version, why = "12.9", "the last that supports the GPU "+b.gpuNames()
 	}
-	if most := b.release.CUDAMost; most != "" && machine.CompareVersions(version, most) > 0 {
+	most, least := b.release.CUDAMost, b.release.CUDALeast
+	if b.inWSL() {
+		most, least = "", ""
+	}
+	if most != "" && machine.CompareVersions(version, most) > 0 {
 		version, why = most, "the newest for "+b.plan.System
 	}
-	least := b.release.CUDALeast
 	if major, _, _ := strings.Cut(version, "."); strings.HasPrefix(least, major+".") && machine.CompareVersions(version, least) < 0 {
 		// Within a major version any driver runs any toolkit's binaries.
 		return least, fmt.Sprintf("the oldest for %s; driver %s runs what it compiles for this GPU, but no PTX of it", b.plan.System, driver)
 	}
-	if version == "" || least != "" && machine.CompareVersions(version, least) < 0 {
-		return "", fmt.Sprintf("driver %s is too old for the CUDA toolkits that NVIDIA has for %s", driver, b.plan.System)
+	switch {
+	case version != "" && (least == "" || machine.CompareVersions(version, least) >= 0):
+		return version, why
+	case old:
+		return "", fmt.Sprintf("CUDA 12.9 is the last that supports the GPU %s, and NVIDIA has only newer ones for %s", b.gpuNames(), b.plan.System)
 	}
-	return version, why
+	return "", fmt.Sprintf("driver %s is too old for the CUDA toolkits that NVIDIA has for %s", driver, b.plan.System)
 }
 
 func (b *builder) cudnn() error {
@@ -494,11 +519,20 @@ func (b *builder) cudnn() error {
 	}
 	cuda := b.toolkit
 	if cuda == "" {
-		cuda, _ = b.chooseToolkit()
+		var why string
+		if cuda, why = b.chooseToolkit(); cuda == "" {
+			b.unavailable(component, why)
+			return nil
+		}
+	}
+	if b.oldGPU([]string{"maxwell", "pascal", "volta"}) {
+		// docs.nvidia.com, cuDNN Support Matrix 9.10.2 and 9.11.
+		b.unavailable(component, "cuDNN 9.10 is the last that supports the GPU "+b.gpuNames()+", and NVIDIA's repository installs a newer one")
+		return nil
 	}
 	major, _, _ := strings.Cut(cuda, ".")
 	if major != "12" && major != "13" {
-		b.block(component, "NVIDIA's cuDNN 9 is for CUDA 12 and 13, and this machine has "+orElse(cuda, "an older driver"))
+		b.unavailable(component, "NVIDIA's cuDNN 9 is for CUDA 12 and 13, and this machine has CUDA "+cuda)
 		return nil
 	}
 	if !b.repository(component) {

@@ -269,6 +269,7 @@ type builder struct {
 	pythonIs    string // its version
 	toolkit     string // the CUDA toolkit that is or will be there: 13.0
 	comingDrive string // the driver that the plan installs, "" if none: 580
+	ownDriver   bool   // that one is the distribution's
 	repoDone    bool   // NVIDIA's repository is dealt with …
 	repoOK      bool   // … and can be used
 }

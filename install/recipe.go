@@ -25,8 +25,9 @@ type recipe struct {
 	Driver    []string
 	DriverOld []string `toml:"driver_old"` // for GPUs without open modules: branch 580
 	// DriverNote is for the reader of a plan that installs the driver.
-	DriverNote string `toml:"driver_note"`
-	WSL        string // NVIDIA's repository under WSL2
+	DriverNote string   `toml:"driver_note"`
+	WSL        string   // NVIDIA's repository under WSL2
+	WSLKeys    []string `toml:"wsl_keys"`
 	Release    []release
 }
 
