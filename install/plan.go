@@ -138,6 +138,38 @@ func (e *UnknownComponentError) Error() string {
 	return fmt.Sprintf("unknown component %q, want one of %s or all", e.Name, strings.Join(Components(), ", "))
 }
 
+// Nearest is the component that was probably meant, "" if none is near.
+func (e *UnknownComponentError) Nearest() string {
+	best, least := "", len(e.Name)/3+2 // a slip of the hand in every third letter
+	for _, c := range append(Components(), "all") {
+		if d := edits(strings.ToLower(e.Name), c); d < least && d < len(c) {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// edits counts the letters to insert, drop or replace to make b of a.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := corner
+			if a[i] != b[j] {
+				replaced++
+			}
+			corner = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
 // UnknownSystemError is returned for a distribution without a recipe.
 type UnknownSystemError struct {
 	System string
