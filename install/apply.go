@@ -321,7 +321,7 @@ func (a *applier) command(ctx context.Context, s *Step, c *Command, verify bool)
 			return &LockedError{What: "the package manager", Waited: waited, Said: holder}
 		}
 		waited += a.opt.pause
-		if err := a.wait(ctx, s, "waiting for another package manager: "+holder); err != nil {
+		if err := a.wait(ctx, s, "another package manager is at work: "+holder); err != nil {
 			return err
 		}
 	}

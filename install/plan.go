@@ -2,6 +2,8 @@ package install
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -269,7 +271,10 @@ func reachable(ctx context.Context, url string) error {
 	resp, err := http.DefaultClient.Do(req)
 	var asked *neturl.Error
 	var lookup *net.DNSError
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &untrusted) && noRoots():
+		return nil // it answered; the packages that pip needs bring ca-certificates
 	case errors.As(err, &lookup):
 		return fmt.Errorf("no address for %s", lookup.Name)
 	case errors.As(err, &asked) && asked.Timeout():
@@ -284,6 +289,13 @@ func reachable(ctx context.Context, url string) error {
 		return fmt.Errorf("HTTP status %s", resp.Status)
 	}
 	return nil
+}
+
+// noRoots tells that this machine trusts no certificate at all, as a fresh
+// one without ca-certificates.
+func noRoots() bool {
+	pool, err := x509.SystemCertPool()
+	return err != nil || pool.Equal(x509.NewCertPool())
 }
 
 // builder makes one plan.

@@ -119,6 +119,12 @@ func (b *builder) venv() error {
 	if b.interpreter == "" {
 		return nil // Python is blocked
 	}
+	const room = 150e6 // with a second pip meanwhile
+	if free, ok := b.free(); ok && free < room {
+		b.block("venv", fmt.Sprintf("%s has %s free, an environment takes about %s", b.plan.Prefix, size(free), size(room)),
+			"free some room", "or choose another disk with --prefix")
+		return nil
+	}
 	create := []string{b.interpreter, "-m", "venv", dir}
 	if b.occupied(dir) {
 		if !b.journal.madePath(dir) {

@@ -101,6 +101,7 @@ type torchRecipe struct {
 	Python  string
 	Wheels  map[string]wheels
 	Default struct {
+		Index          string
 		Download, Disk int64
 		OldDriver      string   `toml:"old_driver"`
 		OldTorch       string   `toml:"old_torch"`

@@ -86,12 +86,44 @@ func (b *builder) torchStep(title string, missing []string) {
 		step.Commands = append(step.Commands, b.pip(args...))
 	}
 	step.Commands = append(step.Commands, Command{Argv: []string{"rm", "-rf", b.scratch()}})
-	if free, err := b.host.Usage(existing(b.host, b.plan.Prefix)); err == nil && free.FreeBytes < uint64(step.DownloadBytes+step.DiskBytes) {
-		b.block("torch", fmt.Sprintf("%s has %.1f GB free, torch takes about %.1f GB and as much again as the %.1f GB it fetches meanwhile",
-			b.plan.Prefix, float64(free.FreeBytes)/1e9, float64(step.DiskBytes)/1e9, float64(step.DownloadBytes)/1e9),
+	if free, ok := b.free(); ok && free < uint64(step.DownloadBytes+step.DiskBytes) {
+		b.block("torch", fmt.Sprintf("%s has %s free, torch takes about %s and as much again as the %s it fetches meanwhile",
+			b.plan.Prefix, size(free), size(uint64(step.DiskBytes)), size(uint64(step.DownloadBytes))),
 			"free some room", "or choose another disk with --prefix")
 	}
+	if w.index == "" && !b.ownIndex() {
+		if err := b.reach(b.ctx, b.recipes.torch.Default.Index+"/torch/"); err != nil {
+			b.block("torch", fmt.Sprintf("neither PyTorch's index nor pip's default %s can be reached: %v", b.recipes.torch.Default.Index, err),
+				"check the network and the proxy settings (HTTPS_PROXY)", "or name a mirror: PIP_INDEX_URL, or index-url in pip.conf")
+		}
+	}
 	b.add(step)
+}
+
+// free is what the prefix's disk has left, in bytes.
+func (b *builder) free() (uint64, bool) {
+	usage, err := b.host.Usage(existing(b.host, b.plan.Prefix))
+	return usage.FreeBytes, err == nil
+}
+
+func size(bytes uint64) string {
+	if bytes < 1e9 {
+		return fmt.Sprintf("%.0f MB", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
+}
+
+// ownIndex tells whether pip was told where to look for packages, which is
+// then not ours to judge.
+func (b *builder) ownIndex() bool {
+	for _, name := range []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE"} {
+		if b.host.Getenv(name) != "" {
+			return true
+		}
+	}
+	home := b.host.Getenv("HOME")
+	config := orElse(b.host.Getenv("XDG_CONFIG_HOME"), home+"/.config")
+	return slices.ContainsFunc([]string{"/etc/pip.conf", "/etc/xdg/pip/pip.conf", config + "/pip/pip.conf", home + "/.pip/pip.conf"}, b.host.Exists)
 }
 
 // existing is the deepest part of a path that exists.

@@ -281,7 +281,7 @@ func planHints(err error) error {
 	case errors.As(err, &step):
 		return withHints(err, "call gptctl install again to go on, or with --undo to take back what was done", "-v shows what the commands print")
 	case errors.Is(err, context.Canceled):
-		return withHints(err, "call gptctl install again to go on, or with --undo to take back what was done")
+		return withHints(fmt.Errorf("interrupted (%w)", err), "call gptctl install again to go on, or with --undo to take back what was done")
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
