@@ -305,7 +305,13 @@ func (a *applier) command(ctx context.Context, s *Step, c *Command, verify bool)
 	a.tell(Event{Kind: EventCommand, Step: s, Command: c})
 	for start, waited := time.Now(), time.Duration(0); ; {
 		tail := &tail{}
-		err := a.opt.run(ctx, *c, io.MultiWriter(a.opt.Output, tail))
+		out := io.MultiWriter(a.opt.Output, tail)
+		if a.plan.waits != "" && c.Root {
+			out = io.MultiWriter(out, &waiting{text: a.plan.waits, tell: func(line string) {
+				a.tell(Event{Kind: EventWait, Step: s, Text: "another package manager is at work: " + line})
+			}})
+		}
+		err := a.opt.run(ctx, *c, out)
 		if err == nil {
 			return nil
 		}
@@ -325,6 +331,31 @@ func (a *applier) command(ctx context.Context, s *Step, c *Command, verify bool)
 			return err
 		}
 	}
+}
+
+// waiting tells of a line with a text, once.
+type waiting struct {
+	text string
+	tell func(line string)
+	line []byte
+	told bool
+}
+
+func (w *waiting) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if c != '\n' {
+			if len(w.line) < 1<<10 {
+				w.line = append(w.line, c)
+			}
+			continue
+		}
+		if line := string(w.line); !w.told && strings.Contains(line, w.text) {
+			w.told = true
+			w.tell(strings.TrimSpace(line))
+		}
+		w.line = w.line[:0]
+	}
+	return len(p), nil
 }
 
 // lockLine returns the line that says that a lock is held, "" if none does.

@@ -91,6 +91,7 @@ type Plan struct {
 
 	host  *machine.Host
 	again func(context.Context) (*Plan, error) // makes the plan anew
+	waits string                               // what the package manager prints while it waits by itself
 	// sudo is put before commands of root, nothing if we are root.
 	sudo []string
 }
@@ -227,6 +228,9 @@ func MakePlan(ctx context.Context, host *machine.Host, opt Options) (*Plan, erro
 		return nil, err
 	}
 	b.needRoot()
+	if b.manager != nil {
+		b.plan.waits = b.manager.Waits
+	}
 	b.plan.again = func(ctx context.Context) (*Plan, error) { return MakePlan(ctx, host, opt) }
 	return b.plan, nil
 }

@@ -80,6 +80,7 @@ type manager struct {
 	Removes                                               []string
 	Repair                                                [][]string
 	Lists                                                 string
+	Waits                                                 string // what it prints while it waits for another one by itself
 	Locked                                                []string
 	Needs                                                 []string
 	KeyFile                                               string `toml:"key_file"`
