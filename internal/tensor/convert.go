@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// ToFloat32 converts little-endian elements of type d (F32, F16 or BF16) to
-// float32. It fills dst; src holds at least len(dst) elements.
+// ToFloat32 converts little-endian elements of type d (F32, F16, BF16, Q8_0 or
+// Q4_0) to float32. It fills dst; src holds at least len(dst) elements.
 func ToFloat32(dst []float32, d DType, src []byte) {
 	switch d {
 	case F32:
@@ -22,13 +22,17 @@ func ToFloat32(dst []float32, d DType, src []byte) {
 		for i := range dst {
 			dst[i] = BF16ToFloat32(binary.LittleEndian.Uint16(src[2*i:]))
 		}
+	case Q8_0:
+		dequantizeQ8(dst, src)
+	case Q4_0:
+		dequantizeQ4(dst, src)
 	default:
 		panic(fmt.Sprintf("tensor: convert from %v", d))
 	}
 }
 
-// FromFloat32 converts to little-endian elements of type d (F32, F16 or
-// BF16), rounding to nearest even. dst holds at least len(src) elements.
+// FromFloat32 converts to little-endian elements of type d (F32, F16, BF16, Q8_0
+// or Q4_0). Floats round to nearest even. dst holds at least len(src) elements.
 func FromFloat32(dst []byte, d DType, src []float32) {
 	switch d {
 	case F32:
@@ -43,6 +47,10 @@ func FromFloat32(dst []byte, d DType, src []float32) {
 		for i, v := range src {
 			binary.LittleEndian.PutUint16(dst[2*i:], Float32ToBF16(v))
 		}
+	case Q8_0:
+		quantizeQ8(dst, src)
+	case Q4_0:
+		quantizeQ4(dst, src)
 	default:
 		panic(fmt.Sprintf("tensor: convert to %v", d))
 	}

@@ -11,8 +11,9 @@ import (
 	"unsafe"
 )
 
-// DType is the type of a tensor's elements. Its values are those of the
-// safetensors format; the engine computes with F32, F16 and BF16 weights.
+// DType is the type of a tensor's elements: those of the safetensors format, and
+// two of GGUF's that are quantised in blocks. The engine computes with F32, F16,
+// BF16, Q8_0 and Q4_0 weights.
 type DType uint8
 
 // The element types of the safetensors format that are whole bytes wide.
@@ -33,6 +34,10 @@ const (
 	Bool
 	F8E4M3
 	F8E5M2
+
+	// Blocks of 32 neighbours in a row, see QuantBlock.
+	Q8_0
+	Q4_0
 )
 
 var dtypes = [...]struct {
@@ -43,11 +48,12 @@ var dtypes = [...]struct {
 	I64: {"I64", 8}, I32: {"I32", 4}, I16: {"I16", 2}, I8: {"I8", 1},
 	U64: {"U64", 8}, U32: {"U32", 4}, U16: {"U16", 2}, U8: {"U8", 1}, Bool: {"BOOL", 1},
 	F8E4M3: {"F8_E4M3", 1}, F8E5M2: {"F8_E5M2", 1},
+	Q8_0: {"Q8_0", 0}, Q4_0: {"Q4_0", 0},
 }
 
 // ParseDType returns the type that safetensors writes as name ("F32", "BF16" …).
 func ParseDType(name string) (DType, error) {
-	for d := F32; int(d) < len(dtypes); d++ {
+	for d := F32; d < Q8_0; d++ {
 		if dtypes[d].name == name {
 			return d, nil
 		}
@@ -63,7 +69,7 @@ func (d DType) String() string {
 	return dtypes[d].name
 }
 
-// Size returns the bytes of one element.
+// Size returns the bytes of one element, 0 for a quantised type.
 func (d DType) Size() int {
 	if int(d) >= len(dtypes) {
 		return 0
@@ -71,10 +77,26 @@ func (d DType) Size() int {
 	return dtypes[d].size
 }
 
-// IsFloat reports whether the engine can compute with weights of this type.
+// Bytes returns the bytes that n elements take one after another; n is a
+// multiple of QuantBlock if d is quantised.
+func (d DType) Bytes(n int) int {
+	switch d {
+	case Q8_0:
+		return n / QuantBlock * q8Bytes
+	case Q4_0:
+		return n / QuantBlock * q4Bytes
+	}
+	return n * d.Size()
+}
+
+// IsFloat reports whether an element of the type is a float of its own that the
+// engine can compute with.
 func (d DType) IsFloat() bool { return d == F32 || d == F16 || d == BF16 }
 
-// Tensor is a dense row-major array. len(Data) is Len()·DType.Size(), little-endian.
+// IsQuantized reports whether elements come in blocks with a common scale.
+func (d DType) IsQuantized() bool { return d == Q8_0 || d == Q4_0 }
+
+// Tensor is a dense row-major array. len(Data) is DType.Bytes(Len()), little-endian.
 type Tensor struct {
 	DType DType
 	Shape []int
@@ -97,7 +119,7 @@ func (t Tensor) ShapeString() string {
 
 // Float32s returns the elements as float32: a view of Data where that is
 // possible (F32, aligned), else a converted copy. It reports which of the two
-// it is. Only F32, F16 and BF16 can be asked for.
+// it is. Integers cannot be asked for.
 func (t Tensor) Float32s() (values []float32, view bool) {
 	if t.DType == F32 {
 		if v, ok := View[float32](t.Data); ok {
