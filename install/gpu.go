@@ -298,7 +298,8 @@ func (b *builder) repository(component string) bool {
 		b.block(component, "NVIDIA has no repository that we know for "+b.plan.System, "use the packages of your distribution")
 		return false
 	}
-	for _, c := range machine.NVIDIAConflicts(b.repos, distro) {
+	if found := machine.NVIDIAConflicts(b.repos, distro); len(found) > 0 {
+		c := found[0]
 		hint := "remove or disable all but one of: " + strings.Join(c.Files, ", ")
 		if len(c.Files) == 1 {
 			hint = "remove or disable " + c.Files[0]
