@@ -539,6 +539,7 @@ func (b *builder) cudnn() error {
 	if !b.repository(component) {
 		return b.refusedWith(component)
 	}
+	// One name for apt, dnf and zypper: docs.nvidia.com, "Installing cuDNN Backend on Linux".
 	b.packageStep(component+".packages", component, titles[component]+" 9 for CUDA "+major, "it matches CUDA "+cuda, []string{"cudnn9-cuda-" + major})
 	return nil
 }
