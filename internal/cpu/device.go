@@ -15,6 +15,8 @@ type Options struct {
 	// DType is the type that matrices are multiplied in. Invalid (zero) leaves
 	// each in its own.
 	DType tensor.DType
+	// Copy makes the device take a copy even of what it could use in place.
+	Copy bool
 	// Copied is told what data of tensors the device has made itself a copy of
 	// and does not read again; nil if nobody wants to know.
 	Copied func(data []byte)
@@ -25,6 +27,7 @@ type Device struct {
 	cpu     *kernel.CPU
 	options Options
 	memory  []*mapped.Memory      // of the matrices that are not used where they lie
+	free    []byte                // what is left of the last piece
 	rows    []kernel.AttentionRow // reused by Attention
 }
 
@@ -37,7 +40,28 @@ func (d *Device) Close() {
 	for _, m := range d.memory {
 		_ = m.Free()
 	}
-	d.memory = nil
+	d.memory, d.free = nil, nil
+}
+
+// memoryPiece is what the device asks the system for at a time. Matrices share
+// a piece, since one alone would leave a part of its last huge page unused;
+// what is not touched of a piece costs nothing.
+const memoryPiece = 64 << 20
+
+// alloc returns n bytes of zeros that begin a cache line.
+func (d *Device) alloc(n int) []byte {
+	const line = 64
+	if n > len(d.free) {
+		m := mapped.Anonymous(max(n, memoryPiece))
+		d.memory = append(d.memory, m)
+		if n >= memoryPiece {
+			return m.Data
+		}
+		d.free = m.Data
+	}
+	data := d.free[:n:n]
+	d.free = d.free[min((n+line-1)/line*line, len(d.free)):]
+	return data
 }
 
 // Name returns "cpu".

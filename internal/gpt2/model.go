@@ -130,6 +130,16 @@ func (l *loader) projection(p Projection) projection {
 	return projection{l.matrix(p.Weight, p.Layout), l.vector(p.Bias)}
 }
 
+// TokenBytes returns the memory of the weights that are read to compute one
+// token: all matrices with the head, not the embeddings.
+func (m *Model) TokenBytes() int64 {
+	n := m.params.head.Bytes()
+	for _, b := range m.params.blocks {
+		n += b.qkv.weight.Bytes() + b.attnOut.weight.Bytes() + b.up.weight.Bytes() + b.down.weight.Bytes()
+	}
+	return n
+}
+
 // Device returns where the model is.
 func (m *Model) Device() Device { return m.dev }
 
