@@ -204,6 +204,48 @@ func benchmarkParts(b *testing.B, d tensor.DType) {
 	}
 }
 
+// BenchmarkPack quantises as many weights as GPT-2 124M has.
+func BenchmarkPack(b *testing.B) {
+	const in, layers, vocab = 768, 12 * 12 * 768, 50257
+	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.Close)
+	noise := make([]float32, in*(layers+vocab))
+	for i := range noise {
+		noise[i] = float32(i%61-30) / 1000
+	}
+	for _, d := range []tensor.DType{tensor.Q8_0, tensor.Q4_0} {
+		dst := alignedBytes(PackedBytes(d, in, layers) + PackedBytes(d, in, vocab))
+		head := dst[PackedBytes(d, in, layers):]
+		for _, from := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16, d} {
+			data := make([]byte, from.Bytes(len(noise)))
+			tensor.FromFloat32(data, from, noise)
+			half := from.Bytes(in * layers)
+			run := func() error {
+				if from == d {
+					if err := c.PackBlocks(dst, d, in, layers, data[:half]); err != nil {
+						return err
+					}
+					return c.PackBlocks(head, d, in, vocab, data[half:])
+				}
+				if err := c.PackWeight(dst, &Weight{In: in, Out: layers, DType: from, Data: data[:half]}, d); err != nil {
+					return err
+				}
+				return c.PackWeight(head, &Weight{In: in, Out: vocab, OutMajor: true, DType: from, Data: data[half:]}, d)
+			}
+			b.Run(from.String()+" to "+d.String(), func(b *testing.B) {
+				for range b.N {
+					if err := run(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
 // best is the shortest of b.N runs, in seconds.
 func (m *gpt2) best(b *testing.B, run func()) float64 {
 	best := math.Inf(1)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
-	"github.com/gptctl/gptctl/internal/kernel/generic"
 )
 
 func families() []*ops {
@@ -35,7 +34,7 @@ func families() []*ops {
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
 			peak: avx2.Peak, read: avx2.Read,
-			quantize: avx2.Quantize, products: avx2.Products, packTile: generic.PackTile, peakInt8: avx2.PeakInt8,
+			quantize: avx2.Quantize, products: avx2.Products, packTile: avx2.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}
 	return append(have, genericOps())
