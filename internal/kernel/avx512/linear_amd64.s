@@ -65,129 +65,6 @@
 	VFMADD231PS Z16, Z6, Z; \
 	VFMADD231PS Z17, Z7, Z
 
-// func accumulateRowsF32(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-// func accumulateRowsF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-// func accumulateRowsBF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-//
-// As accumulate8 for several rows of x and y, at least one. Rows of y have
-// room for a multiple of 32 columns.
-// Z0-Z15 32 columns of eight rows of W, Z16 and Z17 the sums of one row, Z18-Z21
-// elements of x. K1 and K2 the columns that W has. R8-R11, BX, DX, CX as above;
-// DI y, SI x; R12, R13 and AX walk over y, x and the rows left.
-#define ROWX(O, V, LO, HI) \
-	VBROADCASTSS O(R13), V; \
-	VFMADD231PS LO, V, Z16; \
-	VFMADD231PS HI, V, Z17
-
-// 32 columns are two cache lines of float32, one of the short types.
-#define LINES2 \
-	PREFETCH8; \
-	ADVANCE(64)
-#define LINES1
-
-#define ACCUMULATEROWS(LOADK, LOADK2, BYTES, MORE) \
-	MOVQ y+0(FP), DI; \
-	MOVQ x+16(FP), SI; \
-	MOVQ w+40(FP), R8; \
-	MOVQ stride+48(FP), BX; \
-	MOVQ n+56(FP), CX; \
-	LEAQ (BX)(BX*2), DX; \
-	LEAQ (R8)(BX*4), R9; \
-	LEAQ (R8)(BX*8), R10; \
-	LEAQ (R9)(BX*8), R11; \
-	KXNORW K1, K1, K1; \
-	KXNORW K2, K2, K2; \
-columns: \
-	TESTQ CX, CX; \
-	JLE done; \
-	CMPQ CX, $32; \
-	JGE  load; \
-	MOVQ $1, AX; \
-	SHLQ CX, AX; \
-	DECQ AX; \
-	KMOVW AX, K1; \
-	SHRQ $16, AX; \
-	KMOVW AX, K2; \
-load: \
-	PREFETCH8; \
-	LOADK(0(R8), Z0); \
-	LOADK2(BYTES(R8), Z1); \
-	LOADK(0(R8)(BX*1), Z2); \
-	LOADK2(BYTES(R8)(BX*1), Z3); \
-	LOADK(0(R8)(BX*2), Z4); \
-	LOADK2(BYTES(R8)(BX*2), Z5); \
-	LOADK(0(R8)(DX*1), Z6); \
-	LOADK2(BYTES(R8)(DX*1), Z7); \
-	LOADK(0(R9), Z8); \
-	LOADK2(BYTES(R9), Z9); \
-	LOADK(0(R9)(BX*1), Z10); \
-	LOADK2(BYTES(R9)(BX*1), Z11); \
-	LOADK(0(R9)(BX*2), Z12); \
-	LOADK2(BYTES(R9)(BX*2), Z13); \
-	LOADK(0(R9)(DX*1), Z14); \
-	LOADK2(BYTES(R9)(DX*1), Z15); \
-	ADVANCE(64); \
-	MORE; \
-	MOVQ DI, R12; \
-	MOVQ SI, R13; \
-	MOVQ rows+32(FP), AX; \
-row: \
-	VMOVUPS (R12), Z16; \
-	VMOVUPS 64(R12), Z17; \
-	ROWX(0, Z18, Z0, Z1); \
-	ROWX(4, Z19, Z2, Z3); \
-	ROWX(8, Z20, Z4, Z5); \
-	ROWX(12, Z21, Z6, Z7); \
-	ROWX(16, Z18, Z8, Z9); \
-	ROWX(20, Z19, Z10, Z11); \
-	ROWX(24, Z20, Z12, Z13); \
-	ROWX(28, Z21, Z14, Z15); \
-	VMOVUPS Z16, (R12); \
-	VMOVUPS Z17, 64(R12); \
-	ADDQ ldy+8(FP), R12; \
-	ADDQ ldx+24(FP), R13; \
-	DECQ AX; \
-	JNZ  row; \
-	ADDQ $128, DI; \
-	SUBQ $32, CX; \
-	JMP  columns; \
-done: \
-	VZEROUPPER; \
-	RET
-
-// func accumulate1F32(y *float32, x float32, w *byte, n int)
-// func accumulate1F16(y *float32, x float32, w *byte, n int)
-// func accumulate1BF16(y *float32, x float32, w *byte, n int)
-//
-// y[c] += x·w[c], c < n. DI y, SI w, CX columns left, Z0 x.
-#define ACCUMULATE1(LOAD, LOADK, BYTES) \
-	MOVQ y+0(FP), DI; \
-	VBROADCASTSS x+8(FP), Z0; \
-	MOVQ w+16(FP), SI; \
-	MOVQ n+24(FP), CX; \
-loop: \
-	CMPQ CX, $16; \
-	JLT  tail; \
-	VMOVUPS (DI), Z8; \
-	LOAD((SI), Z1); \
-	VFMADD231PS Z1, Z0, Z8; \
-	VMOVUPS Z8, (DI); \
-	ADDQ $64, DI; \
-	ADDQ $BYTES, SI; \
-	SUBQ $16, CX; \
-	JMP  loop; \
-tail: \
-	TESTQ CX, CX; \
-	JZ    done; \
-	MASK16(AX); \
-	VMOVUPS.Z (DI), K1, Z8; \
-	LOADK((SI), Z1); \
-	VFMADD231PS Z1, Z0, Z8; \
-	VMOVUPS Z8, K1, (DI); \
-done: \
-	VZEROUPPER; \
-	RET
-
 // func packRowF32(dst *float32, src *byte, n int, panel, ahead uintptr)
 // func packRowF16(dst *float32, src *byte, n int, panel, ahead uintptr)
 // func packRowBF16(dst *float32, src *byte, n int, panel, ahead uintptr)
@@ -348,15 +225,6 @@ bf16done:
 	VZEROUPPER
 	RET
 
-TEXT ·accumulate1F32(SB), NOSPLIT, $0-32
-	ACCUMULATE1(LOADF32, LOADF32K, 64)
-
-TEXT ·accumulate1F16(SB), NOSPLIT, $0-32
-	ACCUMULATE1(LOADF16, LOADF16K, 32)
-
-TEXT ·accumulate1BF16(SB), NOSPLIT, $0-32
-	ACCUMULATE1(LOADBF16, LOADBF16K, 32)
-
 TEXT ·packRowF32(SB), NOSPLIT, $0-40
 	PACKROW(LOADF32, LOADF32K, 64)
 
@@ -365,12 +233,3 @@ TEXT ·packRowF16(SB), NOSPLIT, $0-40
 
 TEXT ·packRowBF16(SB), NOSPLIT, $0-40
 	PACKROW(LOADBF16, LOADBF16K, 32)
-
-TEXT ·accumulateRowsF32(SB), NOSPLIT, $0-64
-	ACCUMULATEROWS(LOADF32K, LOADF32K2, 64, LINES2)
-
-TEXT ·accumulateRowsF16(SB), NOSPLIT, $0-64
-	ACCUMULATEROWS(LOADF16K, LOADF16K2, 32, LINES1)
-
-TEXT ·accumulateRowsBF16(SB), NOSPLIT, $0-64
-	ACCUMULATEROWS(LOADBF16K, LOADBF16K2, 32, LINES1)
