@@ -141,7 +141,6 @@ func (t *linearTask) plan(threads int) {
 		t.cols = max(line, (64<<10)/max(t.w.In, 1)/line*line)
 	case t.rows <= fewRows:
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
-		t.cols = min(t.cols, 384)
 	case t.w.OutMajor:
 		t.cols = dotBlock
 	default:

@@ -41,23 +41,7 @@ func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, de
 		return
 	}
 	_, _, _ = y[(rows-1)*ldy+cols-1], x[(rows-1)*ldx+depth-1], w[(depth-1)*stride+cols*d.Size()-1]
-	k := 0
-	if rows == 1 {
-		for ; k+8 <= depth; k += 8 {
-			p := &w[k*stride]
-			switch d {
-			case tensor.F16:
-				accumulate8F16(&y[0], &x[k], p, uintptr(stride), cols)
-			case tensor.BF16:
-				accumulate8BF16(&y[0], &x[k], p, uintptr(stride), cols)
-			default:
-				accumulate8F32(&y[0], &x[k], p, uintptr(stride), cols)
-			}
-		}
-	}
-	if k < depth {
-		accumulate(kindOf(d), y, ldy, unsafe.Pointer(&x[k]), ldx, rows, depth-k, w[k*stride:], stride, cols)
-	}
+	accumulate(kindOf(d), y, ldy, unsafe.Pointer(&x[0]), ldx, rows, depth, w, stride, cols)
 }
 
 // tileDepth is how many rows of W a tile takes at a time: a member's columns of
@@ -71,7 +55,17 @@ func accumulate(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth
 	if d == pairs {
 		perX = 2
 	}
-	for k := 0; k < depth; k += tileDepth {
+	k := 0
+	if rows == 1 {
+		for ; k+8 <= depth; k += 8 {
+			ahead := uintptr(0)
+			if k+16 <= depth {
+				ahead = 8 * ls
+			}
+			stream8(d, &y[0], unsafe.Add(x, k*perX), &w[k*stride], ls, cols, ahead)
+		}
+	}
+	for ; k < depth; k += tileDepth {
 		n := min(tileDepth, depth-k)
 		ahead := uintptr(0)
 		if k+n < depth {
@@ -95,6 +89,20 @@ func accumulate(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth
 				r += tile(d, rows-r, &y[r*ldy+col], lc, a, la, pw, ls, n, width, ahead)
 			}
 		}
+	}
+}
+
+// stream8 adds eight rows of W that stream by to one row of y.
+func stream8(d kind, y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr) {
+	switch d {
+	case f32:
+		stream8F32(y, x, w, stride, n, ahead)
+	case f16:
+		stream8F16(y, x, w, stride, n, ahead)
+	case bf16:
+		stream8BF16(y, x, w, stride, n, ahead)
+	case pairs:
+		stream8Pairs(y, x, w, stride, n, ahead)
 	}
 }
 

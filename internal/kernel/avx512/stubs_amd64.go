@@ -2,6 +2,8 @@
 
 package avx512
 
+import "unsafe"
+
 // The micro-kernel's tile: MR rows by NR columns.
 const (
 	MR = 12
@@ -9,13 +11,16 @@ const (
 )
 
 //go:noescape
-func accumulate8F32(y, x *float32, w *byte, stride uintptr, n int)
+func stream8F32(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 
 //go:noescape
-func accumulate8F16(y, x *float32, w *byte, stride uintptr, n int)
+func stream8F16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 
 //go:noescape
-func accumulate8BF16(y, x *float32, w *byte, stride uintptr, n int)
+func stream8BF16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
+
+//go:noescape
+func stream8Pairs(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 
 //go:noescape
 func packRowF32(dst *float32, src *byte, n int, panel, ahead uintptr)
