@@ -29,6 +29,7 @@ const (
 	colBlock   = 256
 	rowBlock   = 512
 	fewRows    = 16 // up to here reading W takes longer than the arithmetic
+	claimElems = 256 << 10
 	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
@@ -136,10 +137,13 @@ func (r *roundTask) Run(int) {
 func (t *linearTask) plan(threads int) {
 	const line = 16 // columns in a cache line of float32
 	switch {
-	case t.rows == 1 && t.w.OutMajor:
-		// About 256 KB of weights to a claim.
-		t.cols = max(line, (64<<10)/max(t.w.In, 1)/line*line)
+	case t.rows <= fewRows && t.w.OutMajor:
+		// As many claims for each, long enough to be read in a stream.
+		most := max(line, claimElems/max(t.w.In, 1))
+		each := ceilDiv(ceilDiv(t.w.Out, threads), most)
+		t.cols = roundUp(ceilDiv(t.w.Out, threads*each), line)
 	case t.rows <= fewRows:
+		// Each has its columns in one run.
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
 	case t.w.OutMajor:
 		t.cols = dotBlock
