@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gptctl/gptctl/doctor/fit"
+	"github.com/gptctl/gptctl/doctor/nvidia"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -80,6 +81,7 @@ type Options struct {
 	Work    *Work    // judge what this work needs, not the reference requirements
 	Deep    bool     // gpu.work takes all free memory
 	Network bool     // ask the Hub, too
+	Model   string   // of the Hub: may it be read? The name of Work's if ""
 
 	ModelsDir string // where models go; the Hugging Face cache if ""
 	Addr      string // that serve would listen on; 127.0.0.1:8080 if ""
@@ -93,6 +95,7 @@ type Options struct {
 // Work is the purpose of --for with its settings.
 type Work struct {
 	fit.Work
+	Name string // of the model in a report, where Work.Model is none
 	// Required: the work is to be done on Work.Device. Else any will do.
 	Required bool
 }
@@ -103,16 +106,37 @@ const (
 )
 
 // UnknownCheckError says that a name is neither a check's nor a group's.
-type UnknownCheckError struct{ Name string }
+type UnknownCheckError struct {
+	Name    string
+	Nearest string // the name that may have been meant, "" if none is like it
+}
 
 func (e *UnknownCheckError) Error() string {
+	if e.Nearest != "" {
+		return fmt.Sprintf("there is no check %q: did you mean %s?", e.Name, e.Nearest)
+	}
 	return fmt.Sprintf("there is no check %q", e.Name)
 }
 
 // Checks lists all checks in the order of a report.
 func Checks() []Check {
-	return slices.Concat(systemChecks(), memoryChecks(), processorChecks(), diskChecks(), pythonChecks(),
-		gpuChecks(), gpuStateChecks(), cudaChecks(), networkChecks())
+	all := slices.Concat(systemChecks(), memoryChecks(), processorChecks(), kernelChecks(), diskChecks(), placeChecks(), pythonChecks(),
+		gpuChecks(), gpuStateChecks(), gpuHealthChecks(), cudaChecks(), networkChecks())
+	// A group stays together, whoever lists its checks.
+	order := []string{groupSystem, groupMemory, groupProcessor, groupDisk, groupPython, groupGPU, "cuda", "cudnn", "network"}
+	slices.SortStableFunc(all, func(a, b Check) int { return slices.Index(order, a.Group) - slices.Index(order, b.Group) })
+	return all
+}
+
+// Chosen lists the checks that ids or groups select, all if there are none. The
+// error is an UnknownCheckError.
+func Chosen(only []string) ([]Check, error) {
+	all := Checks()
+	chosen, err := choose(all, only)
+	if err != nil || len(only) == 0 {
+		return all, err
+	}
+	return slices.DeleteFunc(all, func(c Check) bool { return !chosen[c.ID] }), nil
 }
 
 // choose returns the checks that names select; a group's name, with or without
@@ -129,7 +153,11 @@ func choose(all []Check, names []string) (map[string]bool, error) {
 			}
 		}
 		if !known {
-			return nil, &UnknownCheckError{name}
+			var names []string
+			for _, c := range all {
+				names = append(names, c.ID, groupOf(c.ID))
+			}
+			return nil, &UnknownCheckError{name, nearest(name, names)}
 		}
 	}
 	return chosen, nil
@@ -222,6 +250,8 @@ func (c Check) ask(ctx context.Context, env *Env) Finding {
 	}
 	if c.needsGPU || c.needsDriver {
 		switch inv := env.gpus(); {
+		case inv.State == nvidia.StateTimeout && !inv.present():
+			return skipped("the driver did not answer in time, so whether there is a GPU is not known")
 		case inv.pciUnknown != nil && len(inv.GPUs) == 0:
 			return skipped("no NVIDIA GPU answers, and %v", inv.pciUnknown)
 		case !inv.present():

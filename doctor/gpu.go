@@ -57,6 +57,9 @@ func (e *Env) driverVerdict() Verdict {
 }
 
 func gpuPresent(_ context.Context, e *Env) Finding {
+	if devices, err := e.Host.NVIDIADevices(); err != nil || len(devices) == 0 {
+		go e.limits() // will be wanted; both together would take too long
+	}
 	g := e.gpus()
 	var names []string
 	for _, d := range g.GPUs {
@@ -78,6 +81,9 @@ func gpuPresent(_ context.Context, e *Env) Finding {
 			names = append(names, name)
 		}
 		return passed("%s, on the PCI bus", count(names))
+	}
+	if g.State == nvidia.StateTimeout {
+		return skipped("the driver did not answer in time, so whether there is a GPU is not known")
 	}
 	bad := e.Need.GPU.Missing
 	if e.work != nil {
@@ -324,23 +330,4 @@ func gpuModules(_ context.Context, e *Env) Finding {
 		return passed("closed, as %s needs; 580 is the last driver for it", strings.Join(old, ", "))
 	}
 	return passed("%s", yes(open, "open", "closed; drivers from 620 on have open ones"))
-}
-
-func gpuVisible(_ context.Context, e *Env) Finding {
-	v := e.Host.Getenv("CUDA_VISIBLE_DEVICES")
-	switch {
-	case v == "":
-		return passed("not set") // an empty value cannot be told from none
-	case strings.HasPrefix(strings.TrimSpace(v), "-1"), strings.EqualFold(v, "none"):
-		return judged(e.driverVerdict(), "it hides all GPUs").needs("unset, or numbers of GPUs").mend("unset CUDA_VISIBLE_DEVICES", "unset it")
-	}
-	n := len(e.gpus().GPUs)
-	for f := range strings.SplitSeq(v, ",") {
-		var i int
-		if _, err := fmt.Sscanf(strings.TrimSpace(f), "%d", &i); err == nil && n > 0 && i >= n {
-			return warned("it names GPU %d of %d; CUDA ignores it and all after it", i, n).needs("numbers below %d", n).
-				mend("unset CUDA_VISIBLE_DEVICES", "unset or mend it")
-		}
-	}
-	return passed("some GPUs are chosen")
 }

@@ -91,7 +91,8 @@ type Change struct {
 
 // measured are checks whose words differ at every run; only their verdict
 // counts as a change.
-var measured = []string{"ram.available", "ram.cgroup", "cpu.speed", "disk.free", "disk.inodes", "disk.temp", "disk.speed", "gpu.processes", "gpu.throttle", "gpu.vram", "gpu.work", "gpu.present"}
+var measured = []string{"ram.available", "ram.cgroup", "cpu.speed", "disk.free", "disk.inodes", "disk.temp", "disk.speed", "gpu.processes", "gpu.throttle", "gpu.vram", "gpu.work", "gpu.present",
+	"gpu.pcie", "gpu.bar1", "gpu.power", "disk.wheels", "disk.checkpoints", "disk.quota", "ram.overcommit", "net.dns", "net.tcp", "net.tls", "net.rate"}
 
 // Compare returns what changed from one report to another, in the order of
 // the newer one.
@@ -167,6 +168,7 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 	}
 	writeFit(&b, p, r)
 	fmt.Fprintf(&b, "\n%s\n", p.paint("1", "ready for"))
+	idle := ""
 	for _, name := range []string{"run", "finetune", "serve"} {
 		purpose, ok := r.ReadyFor[name]
 		if !ok {
@@ -175,8 +177,13 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 		verdict, words := Pass, fmt.Sprintf("yes, on the %s, up to %s", strings.ToUpper(string(purpose.Device)), purpose.LargestModel)
 		if !purpose.Ready {
 			verdict, words = Fail, "no: "+purpose.Why
+		} else if purpose.idle != "" {
+			idle = purpose.idle
 		}
 		fmt.Fprintf(&b, "  %s %-8s  %s\n", p.paint(colors[verdict], string(verdict)), name, words)
+	}
+	if idle != "" {
+		fmt.Fprintf(&b, "  %s\n", p.paint("2", idle))
 	}
 	b.WriteString("\n" + summary(r, p) + "\n")
 	_, err := io.WriteString(w, b.String())
@@ -214,11 +221,14 @@ func writeFit(b *strings.Builder, p painter, r *Report) {
 	if len(r.Fit) == 0 || r.work == nil {
 		return
 	}
-	fmt.Fprintf(b, "\n%s\n", p.paint("1", "to "+verbOf(r.work.Purpose)+" "+target(r.work.Work)))
+	fmt.Fprintf(b, "\n%s\n", p.paint("1", "to "+verbOf(r.work.Purpose)+" "+target(r.work.Work, r.work.Name)))
 	for _, place := range r.Fit {
 		verdict := Pass
-		if !place.Fits {
+		switch {
+		case !place.Fits:
 			verdict = Fail
+		case !place.Usable:
+			verdict = Warn
 		}
 		fmt.Fprintf(b, "  %s %s: needs %s, %s free", p.paint(colors[verdict], string(verdict)), place.Name, gb(uint64(place.NeededBytes)), gb(uint64(place.AvailableBytes)))
 		if place.LargestBatch > 0 {
@@ -226,6 +236,9 @@ func writeFit(b *strings.Builder, p painter, r *Report) {
 		}
 		if place.LargestModel != "" {
 			fmt.Fprintf(b, "; largest model %s", place.LargestModel)
+		}
+		if !place.Usable {
+			b.WriteString("; this program does not compute there yet")
 		}
 		b.WriteByte('\n')
 		for _, s := range place.Suggestions {
@@ -238,12 +251,17 @@ func writeFit(b *strings.Builder, p painter, r *Report) {
 func summary(r *Report, p painter) string {
 	counts := fmt.Sprintf("%d passed, %d warned, %d failed, %d skipped", r.Summary.Pass, r.Summary.Warn, r.Summary.Fail, r.Summary.Skip)
 	components := r.Components()
-	mend := 0
+	mends := map[Remedy]bool{} // one may mend several findings
 	for _, f := range r.Checks {
 		if f.Remedy != nil && f.Demoted == "" {
-			mend++
+			m := *f.Remedy
+			if m.Component != "" {
+				m.Text = ""
+			}
+			mends[m] = true
 		}
 	}
+	mend := len(mends)
 	switch {
 	case mend == 0 && r.Ready:
 		return p.paint(colors[Pass], "ready") + ": " + counts

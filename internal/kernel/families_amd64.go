@@ -3,8 +3,11 @@
 package kernel
 
 import (
+	"errors"
+
 	"golang.org/x/sys/cpu"
 
+	"github.com/gptctl/gptctl/internal/kernel/amx"
 	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
 )
@@ -38,6 +41,14 @@ func families() []*ops {
 		})
 	}
 	return append(have, genericOps())
+}
+
+// refusals lists families that the processor has and the system does not allow.
+func refusals() []refusal {
+	if err := amx.Available(); err != nil && !errors.Is(err, amx.ErrNone) {
+		return []refusal{{"amx", err}}
+	}
+	return nil
 }
 
 // pause tells the core for about a microsecond that it is waiting.

@@ -8,8 +8,11 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
+// PanelOuts is how many outputs of a packed weight lie together.
+const PanelOuts = generic.PanelOuts
+
 const (
-	panelOuts = generic.PanelOuts
+	panelOuts = PanelOuts
 	quantItem = 128       // outputs of a claim with many rows
 	quantRows = 144 << 10 // bytes of x in the second-level cache, beside y and W
 	fewClaims = 8         // claims of a member with few rows
