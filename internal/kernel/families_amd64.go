@@ -15,14 +15,18 @@ import (
 func families() []*ops {
 	var have []*ops
 	if x := &cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL {
-		have = append(have, &ops{
+		wide := &ops{
 			name: "avx512", mr: avx512.MR, nr: avx512.NR,
 			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
 			multiply: avx512.Multiply, dots: avx512.Dots,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			peak: avx512.Peak, read: avx512.Read,
-		})
+		}
+		if amx.Available() == nil {
+			have = append(have, withTiles(*wide))
+		}
+		have = append(have, wide)
 	}
 	if x := &cpu.X86; x.HasAVX2 && x.HasFMA && x.HasF16C {
 		have = append(have, &ops{
@@ -35,6 +39,13 @@ func families() []*ops {
 		})
 	}
 	return append(have, genericOps())
+}
+
+// withTiles is AVX-512 with products of many rows in AMX's tiles.
+func withTiles(o ops) *ops {
+	o.name = "amx"
+	o.packRowTiles, o.packTiles, o.multiplyTiles, o.storeTile = amx.PackRowTiles, amx.PackTiles, amx.MultiplyTiles, amx.StoreTile
+	return &o
 }
 
 // refusals lists families that the processor has and the system does not allow.

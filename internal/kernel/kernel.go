@@ -37,6 +37,7 @@ type CPU struct {
 	linear    linearTask
 	norm      normTask
 	attention attentionTask
+	tiles     tileTask
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -106,6 +107,12 @@ type ops struct {
 	gate       func(x []float32, a, b float32)
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
+
+	// Products of many rows in tiles of bfloat16, nil where there are none.
+	packRowTiles  func(dst []byte, x []float32, ldx, rows, depth int)
+	packTiles     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
+	multiplyTiles func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
+	storeTile     func(y []float32, ldy int, c []float32, rows, cols int, add bool)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple

@@ -49,6 +49,10 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ops.tiled(rows, w) {
+		c.linearTiles(y, x, rows, w, e)
+		return
+	}
 	t := &c.linear
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
 	t.next.Store(0)
