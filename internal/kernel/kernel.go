@@ -6,7 +6,10 @@
 // not on the other rows, not on the number of threads or how work was split.
 // So a token has the same logits bit for bit in a prompt, decoded alone, or
 // decoded in a batch. The families avx2 and avx512 agree bit for bit as well;
-// generic (plain Go, without fused multiply-add) rounds differently.
+// generic (plain Go, without fused multiply-add) rounds differently. amx is
+// avx512, but for products of more than 16 rows with weights other than float32:
+// they round x, and the weights, to bfloat16. There a token's logits depend on
+// whether it came with more than 15 others, on nothing else.
 //
 // NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
 // slice is shorter than its shape says, which is a programmer's error.
@@ -22,7 +25,7 @@ import (
 // Options chooses how a CPU computes.
 type Options struct {
 	Threads int    // 0: the physical cores that affinity and the cgroup's quota allow
-	Family  string // generic, avx2 or avx512; "": the best this machine has
+	Family  string // generic, avx2, avx512 or amx; "": the best this machine has
 }
 
 // CPU computes on the processor's cores. Its methods may be called from

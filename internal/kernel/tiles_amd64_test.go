@@ -90,7 +90,7 @@ func TestTwinPackQuantizedTiles(t *testing.T) {
 		for _, depth := range []int{32, 64, 160} {
 			for _, cols := range []int{1, 15, 16, 17, 31, 32, 33, 48, 49, 100} {
 				in := depth + 32
-				w := panels(t, rng, d, in, cols)[32/32*quantizedBlock(d):]
+				w := panels(t, rng, d, in, cols)[quantizedBlock(d):] // from the second block on
 				n := depth / 32 * ceilDiv(cols, 32) * generic.StepBytes
 				got, want := filled(t, n), make([]byte, n)
 				amx.PackTiles(d, true, got, w, in/32*quantizedBlock(d), depth, cols)

@@ -5,22 +5,13 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// plainTiles is plain Go that works in tiles: what splits the work and puts it
-// together is tested on any machine.
-func plainTiles() *ops {
-	o := genericOps()
-	o.packRowTiles, o.packTiles = generic.PackRowTiles, generic.PackTiles
-	o.multiplyTiles, o.storeTile = generic.MultiplyTiles, generic.StoreTile
-	return o
-}
-
-// tiled runs f with each family that has tiles, plain Go among them.
+// tiled runs f with each family that has tiles, and with plain Go in tiles: what
+// splits the work and puts it together is tested on any machine.
 func tiled(t *testing.T, f func(t *testing.T, o *ops)) {
-	t.Run("plain", func(t *testing.T) { f(t, plainTiles()) })
+	t.Run("plain", func(t *testing.T) { f(t, twinOps()) })
 	for _, o := range families() {
 		if o.multiplyTiles != nil {
 			t.Run(o.name, func(t *testing.T) { f(t, o) })

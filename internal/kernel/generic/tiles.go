@@ -100,19 +100,29 @@ func roundBF16(f float32) uint16 {
 // so it does not matter whether it is fused.)
 func MultiplyTiles(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int) {
 	for r := range 16 * tiles {
-		row := a[r/32*stride+r%32*64:]
-		for j := range TileStep {
-			sum := start[r*ld+j]
-			for s := range steps {
-				var pair [2]float32
-				for i := range TileStep {
-					x := bf16At(row, s*StepBytes+i*2)
-					w := bf16At(b, s*StepBytes+j/16*1024+i/2*64+j%16*4+i%2*2)
-					pair[i%2] += float32(x * w)
-				}
-				sum += float32(pair[0] + pair[1])
+		copy(c[r*TileStep:][:TileStep], start[r*ld:])
+	}
+	var w [TileStep][TileStep]float32 // one step of b: [depth][column]
+	for s := range steps {
+		step := b[s*StepBytes:][:StepBytes]
+		for i := range w {
+			for j := range w[i] {
+				w[i][j] = bf16At(step, j/16*1024+i/2*64+j%16*4+i%2*2)
 			}
-			c[r*TileStep+j] = sum
+		}
+		for r := range 16 * tiles {
+			row := a[r/32*stride+s*StepBytes+r%32*64:][:64]
+			var sums [2][TileStep]float32
+			for i := range w {
+				x, sum := bf16At(row, 2*i), &sums[i%2]
+				for j, v := range w[i] {
+					sum[j] += float32(x * v)
+				}
+			}
+			out := c[r*TileStep:][:TileStep]
+			for j := range out {
+				out[j] += float32(sums[0][j] + sums[1][j])
+			}
 		}
 	}
 }
