@@ -10,23 +10,28 @@ import (
 	"github.com/gptctl/gptctl/internal/kernel/amx"
 	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 )
 
 func families() []*ops {
 	var have []*ops
 	if x := &cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL {
-		wide := &ops{
+		o := &ops{
 			name: "avx512", mr: avx512.MR, nr: avx512.NR,
 			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
 			multiply: avx512.Multiply, dots: avx512.Dots,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			peak: avx512.Peak, read: avx512.Read,
+			quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
+		}
+		if x.HasAVX512VNNI {
+			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
 		}
 		if amx.Available() == nil {
-			have = append(have, withTiles(*wide))
+			have = append(have, withTiles(*o))
 		}
-		have = append(have, wide)
+		have = append(have, o)
 	}
 	if x := &cpu.X86; x.HasAVX2 && x.HasFMA && x.HasF16C {
 		have = append(have, &ops{
@@ -36,6 +41,7 @@ func families() []*ops {
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
 			peak: avx2.Peak, read: avx2.Read,
+			quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
 		})
 	}
 	return append(have, genericOps())
@@ -45,6 +51,7 @@ func families() []*ops {
 func withTiles(o ops) *ops {
 	o.name = "amx"
 	o.packRowTiles, o.packTiles, o.multiplyTiles, o.storeTile = amx.PackRowTiles, amx.PackTiles, amx.MultiplyTiles, amx.StoreTile
+	o.peakInt8 = amx.PeakInt8
 	return &o
 }
 

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -37,7 +38,9 @@ type CPU struct {
 	members []scratch
 	skipped []string
 
+	blocks    []generic.Block // a quantised x
 	linear    linearTask
+	quantized quantizedTask
 	norm      normTask
 	attention attentionTask
 	tiles     tileTask
@@ -116,6 +119,11 @@ type ops struct {
 	packTiles     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
 	multiplyTiles func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
 	storeTile     func(y []float32, ldy int, c []float32, rows, cols int, add bool)
+
+	quantize func(dst []generic.Block, x []float32, d tensor.DType)
+	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
+	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
+	peakInt8 func(n int) (ops int)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple

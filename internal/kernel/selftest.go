@@ -41,6 +41,12 @@ var selfChecks = []struct {
 	{"maximum", 0, func(t *trial, o *ops) []float32 { s := t.floats(37); return append(s, o.scaleMax(s, -0.7)) }},
 	{"exponential", 1e-6, func(t *trial, o *ops) []float32 { s := t.floats(37); return append(s, o.expSum(s, 1)) }},
 	{"gate", 1e-6, func(t *trial, o *ops) []float32 { x := t.floats(37); o.gate(x, 1.5957691, 0.07135481); return x }},
+	{"quantize Q8_0", 0, func(t *trial, o *ops) []float32 { return t.quantize(o, tensor.Q8_0) }},
+	{"quantize Q4_0", 0, func(t *trial, o *ops) []float32 { return t.quantize(o, tensor.Q4_0) }},
+	{"products Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.products(o, tensor.Q8_0) }},
+	{"products Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.products(o, tensor.Q4_0) }},
+	{"pack Q8_0", 0, func(t *trial, o *ops) []float32 { return t.packTile(o, tensor.Q8_0) }},
+	{"pack Q4_0", 0, func(t *trial, o *ops) []float32 { return t.packTile(o, tensor.Q4_0) }},
 	{"tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, false, 35) }},
 	{"tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, false, 5) }},
 	{"transposed tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, true, 5) }},
@@ -188,6 +194,51 @@ func (t *trial) dots(o *ops, d tensor.DType) []float32 {
 	return y
 }
 
+func (t *trial) quantize(o *ops, d tensor.DType) []float32 {
+	blocks := make([]generic.Block, 5)
+	o.quantize(blocks, t.floats(len(blocks)*tensor.QuantBlock), d)
+	var out []float32
+	for _, b := range blocks {
+		out = append(out, b.Scale, float32(b.Offset))
+		for _, q := range b.Q {
+			out = append(out, float32(q))
+		}
+	}
+	return out
+}
+
+func (t *trial) products(o *ops, d tensor.DType) []float32 {
+	const rows, n, panels = 5, 3, 3
+	blocks := make([]generic.Block, rows*n)
+	o.quantize(blocks, t.floats(len(blocks)*tensor.QuantBlock), d)
+	y := make([]float32, rows*panels*panelOuts)
+	o.products(d, y, panels*panelOuts, blocks, rows, t.panels(d, n*tensor.QuantBlock, panels*panelOuts), panels)
+	return y
+}
+
+// panels returns a packed weight of any codes.
+func (t *trial) panels(d tensor.DType, in, outs int) []byte {
+	w := alignedBytes(PackedBytes(d, in, outs))
+	for i, v := range t.floats(len(w)) {
+		w[i] = byte(int(v * 64))
+	}
+	for i := 0; i < len(w); i += generic.PanelBlock(d) {
+		tensor.FromFloat32(w[i:], tensor.F16, t.floats(panelOuts))
+	}
+	return w
+}
+
+func (t *trial) packTile(o *ops, d tensor.DType) []float32 {
+	const ld = 32
+	block := make([]byte, generic.PanelBlock(d))
+	o.packTile(d, block, t.floats(tensor.QuantBlock*ld), ld)
+	out := make([]float32, len(block))
+	for i, b := range block {
+		out[i] = float32(b)
+	}
+	return out
+}
+
 // tiles multiplies through a matrix unit, by two tiles of rows and by one.
 func (t *trial) tiles(o *ops, d tensor.DType, outMajor bool, rows int) []float32 {
 	if o.multiplyTiles == nil {
@@ -199,14 +250,8 @@ func (t *trial) tiles(o *ops, d tensor.DType, outMajor bool, rows int) []float32
 	switch {
 	case d.IsQuantized():
 		depth = 2 * tensor.QuantBlock
-		stride = depth / tensor.QuantBlock * quantizedBlock(d)
-		w = alignedBytes(ceilDiv(trialCols, quantizedCols) * stride)
-		for i, v := range t.floats(len(w)) {
-			w[i] = byte(int(v * 64))
-		}
-		for i := 0; i < len(w); i += quantizedBlock(d) {
-			tensor.FromFloat32(w[i:], tensor.F16, t.floats(quantizedCols))
-		}
+		stride = PackedBytes(d, depth, panelOuts)
+		w = t.panels(d, depth, trialCols)
 	default:
 		if outMajor {
 			stride = depth * d.Size()

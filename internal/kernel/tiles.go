@@ -144,9 +144,8 @@ func (t *tileTask) source(k, col, depth, cols int) region {
 	w := &t.w
 	switch {
 	case w.DType.IsQuantized():
-		block := quantizedBlock(w.DType)
-		stride := w.In / tensor.QuantBlock * block
-		return region{w.Data[col/quantizedCols*stride+k/tensor.QuantBlock*block:], stride, ceilDiv(cols, quantizedCols), depth / tensor.QuantBlock * block}
+		stride := PackedBytes(w.DType, w.In, panelOuts)
+		return region{w.Data[col/panelOuts*stride+PackedBytes(w.DType, k, panelOuts):], stride, ceilDiv(cols, panelOuts), PackedBytes(w.DType, depth, panelOuts)}
 	case w.OutMajor:
 		stride := w.In * w.DType.Size()
 		return region{w.Data[col*stride+k*w.DType.Size():], stride, cols, depth * w.DType.Size()}
@@ -173,11 +172,4 @@ func (r region) prefetch(j, wide int) {
 	if first < last {
 		prefetchRows(&r.data[first*r.stride], uintptr(r.stride), last-first, r.each)
 	}
-}
-
-// The panels of quantised weights: blocks of 16 outputs and 32 inputs.
-const quantizedCols = 16
-
-func quantizedBlock(d tensor.DType) int {
-	return quantizedCols * d.Bytes(tensor.QuantBlock)
 }

@@ -90,11 +90,11 @@ func TestTwinPackQuantizedTiles(t *testing.T) {
 		for _, depth := range []int{32, 64, 160} {
 			for _, cols := range []int{1, 15, 16, 17, 31, 32, 33, 48, 49, 100} {
 				in := depth + 32
-				w := panels(t, rng, d, in, cols)[quantizedBlock(d):] // from the second block on
+				w := packedRandom(t, rng, in, cols, d).Data[generic.PanelBlock(d):] // from the second block on
 				n := depth / 32 * ceilDiv(cols, 32) * generic.StepBytes
 				got, want := filled(t, n), make([]byte, n)
-				amx.PackTiles(d, true, got, w, in/32*quantizedBlock(d), depth, cols)
-				generic.PackTiles(d, true, want, w, in/32*quantizedBlock(d), depth, roundUp(cols, 16))
+				amx.PackTiles(d, true, got, w, PackedBytes(d, in, panelOuts), depth, cols)
+				generic.PackTiles(d, true, want, w, PackedBytes(d, in, panelOuts), depth, roundUp(cols, 16))
 				if !bytes.Equal(got, want) {
 					t.Fatalf("%v: depth %d, %d columns differ", d, depth, cols)
 				}

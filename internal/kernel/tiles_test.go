@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -119,7 +120,7 @@ func TestLinearTilesQuantized(t *testing.T) {
 			for _, s := range [][2]int{{32, 1}, {64, 33}, {416, 100}} {
 				const rows = 19
 				in, out := s[0], s[1]
-				w := &Weight{In: in, Out: out, OutMajor: true, DType: d, Data: panels(t, rng, d, in, out)}
+				w := &Weight{In: in, Out: out, OutMajor: true, DType: d, Data: packedRandom(t, rng, in, out, d).Data}
 				plain := make([]float32, in*out)
 				for o := range out {
 					for k := range in {
@@ -137,25 +138,9 @@ func TestLinearTilesQuantized(t *testing.T) {
 	})
 }
 
-// panels makes a quantised weight of any bytes, its scales numbers.
-func panels(t testing.TB, rng *rand.Rand, d tensor.DType, in, out int) []byte {
-	block := quantizedBlock(d)
-	b := guarded(t, ceilDiv(out, quantizedCols)*in/32*block+1)
-	b = b[:len(b)-1]
-	for i := range b {
-		b[i] = byte(rng.Uint32())
-	}
-	for i := 0; i < len(b); i += block {
-		for o := range quantizedCols {
-			tensor.FromFloat32(b[i+2*o:], tensor.F16, []float32{float32(rng.NormFloat64()) / 100})
-		}
-	}
-	return b
-}
-
 // panelValue reads one weight of the panels.
 func panelValue(w *Weight, k, o int) float32 {
-	block := quantizedBlock(w.DType)
+	block := generic.PanelBlock(w.DType)
 	b := w.Data[(o/16*w.In/32+k/32)*block:][:block]
 	var scale [1]float32
 	tensor.ToFloat32(scale[:], tensor.F16, b[o%16*2:])

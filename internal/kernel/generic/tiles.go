@@ -54,23 +54,12 @@ func PackTiles(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols
 // element returns a weight as bfloat16.
 func element(d tensor.DType, outMajor bool, w []byte, stride, k, c int) uint16 {
 	if d.IsQuantized() {
-		block := 32 + 512
-		if d == tensor.Q4_0 {
-			block = 32 + 256
-		}
-		b := w[c/16*stride+k/32*block:][:block]
-		scale := tensor.F16ToFloat32(binary.LittleEndian.Uint16(b[c%16*2:]))
-		k %= 32
-		var q int
-		switch v := b[32:]; {
-		case d == tensor.Q8_0:
-			q = int(int8(v[k/4*64+c%16*4+k%4]))
-		case k < 16:
-			q = int(v[k/4*64+c%16*4+k%4]&15) - 8
-		default:
-			q = int(v[(k-16)/4*64+c%16*4+k%4]>>4) - 8
-		}
-		return roundBF16(scale * float32(q))
+		block := w[c/PanelOuts*stride+k/tensor.QuantBlock*PanelBlock(d):][:PanelBlock(d)]
+		var b [40]byte
+		GetBlock(d, b[:], block, c%PanelOuts)
+		var v [tensor.QuantBlock]float32
+		tensor.ToFloat32(v[:], d, b[:])
+		return roundBF16(v[k%tensor.QuantBlock])
 	}
 	at := k*stride + c*2
 	if outMajor {
