@@ -18,13 +18,14 @@ type gpt2 struct {
 	layers                           [12]struct{ qkv, proj, up, down *Weight }
 	head                             *Weight
 	x, n, qkv, att, hid, gain, bias  []float32
-	k, v                             [12][]float32
+	k, v                             [12][]byte
+	shape                            AttentionShape
 	rows                             []AttentionRow
 	weightBytes, limit, heads, width int
 }
 
-func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
-	m := &gpt2{limit: limit, heads: 12, width: 768}
+func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
+	m := &gpt2{limit: limit, heads: 12, width: 768, shape: AttentionShape{12, 64, kv, 0.125}}
 	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU")})
 	if err != nil {
 		b.Fatal(err)
@@ -54,9 +55,12 @@ func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
 		l := &m.layers[i]
 		l.qkv, l.proj = take(w, 3*w, false), take(w, w, false)
 		l.up, l.down = take(w, 4*w, false), take(4*w, w, false)
-		m.k[i], m.v[i] = alignedFloats(limit*w), alignedFloats(limit*w)
-		for j := range m.k[i] {
-			m.k[i][j], m.v[i][j] = noise[j%4096], noise[j%4093]
+		m.k[i], m.v[i] = alignedBytes(m.shape.KeyBytes(limit)), alignedBytes(m.shape.ValueBytes(limit))
+		kv := make([]byte, 4096*m.shape.DType.Size())
+		tensor.FromFloat32(kv, m.shape.DType, noise)
+		for j := 0; j < len(m.k[i]); j += copy(m.k[i][j:], kv) {
+		}
+		for j := 0; j < len(m.v[i]); j += copy(m.v[i][j:], kv[:len(kv)-24]) {
 		}
 	}
 	m.head = take(w, vocab, true)
@@ -88,7 +92,7 @@ func (m *gpt2) pass(rows, depth int, prefill, head bool) {
 				m.rows[r].Len += r
 			}
 		}
-		c.Attention(m.att, m.qkv, 3*w, m.rows[:rows], m.heads, 64, 0.125)
+		c.Attention(m.att, m.qkv, m.rows[:rows], m.shape)
 		c.Linear(m.x, m.att, rows, l.proj, Epilogue{Bias: m.bias, Add: true})
 		c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5)
 		c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh})
@@ -115,7 +119,7 @@ func BenchmarkDecode(b *testing.B) {
 		for _, depth := range []int{0, 1000} {
 			for _, rows := range []int{1, 4, 8} {
 				b.Run(d.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
-					m := newGPT2(b, d, 1024)
+					m := newGPT2(b, d, tensor.F32, 1024)
 					var l Limits
 					m.limits(b, &l)
 					m.pass(rows, depth, false, true)
@@ -138,7 +142,7 @@ func BenchmarkPrefill(b *testing.B) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
 		b.Run(d.String(), func(b *testing.B) {
 			const rows = 512
-			m := newGPT2(b, d, rows)
+			m := newGPT2(b, d, tensor.F32, rows)
 			var l Limits
 			m.limits(b, &l)
 			m.pass(rows, 0, true, false)
@@ -156,7 +160,7 @@ func BenchmarkPrefill(b *testing.B) {
 // BenchmarkParts times what a prefill of 512 rows consists of.
 func BenchmarkParts(b *testing.B) {
 	const rows, w = 512, 768
-	m := newGPT2(b, tensor.F32, rows)
+	m := newGPT2(b, tensor.F32, tensor.F32, rows)
 	l := &m.layers[0]
 	for r := range rows {
 		m.rows[r] = AttentionRow{K: m.k[0], V: m.v[0], Cap: m.limit, Len: r + 1}
@@ -167,7 +171,7 @@ func BenchmarkParts(b *testing.B) {
 	}{
 		{"norm", func() { m.c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5) }},
 		{"qkv", func() { m.c.Linear(m.qkv, m.n, rows, l.qkv, Epilogue{Bias: m.bias}) }},
-		{"attention", func() { m.c.Attention(m.att, m.qkv, 3*w, m.rows, m.heads, 64, 0.125) }},
+		{"attention", func() { m.c.Attention(m.att, m.qkv, m.rows, m.shape) }},
 		{"proj", func() { m.c.Linear(m.n, m.att, rows, l.proj, Epilogue{Bias: m.bias}) }},
 		{"up", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias}) }},
 		{"up+gelu", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh}) }},
