@@ -77,7 +77,7 @@ func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShap
 	t.plan()
 	t.next.Store(0)
 	c.share(t, 2*work*width)
-	*t = attentionTask{blocks: t.blocks[:0], stored: t.stored}
+	*t = attentionTask{blocks: t.blocks[:0]}
 }
 
 func aligned(b []byte, d tensor.DType) bool {
@@ -91,41 +91,38 @@ type attentionTask struct {
 	out, qkv []float32
 	rows     []AttentionRow
 	blocks   []rowRange
-	parts    bool          // a sequence has several blocks: all of its keys and values are stored before
-	stored   []atomic.Bool // [heads], if parts
+	stores   int          // so many claims come first that only store, panels of rows
+	unstored atomic.Int64 // those of them that are not done
 	next     atomic.Int64
 }
 
 // rowRange is a run of rows of one sequence.
 type rowRange struct{ first, n int }
 
-// claimTiles is how many tiles of rows a claim has: enough to make it cheap, few
-// enough that the members finish together.
+// claimTiles is how many tiles of rows a claim has: enough to make it cheap and to
+// unpack keys and values rarely, few enough that the members finish together.
 const claimTiles = 4
 
-// plan cuts the rows into blocks. Results do not depend on it.
+// plan cuts the rows into blocks. Results do not depend on it. If a sequence is in
+// one block, each head of it is stored just before it is used; else, since
+// other blocks need its keys and values too, all is stored before.
 func (t *attentionTask) plan() {
 	most := claimTiles * t.c.ops.mr
-	t.blocks, t.parts = t.blocks[:0], false
+	t.blocks, t.stores = t.blocks[:0], 0
 	for i := 0; i < len(t.rows); {
 		r, n := &t.rows[i], 1
 		for i+n < len(t.rows) && sameCache(r, &t.rows[i+n]) {
 			n++
 		}
-		t.parts = t.parts || n > most
+		if n > most {
+			t.stores = ceilDiv(len(t.rows), KVPanel)
+		}
 		for ; n > 0; n -= most {
 			t.blocks = append(t.blocks, rowRange{i, min(n, most)})
 			i += min(n, most)
 		}
 	}
-	if t.parts {
-		if len(t.stored) < t.Heads {
-			t.stored = make([]atomic.Bool, t.Heads)
-		}
-		for i := range t.stored {
-			t.stored[i].Store(false)
-		}
-	}
+	t.unstored.Store(int64(t.stores))
 }
 
 func sameCache(a, b *AttentionRow) bool {
@@ -139,39 +136,34 @@ func (t *attentionTask) Run(member int) {
 	n := len(t.blocks)
 	for {
 		i := int(t.next.Add(1)) - 1
-		if t.parts {
-			if i < t.Heads {
-				t.store(s, rowRange{0, len(t.rows)}, i)
-				t.stored[i].Store(true)
-				continue
-			}
-			i -= t.Heads
+		if i < t.stores {
+			first := i * KVPanel
+			t.store(s, rowRange{first, min(KVPanel, len(t.rows)-first)}, 0, t.Heads)
+			t.unstored.Add(-1)
+			continue
 		}
-		if i >= n*t.Heads {
+		if i -= t.stores; i >= n*t.Heads {
 			return
 		}
 		head, b := i/n, t.blocks[n-1-i%n]
-		if t.parts {
-			t.await(head)
+		if t.stores > 0 {
+			t.await()
 		} else {
-			t.store(s, b, head)
+			t.store(s, b, head, head+1)
 		}
 		if b.n == 1 {
 			t.single(s, b.first, head)
-			continue
-		}
-		group := t.group()
-		for end := b.first + b.n; b.first < end; b.first += group {
-			t.block(s, rowRange{b.first, min(group, end-b.first)}, head)
+		} else {
+			t.block(s, b, head)
 		}
 	}
 }
 
-// await waits until the keys and values of a head are stored. Another member
-// has begun with it, so that this is a matter of microseconds unless the system
-// has taken its processor.
-func (t *attentionTask) await(head int) {
-	for i := 0; !t.stored[head].Load(); i++ {
+// await waits until all keys and values are stored. Other members have begun with
+// what is left, so that this is a matter of microseconds unless the system has
+// taken their processors.
+func (t *attentionTask) await() {
+	for i := 0; t.unstored.Load() > 0; i++ {
 		if i < spinRounds {
 			pause()
 		} else {
@@ -230,15 +222,18 @@ func prefetch(b []byte, n int) {
 	}
 }
 
-// group returns how many rows are taken together: a tile if keys and values
-// are multiplied where they lie, more if they have to be unpacked first.
-func (t *attentionTask) group() int {
-	if t.inPlace() {
-		return t.c.ops.mr
+// prefetchAround asks for the memory that the results of a block go to, and for
+// the queries that this member most likely needs next.
+func (t *attentionTask) prefetchAround(b rowRange, head int) {
+	row := 4 * t.Heads * t.HeadDim
+	prefetchRows(&tensor.Bytes(t.output(b.first, head))[0], uintptr(row), b.n, 4*t.HeadDim)
+	if n := min(b.n, len(t.rows)-b.first-b.n); n > 0 {
+		q := t.query(b.first+b.n, head)
+		prefetchRows(&tensor.Bytes(q)[0], uintptr(3*row), n, 4*t.HeadDim)
 	}
-	return claimTiles * t.c.ops.mr
 }
 
+// inPlace reports whether values are multiplied where they lie.
 func (t *attentionTask) inPlace() bool {
 	return t.DType == tensor.F32 && t.HeadDim%t.c.ops.nr == 0
 }
@@ -261,6 +256,7 @@ func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 	for i := range b.n {
 		copy(q[i*dim:][:dim], t.query(b.first+i, head))
 	}
+	t.prefetchAround(b, head)
 	k, v := t.cache(&t.rows[b.first], head)
 
 	for p := range panels {
@@ -293,11 +289,11 @@ func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 		}
 	}
 	for i := range b.n {
-		row := acc[i*ldo:][:dim]
+		row := t.output(b.first+i, head)
+		copy(row, acc[i*ldo:])
 		if t.rows[b.first+i].Len > 0 {
 			o.scale(row, 1/sums[i])
 		}
-		copy(t.output(b.first+i, head), row)
 	}
 }
 
@@ -324,26 +320,35 @@ func (c *columns) at(i, j int) []float32 { return c.data[i*c.ld+j*c.step:] }
 
 // keys returns a panel of keys, [headDim] rows of [32] columns.
 func (t *attentionTask) keys(s *scratch, k []byte, panel int) columns {
-	dim, size := t.HeadDim, t.DType.Size()
-	k = k[panel*dim*KVPanel*size:][:dim*KVPanel*size]
-	if t.DType == tensor.F32 {
-		v, _ := tensor.View[float32](k)
-		return columns{v, KVPanel, 1}
-	}
-	t.c.ops.pack(t.DType, s.b, k, KVPanel*size, dim, KVPanel)
-	return columns{s.b, t.c.ops.nr, dim}
+	n := t.HeadDim * KVPanel * t.DType.Size()
+	return columns{t.widened(s, k[panel*n:][:n]), KVPanel, 1}
 }
 
 // someValues returns positions from … to-1, rows of [headDim] columns.
 func (t *attentionTask) someValues(s *scratch, v []byte, from, to int) columns {
-	row := t.HeadDim * t.DType.Size()
+	o, row := t.c.ops, t.HeadDim*t.DType.Size()
 	v = v[from*row : to*row]
-	if t.inPlace() {
-		f, _ := tensor.View[float32](v)
-		return columns{f, t.HeadDim, 1}
+	if t.HeadDim%o.nr == 0 {
+		return columns{t.widened(s, v), t.HeadDim, 1}
 	}
-	t.c.ops.pack(t.DType, s.b, v, row, to-from, t.HeadDim)
-	return columns{s.b, t.c.ops.nr, to - from}
+	// Rows end within a panel: they are copied, and filled up with zeros.
+	o.pack(t.DType, s.b, v, row, to-from, t.HeadDim)
+	return columns{s.b, o.nr, to - from}
+}
+
+// widened returns b as float32, where it lies or in the scratch.
+func (t *attentionTask) widened(s *scratch, b []byte) []float32 {
+	if t.DType == tensor.F32 {
+		v, _ := tensor.View[float32](b)
+		return v
+	}
+	n := len(b) / t.DType.Size()
+	if t.c.ops.widen == nil {
+		tensor.ToFloat32(s.b[:n], t.DType, b)
+	} else {
+		t.c.ops.widen(t.DType, s.b[:n], b)
+	}
+	return s.b
 }
 
 // accumulate adds probability × value of positions from … to-1 to up to mr rows.
@@ -361,6 +366,12 @@ func (t *attentionTask) accumulate(acc []float32, ldo int, p []float32, ld int, 
 		}
 	}
 	common = max(common, from)
+	if o.triangle != nil && mr == o.mr && t.rising(first, mr, common, to) {
+		for j := 0; j < t.HeadDim; j += o.nr {
+			o.triangle(acc[j:], ldo, p[common:], ld, v.at(common-from, j), v.ld)
+		}
+		return
+	}
 	for i := range mr {
 		if n := min(t.rows[first+i].Len, to) - common; n > 0 {
 			for j := 0; j < t.HeadDim; j += o.nr {
@@ -368,4 +379,15 @@ func (t *attentionTask) accumulate(acc []float32, ldo int, p []float32, ld int, 
 			}
 		}
 	}
+}
+
+// rising reports whether each row attends to one position more than the one before
+// it, the first to length, the last to no more than most.
+func (t *attentionTask) rising(first, mr, length, most int) bool {
+	for i := range mr {
+		if t.rows[first+i].Len != length+i {
+			return false
+		}
+	}
+	return length+mr-1 <= most
 }

@@ -4,21 +4,28 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// store puts one head's keys and values of some rows into their caches. Whole
+// store puts keys and values of some rows and heads into their caches. Whole
 // panels of keys are transposed at once.
-func (t *attentionTask) store(s *scratch, b rowRange, head int) {
+func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int) {
 	width := t.Heads * t.HeadDim
 	for end := b.first + b.n; b.first < end; {
 		if t.wholePanel(b.first, end) {
-			t.storePanel(s, b.first, head)
+			for h := fromHead; h < toHead; h++ {
+				if h+1 < toHead {
+					t.prefetchPanel(b.first, h+1)
+				}
+				t.storePanel(s, b.first, h)
+			}
 			b.first += KVPanel
 			continue
 		}
 		if r := &t.rows[b.first]; r.Len > 0 {
-			k, v := t.cache(r, head)
-			q := t.query(b.first, head)
-			t.storeKey(s, k, q[width:], r.Len-1)
-			t.narrow(v[(r.Len-1)*t.HeadDim*t.DType.Size():], q[2*width:])
+			for h := fromHead; h < toHead; h++ {
+				k, v := t.cache(r, h)
+				q := t.query(b.first, h)
+				t.storeKey(s, k, q[width:], r.Len-1)
+				t.narrow(v[(r.Len-1)*t.HeadDim*t.DType.Size():], q[2*width:][:t.HeadDim])
+			}
 		}
 		b.first++
 	}
@@ -55,7 +62,7 @@ func (t *attentionTask) storeKey(s *scratch, k []byte, key []float32, pos int) {
 	}
 	s.b = grow(s.b, ceilDiv(dim, 2))
 	narrowed, _ := tensor.View[uint16](tensor.Bytes(s.b))
-	t.narrow(tensor.Bytes(narrowed), key)
+	t.narrow(tensor.Bytes(narrowed), key[:dim])
 	dst, _ := tensor.View[uint16](k)
 	dst = dst[pos%KVPanel:]
 	for d, x := range narrowed[:dim] {
@@ -76,21 +83,41 @@ func (t *attentionTask) storePanel(s *scratch, first, head int) {
 	for i := range KVPanel {
 		q := t.query(first+i, head)
 		copy(s.a[i*dim:][:dim], q[width:])
-		t.narrow(v[i*dim*size:], q[2*width:])
+		t.narrow(v[i*dim*size:], q[2*width:][:dim])
+	}
+	if o.nr == KVPanel && t.DType == tensor.F32 {
+		dst, _ := tensor.View[float32](k)
+		o.packTransposed(dst, s.a, KVPanel, dim)
+		return
 	}
 	for j := 0; j < KVPanel; j += o.nr {
 		o.packTransposed(s.b, s.a[j*dim:], o.nr, dim)
+		if o.nr == KVPanel {
+			t.narrow(k, s.b)
+			return
+		}
 		for d := range dim {
-			t.narrowTo(k[(d*KVPanel+j)*size:], s.b[d*o.nr:][:o.nr])
+			t.narrow(k[(d*KVPanel+j)*size:], s.b[d*o.nr:][:o.nr])
 		}
 	}
 }
 
-// narrow writes a head of a key or value in the cache's type.
-func (t *attentionTask) narrow(dst []byte, src []float32) { t.narrowTo(dst, src[:t.HeadDim]) }
+// prefetchPanel asks for what storePanel reads, and for the memory that it
+// overwrites: it is not in a cache.
+func (t *attentionTask) prefetchPanel(first, head int) {
+	width, size := t.Heads*t.HeadDim, t.DType.Size()
+	r := &t.rows[first]
+	k, v := t.cache(r, head)
+	at := (r.Len - 1) * t.HeadDim * size
+	prefetchRows(&k[at], 0, 1, KVPanel*t.HeadDim*size)
+	prefetchRows(&v[at], 0, 1, KVPanel*t.HeadDim*size)
+	q := tensor.Bytes(t.query(first, head))
+	prefetchRows(&q[4*width], uintptr(12*width), KVPanel, 4*t.HeadDim)
+	prefetchRows(&q[8*width], uintptr(12*width), KVPanel, 4*t.HeadDim)
+}
 
-// narrowTo writes src in the cache's type, rounded to nearest even.
-func (t *attentionTask) narrowTo(dst []byte, src []float32) {
+// narrow writes src in the cache's type, rounded to nearest even.
+func (t *attentionTask) narrow(dst []byte, src []float32) {
 	switch {
 	case t.DType == tensor.F32:
 		copy(dst, tensor.Bytes(src))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -24,6 +25,13 @@ type gpt2 struct {
 	weightBytes, limit, heads, width int
 }
 
+// huge is memory as a device has it for weights, keys and values.
+func huge(b *testing.B, n int) []byte {
+	m := mapped.Anonymous(n)
+	b.Cleanup(func() { _ = m.Free() })
+	return m.Data
+}
+
 func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
 	m := &gpt2{limit: limit, heads: 12, width: 768, shape: AttentionShape{12, 64, kv, 0.125}}
 	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU")})
@@ -34,7 +42,7 @@ func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
 	m.c = c
 	const w, vocab = 768, 50257
 	elems := 12*12*w*w + w*vocab
-	buf := alignedBytes(elems * d.Size())
+	buf := huge(b, elems*d.Size())
 	pattern := make([]byte, 4096*d.Size())
 	noise := make([]float32, 4096)
 	for i := range noise {
@@ -55,7 +63,7 @@ func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
 		l := &m.layers[i]
 		l.qkv, l.proj = take(w, 3*w, false), take(w, w, false)
 		l.up, l.down = take(w, 4*w, false), take(4*w, w, false)
-		m.k[i], m.v[i] = alignedBytes(m.shape.KeyBytes(limit)), alignedBytes(m.shape.ValueBytes(limit))
+		m.k[i], m.v[i] = huge(b, m.shape.KeyBytes(limit)), huge(b, m.shape.ValueBytes(limit))
 		kv := make([]byte, 4096*m.shape.DType.Size())
 		tensor.FromFloat32(kv, m.shape.DType, noise)
 		for j := 0; j < len(m.k[i]); j += copy(m.k[i][j:], kv) {
@@ -116,23 +124,28 @@ func (m *gpt2) limits(b *testing.B, l *Limits) {
 
 func BenchmarkDecode(b *testing.B) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
-		for _, depth := range []int{0, 1000} {
-			for _, rows := range []int{1, 4, 8} {
-				b.Run(d.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
-					m := newGPT2(b, d, tensor.F32, 1024)
-					var l Limits
-					m.limits(b, &l)
-					m.pass(rows, depth, false, true)
-					b.StartTimer()
-					best := m.best(b, func() { m.pass(rows, depth, false, true) })
-					m.limits(b, &l)
-					// What has to be read: weights, and K and V of one sequence
-					// (here all rows share it, as the cache does).
-					bytes := float64(m.weightBytes + 12*2*4*768*(depth+1))
-					b.ReportMetric(float64(rows)/best, "tok/s")
-					b.ReportMetric(100*bytes/best/1e9/l.ReadGBs, "%read")
-					b.ReportMetric(l.ReadGBs, "GB/s-limit")
-				})
+		for _, kv := range kvTypes {
+			for _, depth := range []int{0, 512, 1000} {
+				if depth == 0 && kv != tensor.F32 {
+					continue
+				}
+				for _, rows := range []int{1, 4, 8} {
+					b.Run(d.String()+"/kv="+kv.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
+						m := newGPT2(b, d, kv, 1024)
+						var l Limits
+						m.limits(b, &l)
+						m.pass(rows, depth, false, true)
+						b.StartTimer()
+						best := m.best(b, func() { m.pass(rows, depth, false, true) })
+						m.limits(b, &l)
+						// What has to be read: weights, and K and V of one sequence
+						// (here all rows share it, as the cache does).
+						bytes := float64(m.weightBytes + 12*(m.shape.KeyBytes(depth+1)+m.shape.ValueBytes(depth+1)))
+						b.ReportMetric(float64(rows)/best, "tok/s")
+						b.ReportMetric(100*bytes/best/1e9/l.ReadGBs, "%read")
+						b.ReportMetric(l.ReadGBs, "GB/s-limit")
+					})
+				}
 			}
 		}
 	}
