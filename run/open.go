@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/bench"
 	"github.com/gptctl/gptctl/internal/cpu"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
@@ -37,7 +38,8 @@ type Model struct {
 	Config  gpt2.Config
 	DType   string // of the weights in use: "F32" …
 	Device  string
-	Family  string // of the kernels
+	Family  string   // of the kernels
+	Skipped []string // better families that cannot be used here, and why
 	Threads int
 	Load    time.Duration // what Open took
 	Unused  []string      // tensors of the files that the model has no place for
@@ -45,6 +47,7 @@ type Model struct {
 	files  *modelfiles.Model
 	cpu    *kernel.CPU
 	device *cpu.Device
+	model  *gpt2.Model
 	dtype  tensor.DType // asked for; Invalid: the file's
 }
 
@@ -59,7 +62,9 @@ func DTypes() []string {
 
 var dtypes = [...]tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0}
 
-func parseDType(name string) (tensor.DType, error) {
+// ParseDType returns the type that a name of DTypes stands for, Invalid for "" and
+// "auto".
+func ParseDType(name string) (tensor.DType, error) {
 	if name == "" || name == "auto" {
 		return tensor.Invalid, nil
 	}
@@ -78,9 +83,9 @@ type UnreadableModelError struct{ err error }
 func (e *UnreadableModelError) Error() string { return e.err.Error() }
 func (e *UnreadableModelError) Unwrap() error { return e.err }
 
-// Families are the kernel families that OpenOptions.Family may name on this
-// machine, the best first.
-func Families() []string { return kernel.Families() }
+// CheckFamily says why OpenOptions.Family cannot name this family on this
+// machine, and what it can name.
+func CheckFamily(name string) error { return kernel.CheckFamily(name) }
 
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
 // Face format, or a Hub id that is in the shared cache. It never asks the
@@ -91,7 +96,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }
 	}
-	dtype, err := parseDType(o.DType)
+	dtype, err := ParseDType(o.DType)
 	if err != nil {
 		return nil, err
 	}
@@ -147,13 +152,14 @@ func (m *Model) start(o OpenOptions) error {
 	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family}); err != nil {
 		return err
 	}
-	m.Family, m.Threads = m.cpu.Family(), m.cpu.Threads()
+	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
 	options := cpu.Options{DType: m.dtype, Copied: m.files.Forget}
 	m.device = cpu.New(m.cpu, options)
 	model, err := gpt2.New(m.device, m.Config, m.files.Weights)
 	if err != nil {
 		return err
 	}
+	m.model = model
 	m.Device = model.Device().Name()
 	m.Generator = New(model, m.files.Tokenizer)
 	return nil
@@ -168,6 +174,24 @@ func (m *Model) Close() {
 		m.cpu.Close()
 	}
 	m.files.Close()
+}
+
+// Subject is the model as package bench measures it. It is valid until Close.
+func (m *Model) Subject() *bench.Subject {
+	dtype := m.dtype
+	if dtype == tensor.Invalid {
+		dtype = m.files.DType
+	}
+	return &bench.Subject{Name: m.Name, DType: dtype, Model: m.model, CPU: m.cpu, Close: m.Close}
+}
+
+// Encode turns text into tokens as the model was trained on.
+func (m *Model) Encode(text string) []int {
+	var tokens []int
+	for _, id := range m.files.Tokenizer.Encode(nil, text) {
+		tokens = append(tokens, int(id))
+	}
+	return tokens
 }
 
 // Generate is the generator's, with the time of Open in its statistics.

@@ -143,6 +143,9 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	defer m.Close()
 	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
 
+	for _, s := range m.Skipped {
+		t.detail("kernels not used: %s", s)
+	}
 	if n := len(m.Unused); n > 0 {
 		t.note("note: %s holds %d tensors that a GPT-2 has no place for, among them %s", m.Path, n, m.Unused[0])
 	}
@@ -189,12 +192,24 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	return err
 }
 
+// kernelFamily is the family of kernels that the environment asks for, "" if it
+// does not.
+func kernelFamily(t *terminal) (string, error) {
+	family := t.getenv("GPTCTL_CPU")
+	if family != "" {
+		if err := run.CheckFamily(family); err != nil {
+			return "", usagef("GPTCTL_CPU=%q in the environment: %v", family, err)
+		}
+	}
+	return family, nil
+}
+
 // openModel opens the model, and fetches it first if it is neither here nor in
 // the cache.
 func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, error) {
-	family := t.getenv("GPTCTL_CPU")
-	if has := run.Families(); family != "" && !slices.Contains(has, family) {
-		return nil, usagef("GPTCTL_CPU=%q in the environment: this machine has %s", family, strings.Join(has, ", "))
+	family, err := kernelFamily(t)
+	if err != nil {
+		return nil, err
 	}
 	options := run.OpenOptions{Threads: o.threads, Family: family, DType: o.dtype, Getenv: t.getenv}
 	m, err := run.Open(ctx, o.model, options)

@@ -18,6 +18,8 @@ type Options struct {
 	// KVType is the type of the keys and values of a sequence: F32, F16 or BF16.
 	// Invalid (zero) is F32.
 	KVType tensor.DType
+	// Copy makes the device take a copy even of what it could use in place.
+	Copy bool
 	// Copied is told what data of tensors the device has made itself a copy of
 	// and does not read again; nil if nobody wants to know.
 	Copied func(data []byte)

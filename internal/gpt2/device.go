@@ -60,6 +60,8 @@ type Buffer interface {
 type Matrix interface {
 	// Dims returns the width of the rows that Linear takes and gives.
 	Dims() (in, out int)
+	// Bytes is the memory that a multiplication reads.
+	Bytes() int64
 }
 
 // KV is a Device's memory for the keys and values of one sequence, all layers.

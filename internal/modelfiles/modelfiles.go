@@ -99,7 +99,7 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 	}
 	// Weights that are used where they lie are brought into memory in the
 	// background; of others only one matrix at a time has to be there.
-	if o.DType == tensor.Invalid || o.DType == m.DType {
+	if (o.DType == tensor.Invalid || o.DType == m.DType) && !m.DType.IsQuantized() {
 		go m.file.Prefault()
 	} else {
 		m.file.ReadAhead()
