@@ -41,20 +41,32 @@ func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
 	b.Cleanup(c.Close)
 	m.c = c
 	const w, vocab = 768, 50257
-	elems := 12*12*w*w + w*vocab
-	buf := huge(b, elems*d.Size())
-	pattern := make([]byte, 4096*d.Size())
+	size := func(in, out int) int { return (&Weight{In: in, Out: out, DType: d}).bytes() }
+	buf := huge(b, 12*(size(w, 3*w)+size(w, w)+2*size(w, 4*w))+size(w, vocab))
 	noise := make([]float32, 4096)
 	for i := range noise {
 		noise[i] = float32(i%61-30) / 1000
 	}
-	tensor.FromFloat32(pattern, d, noise)
+	pattern := make([]byte, size(w, 64)) // for all widths, as a panel of 4·w is four of w
+	if d.IsQuantized() {
+		n := &Weight{In: w, Out: 64, DType: tensor.F32, Data: make([]byte, w*64*4)}
+		for i := 0; i < w*64; i += len(noise) {
+			tensor.FromFloat32(n.Data[4*i:], tensor.F32, noise)
+		}
+		if err := c.PackWeight(pattern, n, d); err != nil {
+			b.Fatal(err)
+		}
+	} else {
+		for i := 0; i < w*64; i += len(noise) {
+			tensor.FromFloat32(pattern[i*d.Size():], d, noise)
+		}
+	}
 	for i := 0; i < len(buf); i += len(pattern) {
 		copy(buf[i:], pattern)
 	}
 	m.weightBytes = len(buf)
 	take := func(in, out int, outMajor bool) *Weight {
-		n := in * out * d.Size()
+		n := size(in, out)
 		data := buf[:n]
 		buf = buf[n:]
 		return &Weight{In: in, Out: out, OutMajor: outMajor, DType: d, Data: data}
@@ -120,10 +132,11 @@ func (m *gpt2) limits(b *testing.B, l *Limits) {
 		b.Fatal(err)
 	}
 	l.ReadGBs, l.F32GFLOPs = max(l.ReadGBs, now.ReadGBs), max(l.F32GFLOPs, now.F32GFLOPs)
+	l.Int8GOPs = max(l.Int8GOPs, now.Int8GOPs)
 }
 
 func BenchmarkDecode(b *testing.B) {
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
 		for _, kv := range kvTypes {
 			for _, depth := range []int{0, 512, 1000} {
 				if depth == 0 && kv != tensor.F32 {
@@ -152,7 +165,7 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkPrefill(b *testing.B) {
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.Q8_0, tensor.Q4_0} {
 		b.Run(d.String(), func(b *testing.B) {
 			const rows = 512
 			m := newGPT2(b, d, tensor.F32, rows)
@@ -164,14 +177,24 @@ func BenchmarkPrefill(b *testing.B) {
 			m.limits(b, &l)
 			flops := 2*12*12*768*768*float64(rows) + 12*4*768*float64(rows)*(rows+1)/2
 			b.ReportMetric(rows/best, "tok/s")
-			b.ReportMetric(100*flops/best/1e9/l.F32GFLOPs, "%peak")
-			b.ReportMetric(l.F32GFLOPs, "GFLOP/s-limit")
+			limit, unit := l.F32GFLOPs, "GFLOP/s-limit"
+			if d.IsQuantized() { // of which attention, in float32, takes its time too
+				limit, unit = l.Int8GOPs, "GOP/s-limit"
+			}
+			b.ReportMetric(100*flops/best/1e9/limit, "%peak")
+			b.ReportMetric(limit, unit)
 		})
 	}
 }
 
 // BenchmarkParts times what a prefill of 512 rows consists of.
 func BenchmarkParts(b *testing.B) {
+	for _, d := range []tensor.DType{tensor.F32, tensor.Q8_0, tensor.Q4_0} {
+		b.Run(d.String(), func(b *testing.B) { benchmarkParts(b, d) })
+	}
+}
+
+func benchmarkParts(b *testing.B, d tensor.DType) {
 	const rows, w = 512, 768
 	m := newGPT2(b, tensor.F32, tensor.F32, rows)
 	l := &m.layers[0]
@@ -195,6 +218,48 @@ func BenchmarkParts(b *testing.B) {
 			b.ResetTimer()
 			b.ReportMetric(1e6*m.best(b, p.run), "best-µs")
 		})
+	}
+}
+
+// BenchmarkPack quantises as many weights as GPT-2 124M has.
+func BenchmarkPack(b *testing.B) {
+	const in, layers, vocab = 768, 12 * 12 * 768, 50257
+	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.Close)
+	noise := make([]float32, in*(layers+vocab))
+	for i := range noise {
+		noise[i] = float32(i%61-30) / 1000
+	}
+	for _, d := range []tensor.DType{tensor.Q8_0, tensor.Q4_0} {
+		dst := alignedBytes(PackedBytes(d, in, layers) + PackedBytes(d, in, vocab))
+		head := dst[PackedBytes(d, in, layers):]
+		for _, from := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16, d} {
+			data := make([]byte, from.Bytes(len(noise)))
+			tensor.FromFloat32(data, from, noise)
+			half := from.Bytes(in * layers)
+			run := func() error {
+				if from == d {
+					if err := c.PackBlocks(dst, d, in, layers, data[:half]); err != nil {
+						return err
+					}
+					return c.PackBlocks(head, d, in, vocab, data[half:])
+				}
+				if err := c.PackWeight(dst, &Weight{In: in, Out: layers, DType: from, Data: data[:half]}, d); err != nil {
+					return err
+				}
+				return c.PackWeight(head, &Weight{In: in, Out: vocab, OutMajor: true, DType: from, Data: data[half:]}, d)
+			}
+			b.Run(from.String()+" to "+d.String(), func(b *testing.B) {
+				for range b.N {
+					if err := run(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -215,15 +215,20 @@ func (t *linearTask) finish(acc []float32, row, col int) {
 
 // finish applies the epilogue to the outputs from col on, acc, and stores them.
 func (e *Epilogue) finish(o *ops, y, acc []float32, col int) {
-	if e.Bias != nil {
-		o.add(acc, e.Bias[col:][:len(acc)])
-	}
-	o.activate(acc, e.Activation)
+	e.apply(o, acc, col)
 	if e.Add {
 		o.add(y, acc)
 	} else {
 		copy(y, acc)
 	}
+}
+
+// apply adds the bias of the outputs from col on and applies the activation.
+func (e *Epilogue) apply(o *ops, acc []float32, col int) {
+	if e.Bias != nil {
+		o.add(acc, e.Bias[col:][:len(acc)])
+	}
+	o.activate(acc, e.Activation)
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
