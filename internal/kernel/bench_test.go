@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -19,13 +20,21 @@ type gpt2 struct {
 	layers                           [12]struct{ qkv, proj, up, down *Weight }
 	head                             *Weight
 	x, n, qkv, att, hid, gain, bias  []float32
-	k, v                             [12][]float32
+	k, v                             [12][]byte
+	shape                            AttentionShape
 	rows                             []AttentionRow
 	weightBytes, limit, heads, width int
 }
 
-func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
-	m := &gpt2{limit: limit, heads: 12, width: 768}
+// huge is memory as a device has it for weights, keys and values.
+func huge(b *testing.B, n int) []byte {
+	m := mapped.Anonymous(n)
+	b.Cleanup(func() { _ = m.Free() })
+	return m.Data
+}
+
+func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
+	m := &gpt2{limit: limit, heads: 12, width: 768, shape: AttentionShape{12, 64, kv, 0.125}}
 	threads, _ := strconv.Atoi(os.Getenv("THREADS"))
 	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU"), Threads: threads})
 	if err != nil {
@@ -54,7 +63,7 @@ func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
 	} else if err := c.PackWeight(pattern, n, d); err != nil {
 		b.Fatal(err)
 	}
-	buf := alignedBytes(12*(size(w, 3*w)+size(w, w)+size(w, 4*w)+size(4*w, w)) + size(w, vocab))
+	buf := huge(b, 12*(size(w, 3*w)+size(w, w)+size(w, 4*w)+size(4*w, w))+size(w, vocab))
 	for i := 0; i < len(buf); i += len(pattern) {
 		copy(buf[i:], pattern)
 	}
@@ -68,9 +77,12 @@ func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
 		l := &m.layers[i]
 		l.qkv, l.proj = take(w, 3*w, false), take(w, w, false)
 		l.up, l.down = take(w, 4*w, false), take(4*w, w, false)
-		m.k[i], m.v[i] = alignedFloats(limit*w), alignedFloats(limit*w)
-		for j := range m.k[i] {
-			m.k[i][j], m.v[i][j] = noise[j%4096], noise[j%4093]
+		m.k[i], m.v[i] = huge(b, m.shape.KeyBytes(limit)), huge(b, m.shape.ValueBytes(limit))
+		kv := make([]byte, 4096*m.shape.DType.Size())
+		tensor.FromFloat32(kv, m.shape.DType, noise)
+		for j := 0; j < len(m.k[i]); j += copy(m.k[i][j:], kv) {
+		}
+		for j := 0; j < len(m.v[i]); j += copy(m.v[i][j:], kv[:len(kv)-24]) {
 		}
 	}
 	m.head = take(w, vocab, true)
@@ -102,7 +114,7 @@ func (m *gpt2) pass(rows, depth int, prefill, head bool) {
 				m.rows[r].Len += r
 			}
 		}
-		c.Attention(m.att, m.qkv, 3*w, m.rows[:rows], m.heads, 64, 0.125)
+		c.Attention(m.att, m.qkv, m.rows[:rows], m.shape)
 		c.Linear(m.x, m.att, rows, l.proj, Epilogue{Bias: m.bias, Add: true})
 		c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5)
 		c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh})
@@ -148,18 +160,23 @@ func median(v []float64) float64 {
 
 func BenchmarkDecode(b *testing.B) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
-		for _, depth := range []int{0, 128, 1000} {
-			for _, rows := range []int{1, 4, 8} {
-				b.Run(d.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
-					m := newGPT2(b, d, 1024)
-					// What has to be read: weights, and K and V of one sequence
-					// (here all rows share it, as the cache does).
-					bytes := float64(m.weightBytes + 12*2*4*768*(depth+1))
-					seconds, limit, share := judge(b, m.c.NewMeter().Read, bytes, func() { m.pass(rows, depth, false, true) })
-					b.ReportMetric(float64(rows)/seconds, "tok/s")
-					b.ReportMetric(100*share, "%read")
-					b.ReportMetric(limit, "GB/s-limit")
-				})
+		for _, kv := range kvTypes {
+			for _, depth := range []int{0, 128, 512, 1000} {
+				if depth == 0 && kv != tensor.F32 {
+					continue
+				}
+				for _, rows := range []int{1, 4, 8} {
+					b.Run(d.String()+"/kv="+kv.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
+						m := newGPT2(b, d, kv, 1024)
+						// What has to be read: weights, and K and V of one sequence
+						// (here all rows share it, as the cache does).
+						bytes := float64(m.weightBytes + 12*(m.shape.KeyBytes(depth+1)+m.shape.ValueBytes(depth+1)))
+						seconds, limit, share := judge(b, m.c.NewMeter().Read, bytes, func() { m.pass(rows, depth, false, true) })
+						b.ReportMetric(float64(rows)/seconds, "tok/s")
+						b.ReportMetric(100*share, "%read")
+						b.ReportMetric(limit, "GB/s-limit")
+					})
+				}
 			}
 		}
 	}
@@ -169,7 +186,7 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkBatch(b *testing.B) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
 		b.Run(d.String(), func(b *testing.B) {
-			m := newGPT2(b, d, 1024)
+			m := newGPT2(b, d, tensor.F32, 1024)
 			var q []float64
 			for range b.N + 1 {
 				start := time.Now()
@@ -200,7 +217,7 @@ func BenchmarkPrefill(b *testing.B) {
 			}
 			b.Run(name, func(b *testing.B) {
 				const rows = 512
-				m := newGPT2(b, d, rows)
+				m := newGPT2(b, d, tensor.F32, rows)
 				for i := range m.layers {
 					l := &m.layers[i]
 					for _, w := range []*Weight{l.qkv, l.proj, l.up, l.down} {
@@ -222,7 +239,7 @@ func BenchmarkPrefill(b *testing.B) {
 // BenchmarkParts times what a prefill of 512 rows consists of.
 func BenchmarkParts(b *testing.B) {
 	const rows, w = 512, 768
-	m := newGPT2(b, tensor.F32, rows)
+	m := newGPT2(b, tensor.F32, tensor.F32, rows)
 	l := &m.layers[0]
 	for r := range rows {
 		m.rows[r] = AttentionRow{K: m.k[0], V: m.v[0], Cap: m.limit, Len: r + 1}
@@ -233,7 +250,7 @@ func BenchmarkParts(b *testing.B) {
 	}{
 		{"norm", func() { m.c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5) }},
 		{"qkv", func() { m.c.Linear(m.qkv, m.n, rows, l.qkv, Epilogue{Bias: m.bias}) }},
-		{"attention", func() { m.c.Attention(m.att, m.qkv, 3*w, m.rows, m.heads, 64, 0.125) }},
+		{"attention", func() { m.c.Attention(m.att, m.qkv, m.rows, m.shape) }},
 		{"proj", func() { m.c.Linear(m.n, m.att, rows, l.proj, Epilogue{Bias: m.bias}) }},
 		{"up", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias}) }},
 		{"up+gelu", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh}) }},
