@@ -206,10 +206,16 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 		return
 	}
 	s.c = grow(s.c, panels*KVPanel)
-	prefetch(v, r.Len*dim*t.DType.Size())
 	o.scores(t.DType, s.c, t.query(row, head)[:dim], k, panels, dim)
+	// Memory is not to be idle while probabilities are computed, nor when the
+	// next head begins, which is most likely this one for this member.
+	prefetch(v, r.Len*dim*t.DType.Size())
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))
+	if next := head + t.c.team.Size(); next < t.Heads {
+		k, _ := t.cache(r, next)
+		prefetch(k, panels*KVPanel*dim*t.DType.Size())
+	}
 	o.values(t.DType, out, p, v, dim)
 	o.scale(out, 1/sum)
 }
@@ -217,7 +223,7 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 // prefetch asks for the first bytes of what is to be read soon; a stream that is
 // under way brings the others.
 func prefetch(b []byte, n int) {
-	if n = min(n, len(b), 4096); n > 0 {
+	if n = min(n, len(b), 8192); n > 0 {
 		prefetchRows(&b[0], 0, 1, n)
 	}
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -49,6 +50,39 @@ func BenchmarkAttentionDecode(b *testing.B) {
 				b.ReportMetric(100*bytes/best/1e9/l.ReadGBs, "%read-best")
 				b.ReportMetric(100*bytes/(total/n)/1e9/l.ReadGBs, "%read-mean")
 				b.ReportMetric(1e6*best, "best-µs")
+			})
+		}
+	}
+}
+
+// BenchmarkDepth compares a token after 512 and 1000 others with one at the start,
+// in turns: what counts is the share of what the bytes to read allow.
+func BenchmarkDepth(b *testing.B) {
+	depths := []int{0, 512, 1000}
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
+		for _, kv := range kvTypes {
+			b.Run(d.String()+"/kv="+kv.String(), func(b *testing.B) {
+				m := newGPT2(b, d, kv, 1024)
+				times := make([][]float64, len(depths))
+				m.pass(1, 1000, false, true)
+				b.ResetTimer()
+				for range b.N {
+					for i, depth := range depths {
+						start := time.Now()
+						m.pass(1, depth, false, true)
+						times[i] = append(times[i], time.Since(start).Seconds())
+					}
+				}
+				for i, depth := range depths {
+					slices.Sort(times[i])
+					if depth == 0 {
+						b.ReportMetric(1/times[i][b.N/2], "tok/s")
+						continue
+					}
+					kv := float64(12 * (m.shape.KeyBytes(depth+1) + m.shape.ValueBytes(depth+1)))
+					allowed := float64(m.weightBytes) / (float64(m.weightBytes) + kv)
+					b.ReportMetric(100*times[0][b.N/2]/times[i][b.N/2]/allowed, "%@"+strconv.Itoa(depth))
+				}
 			})
 		}
 	}
