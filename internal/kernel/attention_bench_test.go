@@ -1,7 +1,7 @@
 package kernel
 
 import (
-	"math"
+	"context"
 	"slices"
 	"strconv"
 	"testing"
@@ -24,32 +24,17 @@ func (m *gpt2) attend(rows, depth int, prefill bool) {
 }
 
 // BenchmarkAttentionDecode reads the keys and values of 12 layers, which lie in
-// memory, not in a cache: what a token's weights would push out is.
+// memory, not in a cache: what measures the limit pushes them out, as a token's
+// weights would.
 func BenchmarkAttentionDecode(b *testing.B) {
 	for _, kv := range kvTypes {
 		for _, depth := range []int{511, 999} {
 			b.Run(kv.String()+"/depth="+strconv.Itoa(depth), func(b *testing.B) {
-				m := newGPT2(b, tensor.BF16, kv, 1024)
-				var l Limits
-				m.limits(b, &l)
-				flush := m.head.Data
-				var total, n float64
-				best := math.Inf(1)
-				b.StartTimer()
-				for range b.N {
-					for i := 0; i < len(flush); i += 1 << 20 {
-						m.c.ops.read(flush[i:][:min(1<<20, len(flush)-i)])
-					}
-					start := time.Now()
-					m.attend(1, depth, false)
-					t := time.Since(start).Seconds()
-					total, n, best = total+t, n+1, min(best, t)
-				}
-				m.limits(b, &l)
+				m := newGPT2KV(b, tensor.BF16, kv, 1024)
 				bytes := float64(12 * (m.shape.KeyBytes(depth+1) + m.shape.ValueBytes(depth+1)))
-				b.ReportMetric(100*bytes/best/1e9/l.ReadGBs, "%read-best")
-				b.ReportMetric(100*bytes/(total/n)/1e9/l.ReadGBs, "%read-mean")
-				b.ReportMetric(1e6*best, "best-µs")
+				seconds, _, share := judge(b, m.c.NewMeter().Read, bytes, func() { m.attend(1, depth, false) })
+				b.ReportMetric(100*share, "%read")
+				b.ReportMetric(1e6*seconds, "µs")
 			})
 		}
 	}
@@ -62,7 +47,7 @@ func BenchmarkDepth(b *testing.B) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
 		for _, kv := range kvTypes {
 			b.Run(d.String()+"/kv="+kv.String(), func(b *testing.B) {
-				m := newGPT2(b, d, kv, 1024)
+				m := newGPT2KV(b, d, kv, 1024)
 				times := make([][]float64, len(depths))
 				m.pass(1, 1000, false, true)
 				b.ResetTimer()
@@ -93,15 +78,13 @@ func BenchmarkAttentionPrefill(b *testing.B) {
 	for _, kv := range kvTypes {
 		for _, rows := range []int{128, 512, 1024} {
 			b.Run(kv.String()+"/"+strconv.Itoa(rows), func(b *testing.B) {
-				m := newGPT2(b, tensor.BF16, kv, rows)
-				var l Limits
-				m.limits(b, &l)
-				b.StartTimer()
-				best := m.best(b, func() { m.attend(rows, 0, true) })
-				m.limits(b, &l)
+				m := newGPT2KV(b, tensor.BF16, kv, rows)
 				flops := 12 * 4 * 768 * float64(rows) * float64(rows+1) / 2
-				b.ReportMetric(flops/best/1e9, "GFLOP/s")
-				b.ReportMetric(100*flops/best/1e9/l.F32GFLOPs, "%peak")
+				meter := m.c.NewMeter()
+				peak := func(ctx context.Context) (float64, error) { return meter.Peak(ctx, Float32) }
+				seconds, _, share := judge(b, peak, flops, func() { m.attend(rows, 0, true) })
+				b.ReportMetric(flops/seconds/1e9, "GFLOP/s")
+				b.ReportMetric(100*share, "%peak")
 			})
 		}
 	}
