@@ -153,9 +153,13 @@ func (t *attentionTask) Run(member int) {
 		}
 		if b.n == 1 {
 			t.single(s, b.first, head)
-		} else {
-			t.block(s, b, head)
+			continue
 		}
+		// The other members take as many claims in the meantime.
+		if next := i + t.c.team.Size(); next < n*t.Heads {
+			t.prefetchQueries(t.blocks[n-1-next%n], next/n)
+		}
+		t.block(s, b, head)
 	}
 }
 
@@ -228,15 +232,16 @@ func prefetch(b []byte, n int) {
 	}
 }
 
-// prefetchAround asks for the memory that the results of a block go to, and for
-// the queries that this member most likely needs next.
-func (t *attentionTask) prefetchAround(b rowRange, head int) {
-	row := 4 * t.Heads * t.HeadDim
-	prefetchRows(&tensor.Bytes(t.output(b.first, head))[0], uintptr(row), b.n, 4*t.HeadDim)
-	if n := min(b.n, len(t.rows)-b.first-b.n); n > 0 {
-		q := t.query(b.first+b.n, head)
-		prefetchRows(&tensor.Bytes(q)[0], uintptr(3*row), n, 4*t.HeadDim)
-	}
+// prefetchQueries asks for what block reads of qkv.
+func (t *attentionTask) prefetchQueries(b rowRange, head int) {
+	q := t.query(b.first, head)
+	prefetchRows(&tensor.Bytes(q)[0], uintptr(12*t.Heads*t.HeadDim), b.n, 4*t.HeadDim)
+}
+
+// prefetchOutput asks for the memory that block overwrites in the end.
+func (t *attentionTask) prefetchOutput(b rowRange, head int) {
+	out := t.output(b.first, head)
+	prefetchRows(&tensor.Bytes(out)[0], uintptr(4*t.Heads*t.HeadDim), b.n, 4*t.HeadDim)
 }
 
 // inPlace reports whether values are multiplied where they lie.
@@ -262,7 +267,7 @@ func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 	for i := range b.n {
 		copy(q[i*dim:][:dim], t.query(b.first+i, head))
 	}
-	t.prefetchAround(b, head)
+	t.prefetchOutput(b, head)
 	k, v := t.cache(&t.rows[b.first], head)
 
 	for p := range panels {
