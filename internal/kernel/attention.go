@@ -153,9 +153,13 @@ func (t *attentionTask) Run(member int) {
 		}
 		if b.n == 1 {
 			t.single(s, b.first, head)
-		} else {
-			t.block(s, b, head)
+			continue
 		}
+		// The other members take as many claims in the meantime.
+		if next := i + t.c.team.Size(); next < n*t.Heads {
+			t.prefetchQueries(t.blocks[n-1-next%n], next/n)
+		}
+		t.block(s, b, head)
 	}
 }
 
@@ -206,10 +210,16 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 		return
 	}
 	s.c = grow(s.c, panels*KVPanel)
-	prefetch(v, r.Len*dim*t.DType.Size())
 	o.scores(t.DType, s.c, t.query(row, head)[:dim], k, panels, dim)
+	// Memory is not to be idle while probabilities are computed, nor when the
+	// next head begins, which is most likely this one for this member.
+	prefetch(v, r.Len*dim*t.DType.Size())
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))
+	if next := head + t.c.team.Size(); next < t.Heads {
+		k, _ := t.cache(r, next)
+		prefetch(k, panels*KVPanel*dim*t.DType.Size())
+	}
 	o.values(t.DType, out, p, v, dim)
 	o.scale(out, 1/sum)
 }
@@ -217,20 +227,21 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 // prefetch asks for the first bytes of what is to be read soon; a stream that is
 // under way brings the others.
 func prefetch(b []byte, n int) {
-	if n = min(n, len(b), 4096); n > 0 {
+	if n = min(n, len(b), 8192); n > 0 {
 		prefetchRows(&b[0], 0, 1, n)
 	}
 }
 
-// prefetchAround asks for the memory that the results of a block go to, and for
-// the queries that this member most likely needs next.
-func (t *attentionTask) prefetchAround(b rowRange, head int) {
-	row := 4 * t.Heads * t.HeadDim
-	prefetchRows(&tensor.Bytes(t.output(b.first, head))[0], uintptr(row), b.n, 4*t.HeadDim)
-	if n := min(b.n, len(t.rows)-b.first-b.n); n > 0 {
-		q := t.query(b.first+b.n, head)
-		prefetchRows(&tensor.Bytes(q)[0], uintptr(3*row), n, 4*t.HeadDim)
-	}
+// prefetchQueries asks for what block reads of qkv.
+func (t *attentionTask) prefetchQueries(b rowRange, head int) {
+	q := t.query(b.first, head)
+	prefetchRows(&tensor.Bytes(q)[0], uintptr(12*t.Heads*t.HeadDim), b.n, 4*t.HeadDim)
+}
+
+// prefetchOutput asks for the memory that block overwrites in the end.
+func (t *attentionTask) prefetchOutput(b rowRange, head int) {
+	out := t.output(b.first, head)
+	prefetchRows(&tensor.Bytes(out)[0], uintptr(4*t.Heads*t.HeadDim), b.n, 4*t.HeadDim)
 }
 
 // inPlace reports whether values are multiplied where they lie.
@@ -256,7 +267,7 @@ func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 	for i := range b.n {
 		copy(q[i*dim:][:dim], t.query(b.first+i, head))
 	}
-	t.prefetchAround(b, head)
+	t.prefetchOutput(b, head)
 	k, v := t.cache(&t.rows[b.first], head)
 
 	for p := range panels {

@@ -5,7 +5,7 @@
 
 // Attention of one row: keys and values pass once. What lies AHEAD bytes further
 // on is prefetched, a cache line at a time.
-#define AHEAD 4096
+#define AHEAD 8192
 
 // One step of 32 scores: BX a row of the panel, AX the element of the query.
 #define SCORESF32(O) \

@@ -39,3 +39,11 @@ func Narrow(d tensor.DType, dst []byte, src []float32) { tensor.FromFloat32(dst,
 
 // Widen converts F16 or BF16 to float32.
 func Widen(d tensor.DType, dst []float32, src []byte) { tensor.ToFloat32(dst, d, src) }
+
+// Triangle adds to a tile of MR × NR results: to row i the products with the first i
+// of the MR-1 rows of b, in order.
+func Triangle(c []float32, ldc int, a []float32, lda int, b []float32, ldb int) {
+	for i := 1; i < MR; i++ {
+		Multiply(c[i*ldc:], ldc, a[i*lda:], lda, b, ldb, 1, i, true)
+	}
+}
