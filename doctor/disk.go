@@ -55,12 +55,9 @@ func diskFree(_ context.Context, e *Env) Finding {
 // optimizer's state: weights and two moments in float32.
 func (e *Env) diskNeed() uint64 {
 	w := e.work.Work
-	var parameters, file int64
+	file := 4 * int64(w.Config.Parameters())
 	if m, ok := fit.Lookup(w.Model); ok {
-		parameters, file = int64(m.Config.Parameters()), m.HubFileBytes
-	} else {
-		parameters = int64(w.Config.Parameters())
-		file = 4 * parameters
+		file = m.HubFileBytes
 	}
 	if w.FileBytes > 0 {
 		file = w.FileBytes
@@ -68,11 +65,21 @@ func (e *Env) diskNeed() uint64 {
 	if e.cached() {
 		file = 0
 	}
-	need := file
-	if w.Purpose == fit.Finetune {
-		need += 3*12*parameters + 4*parameters
+	need := uint64(file)
+	if w.Purpose == fit.Finetune && (e.workDir() == "" || e.sameFileSystem(e.workDir(), e.modelsDir)) {
+		need += e.checkpointNeed()
 	}
-	return uint64(need)
+	return need
+}
+
+// checkpointNeed is three checkpoints with the optimizer's state, and the
+// model that comes out.
+func (e *Env) checkpointNeed() uint64 {
+	c := e.work.Config
+	if m, ok := fit.Lookup(e.work.Model); ok {
+		c = m.Config
+	}
+	return (3*12 + 4) * uint64(c.Parameters())
 }
 
 // cached tells whether the model of --for is on this machine already.
@@ -122,13 +129,7 @@ func diskTemp(_ context.Context, e *Env) Finding {
 	if !e.Host.Exists(dir) {
 		return warned("%s does not exist", dir).needs("a folder").mend("", "make it, or set TMPDIR to one that exists")
 	}
-	u, err := e.Host.Usage(dir)
-	if err != nil {
-		return skipped("%v", err)
-	}
-	const need = 6e9
-	return atLeast(u.FreeBytes >= need, Warn, "%s free in %s", gb(u.FreeBytes), dir).needs("%s", gb(need)).
-		mend("export TMPDIR=<folder on a larger disk>", "let temporary files go to a larger disk")
+	return room(e, dir, uint64(e.Need.Disk.WheelsGB*1e9), Warn, "export TMPDIR=<folder on a larger disk>", "let temporary files go to a larger disk")
 }
 
 func (e *Env) modelsMount() (machine.Mount, error) {
@@ -181,8 +182,7 @@ func diskFileSystem(_ context.Context, e *Env) Finding {
 		return warned("%s: models would lie in memory and be gone after a restart", m.Type).needs(needs).
 			mend("export HF_HOME=<folder on a disk>", "keep models on a disk")
 	}
-	switch m.Type {
-	case "nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "ceph", "9p", "fuse.sshfs", "fuse.glusterfs", "beegfs", "afs":
+	if isNetwork(m.Type) {
 		return warned("%s on %s", m.Type, m.Target).needs(needs).
 			mend("", "two downloads of one model at a time may disturb each other; a local disk is safer and faster")
 	}

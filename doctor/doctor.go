@@ -80,6 +80,7 @@ type Options struct {
 	Work    *Work    // judge what this work needs, not the reference requirements
 	Deep    bool     // gpu.work takes all free memory
 	Network bool     // ask the Hub, too
+	Model   string   // of the Hub: may it be read? The name of Work's if ""
 
 	ModelsDir string // where models go; the Hugging Face cache if ""
 	Addr      string // that serve would listen on; 127.0.0.1:8080 if ""
@@ -103,16 +104,26 @@ const (
 )
 
 // UnknownCheckError says that a name is neither a check's nor a group's.
-type UnknownCheckError struct{ Name string }
+type UnknownCheckError struct {
+	Name    string
+	Nearest string // the name that may have been meant, "" if none is like it
+}
 
 func (e *UnknownCheckError) Error() string {
+	if e.Nearest != "" {
+		return fmt.Sprintf("there is no check %q: did you mean %s?", e.Name, e.Nearest)
+	}
 	return fmt.Sprintf("there is no check %q", e.Name)
 }
 
 // Checks lists all checks in the order of a report.
 func Checks() []Check {
-	return slices.Concat(systemChecks(), memoryChecks(), processorChecks(), diskChecks(), pythonChecks(),
-		gpuChecks(), gpuStateChecks(), cudaChecks(), networkChecks())
+	all := slices.Concat(systemChecks(), memoryChecks(), processorChecks(), kernelChecks(), diskChecks(), placeChecks(), pythonChecks(),
+		gpuChecks(), gpuStateChecks(), gpuHealthChecks(), cudaChecks(), networkChecks())
+	// A group stays together, whoever lists its checks.
+	order := []string{groupSystem, groupMemory, groupProcessor, groupDisk, groupPython, groupGPU, "cuda", "cudnn", "network"}
+	slices.SortStableFunc(all, func(a, b Check) int { return slices.Index(order, a.Group) - slices.Index(order, b.Group) })
+	return all
 }
 
 // choose returns the checks that names select; a group's name, with or without
@@ -129,7 +140,11 @@ func choose(all []Check, names []string) (map[string]bool, error) {
 			}
 		}
 		if !known {
-			return nil, &UnknownCheckError{name}
+			var names []string
+			for _, c := range all {
+				names = append(names, c.ID, groupOf(c.ID))
+			}
+			return nil, &UnknownCheckError{name, nearest(name, names)}
 		}
 	}
 	return chosen, nil

@@ -132,7 +132,14 @@ func options(t *testing.T, archive string, inv nvidia.Inventory) Options {
 			},
 			Limits:     func(context.Context) (kernel.Limits, error) { return kernel.Limits{ReadGBs: 20, F32GFLOPs: 200}, nil },
 			WriteSpeed: func(context.Context, string) (float64, error) { return 500e6, nil },
-			Listen:     func(string) error { return nil },
+			FileTraits: func(context.Context, string) (FileTraits, error) { return FileTraits{}, nil },
+			CUDA: func(context.Context) nvidia.WorkResult {
+				if inv.State == nvidia.StateNoLibrary {
+					return nvidia.WorkResult{State: nvidia.WorkNoLibrary}
+				}
+				return nvidia.WorkResult{State: nvidia.WorkOK, Devices: len(inv.GPUs), CUDA: inv.CUDA}
+			},
+			Listen: func(string) error { return nil },
 		},
 	}
 }

@@ -25,6 +25,8 @@ type Instruments struct {
 	GPUWork    func(context.Context, nvidia.Inventory, nvidia.WorkOptions) nvidia.WorkResult
 	Limits     func(context.Context) (kernel.Limits, error)                              // of the CPU
 	WriteSpeed func(ctx context.Context, dir string) (bytesPerSecond float64, err error) // with fsync
+	FileTraits func(ctx context.Context, dir string) (FileTraits, error)                 // of the file system
+	CUDA       func(context.Context) nvidia.WorkResult                                   // libcuda, and what it shows
 	Listen     func(addr string) error                                                   // can it be listened on
 	HTTP       *http.Client                                                              // must not follow redirects
 	Now        func() time.Time
@@ -85,6 +87,9 @@ func newEnv(ctx context.Context, o Options) (*Env, error) {
 	if e.options.Devices == nil {
 		e.options.Devices = []fit.Device{fit.CPU}
 	}
+	if o.Model == "" && o.Work != nil {
+		e.options.Model = o.Work.Model
+	}
 	e.options.Addr = cmp.Or(o.Addr, "127.0.0.1:8080")
 	e.realTools()
 	// A fact is read for all probes that want it, so not under the deadline of
@@ -126,6 +131,14 @@ func (e *Env) realTools() {
 	}
 	if t.WriteSpeed == nil {
 		t.WriteSpeed = writeSpeed
+	}
+	if t.FileTraits == nil {
+		t.FileTraits = tryFileTraits
+	}
+	if t.CUDA == nil {
+		t.CUDA = func(ctx context.Context) nvidia.WorkResult {
+			return nvidia.Library(ctx, nvidia.WorkOptions{Timeout: probeTimeout - 300*time.Millisecond})
+		}
 	}
 	if t.Listen == nil {
 		t.Listen = func(addr string) error {

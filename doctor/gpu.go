@@ -325,22 +325,3 @@ func gpuModules(_ context.Context, e *Env) Finding {
 	}
 	return passed("%s", yes(open, "open", "closed; drivers from 620 on have open ones"))
 }
-
-func gpuVisible(_ context.Context, e *Env) Finding {
-	v := e.Host.Getenv("CUDA_VISIBLE_DEVICES")
-	switch {
-	case v == "":
-		return passed("not set") // an empty value cannot be told from none
-	case strings.HasPrefix(strings.TrimSpace(v), "-1"), strings.EqualFold(v, "none"):
-		return judged(e.driverVerdict(), "it hides all GPUs").needs("unset, or numbers of GPUs").mend("unset CUDA_VISIBLE_DEVICES", "unset it")
-	}
-	n := len(e.gpus().GPUs)
-	for f := range strings.SplitSeq(v, ",") {
-		var i int
-		if _, err := fmt.Sscanf(strings.TrimSpace(f), "%d", &i); err == nil && n > 0 && i >= n {
-			return warned("it names GPU %d of %d; CUDA ignores it and all after it", i, n).needs("numbers below %d", n).
-				mend("unset CUDA_VISIBLE_DEVICES", "unset or mend it")
-		}
-	}
-	return passed("some GPUs are chosen")
-}

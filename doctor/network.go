@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -17,18 +15,28 @@ import (
 
 func networkChecks() []Check {
 	checks := []Check{
+		{ID: "net.dns", Title: "Name of the Hub", network: true, timeout: netTimeout, Probe: netDNS,
+			Why: "without its address nothing can be asked"},
+		{ID: "net.tcp", Title: "Connection to the Hub", network: true, timeout: netTimeout, Probe: netTCP,
+			Why: "a firewall may refuse it, or let it hang"},
+		{ID: "net.tls", Title: "Encryption to the Hub", network: true, timeout: netTimeout, Probe: netTLS,
+			Why: "a proxy that opens it puts in a certificate of its own, which this machine must trust"},
 		{ID: "net.hub", Title: "Hugging Face Hub", network: true, timeout: netTimeout, Probe: netHub,
 			Why: "models come from it"},
 		{ID: "net.cdn", Title: "Where the Hub keeps files", network: true, timeout: netTimeout, Probe: netCDN,
 			Why: "large files come from other hosts than the Hub, which a firewall must allow, too"},
+		{ID: "net.rate", Title: "Questions the Hub still takes", network: true, timeout: netTimeout, Probe: netRate,
+			Why: "who asks too often must wait"},
+		{ID: "net.gated", Title: "Access to the model", network: true, timeout: netTimeout, Probe: netGated,
+			Why: "some models are given only to those who asked for them"},
 		{ID: "net.clock", Title: "Clock", network: true, timeout: netTimeout, Probe: netClock,
 			Why: "certificates and signed addresses are valid for a time"},
 		{ID: "net.proxy", Title: "Proxy", Probe: netProxy,
 			Why: "a proxy that is named wrongly stops all downloads"},
 		{ID: "net.ca", Title: "Certificate authorities", Probe: netCA,
 			Why: "without them no server is trusted"},
-		{ID: "net.token", Title: "Token of the Hub", Probe: netToken,
-			Why: "models that are private or gated need one; GPT-2 needs none"},
+		{ID: "net.token", Title: "Token of the Hub", timeout: netTimeout, Probe: netToken,
+			Why: "models that are private or gated need one, and with one that is not valid the Hub gives nothing; GPT-2 needs none"},
 		{ID: "net.port", Title: "Port to serve on", Probe: netPort,
 			Why: "two programs cannot listen on one port"},
 	}
@@ -36,111 +44,6 @@ func networkChecks() []Check {
 		checks[i].Group = "network"
 	}
 	return checks
-}
-
-// hubAnswer is what the Hub said to two questions.
-type hubAnswer struct {
-	endpoint string
-	offline  bool
-	hubErr   error
-	status   int
-	commit   bool // the answer names a commit, as the Hub's do
-	date     time.Time
-	asked    time.Time
-
-	cdnHost   string
-	cdnErr    error
-	cdnStatus int
-}
-
-// A small file of a public model, and a large one that the Hub keeps elsewhere.
-const (
-	smallFile = "/openai-community/gpt2/resolve/main/config.json"
-	largeFile = "/openai-community/gpt2/resolve/main/model.safetensors"
-)
-
-func (e *Env) askHub(ctx context.Context) hubAnswer {
-	a := hubAnswer{endpoint: strings.TrimRight(e.Host.Getenv("HF_ENDPOINT"), "/")}
-	if a.endpoint == "" {
-		a.endpoint = "https://huggingface.co"
-	}
-	switch strings.ToUpper(e.Host.Getenv("HF_HUB_OFFLINE")) {
-	case "1", "ON", "YES", "TRUE":
-		a.offline = true
-		return a
-	}
-	r, err := e.head(ctx, a.endpoint+smallFile)
-	a.asked = e.tools.Now()
-	if err != nil {
-		a.hubErr = err
-		return a
-	}
-	a.status, a.commit = r.StatusCode, r.Header.Get("X-Repo-Commit") != ""
-	a.date, _ = http.ParseTime(r.Header.Get("Date"))
-	r, err = e.head(ctx, a.endpoint+largeFile)
-	if err != nil {
-		a.cdnErr = err
-		return a
-	}
-	to, err := r.Location()
-	if err != nil || to.Host == r.Request.URL.Host {
-		return a // the Hub, or a mirror, gives it itself
-	}
-	a.cdnHost = to.Host
-	if r, err = e.head(ctx, to.String()); err != nil {
-		a.cdnErr = err
-		return a
-	}
-	a.cdnStatus = r.StatusCode
-	return a
-}
-
-func (e *Env) head(ctx context.Context, address string) (*http.Response, error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	q.Header.Set("Accept-Encoding", "identity")
-	q.Header.Set("User-Agent", "gptctl-doctor")
-	r, err := e.tools.HTTP.Do(q)
-	if err != nil {
-		return nil, err
-	}
-	return r, r.Body.Close()
-}
-
-// hostOf leaves out what may be secret in an address.
-func hostOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return "an address that is not a URL"
-	}
-	return u.Host
-}
-
-// unreachable says in a few words why a server did not answer.
-func unreachable(err error) (words, remedy string) {
-	var dns *net.DNSError
-	var unknown x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
-	var cert *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &dns):
-		return "its name is not known here", "check the DNS server, or the proxy if there is one"
-	case errors.As(err, &unknown):
-		return "its certificate is of an authority that is not trusted here", "a proxy may put in its own: name its CA by SSL_CERT_FILE"
-	case errors.As(err, &invalid), errors.As(err, &cert):
-		return "its certificate is not accepted", "check this machine's clock and CA certificates"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "it refuses the connection", "check the firewall and the proxy"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "it does not answer in time", "check the firewall: it may drop packets"
-	}
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	return err.Error(), "check firewall and proxy"
 }
 
 func netHub(_ context.Context, e *Env) Finding {
@@ -151,11 +54,7 @@ func netHub(_ context.Context, e *Env) Finding {
 		return skipped("HF_HUB_OFFLINE is set")
 	case a.hubErr != nil:
 		words, remedy := unreachable(a.hubErr)
-		bad := Fail
-		if e.cached() { // it is not needed then
-			bad = Warn
-		}
-		return judged(bad, "%s: %s", host, words).needs("an answer").mend("", "%s; or work with --model demo, or a folder", remedy)
+		return judged(e.hubVerdict(), "%s: %s", host, words).needs("an answer").mend("", "%s", remedy+elsewhere)
 	case a.status == http.StatusTooManyRequests:
 		return warned("%s asks to wait: too many requests", host).needs("an answer").mend("", "wait some minutes, or use a token")
 	case a.status >= 400:
@@ -248,26 +147,6 @@ func netCA(_ context.Context, e *Env) Finding {
 		}
 	}
 	return failed("none").needs("ca-certificates").install("system", "install the package ca-certificates")
-}
-
-func netToken(_ context.Context, e *Env) Finding {
-	h := e.Host
-	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
-		if h.Getenv(name) != "" {
-			return passed("%s is set; whether it is valid was not asked", name)
-		}
-	}
-	file := h.Getenv("HF_TOKEN_PATH")
-	if file == "" && h.Getenv("HF_HOME") != "" {
-		file = path.Join(h.Getenv("HF_HOME"), "token")
-	}
-	if file == "" && h.Getenv("HOME") != "" {
-		file = path.Join(h.Getenv("HOME"), ".cache/huggingface/token")
-	}
-	if file != "" && h.Exists(file) {
-		return passed("in %s; whether it is valid was not asked", file)
-	}
-	return skipped("there is none; GPT-2 needs none")
 }
 
 func netPort(_ context.Context, e *Env) Finding {

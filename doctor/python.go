@@ -19,6 +19,10 @@ func pythonChecks() []Check {
 			Why: "it installs Python's packages"},
 		{ID: "python.managed", Title: "Python of the distribution", Probe: pythonManaged,
 			Why: "pip refuses to install into it (PEP 668)"},
+		{ID: "python.conda", Title: "conda", Probe: pythonConda,
+			Why: "conda's libraries come before those of a virtual environment that is made from it"},
+		{ID: "python.glibc", Title: "C library for wheels", Probe: pythonGLibC,
+			Why: "torch's wheels are made for glibc of this version or newer; pip finds none for others"},
 		{ID: "python.torch", Title: "Python for today's torch", Probe: pythonTorch,
 			Why: "today's torch has no wheels for older Pythons"},
 	}
@@ -79,10 +83,6 @@ func pythonPip(_ context.Context, e *Env) Finding {
 }
 
 func pythonManaged(_ context.Context, e *Env) Finding {
-	if conda := e.Host.Getenv("CONDA_PREFIX"); conda != "" {
-		return warned("a conda environment is active").needs("none, or a virtual environment").
-			mend("conda deactivate", "conda's libraries come before those of a virtual environment made from it")
-	}
 	return withPython(e, func(p machine.Python) Finding {
 		if p.ExternallyManaged && !p.Venv {
 			return warned("%s is managed by the distribution, and makes no environments", p.Path).needs("an environment").
@@ -93,6 +93,34 @@ func pythonManaged(_ context.Context, e *Env) Finding {
 		}
 		return passed("%s takes packages itself", p.Path)
 	})
+}
+
+func pythonConda(_ context.Context, e *Env) Finding {
+	prefix, name := e.Host.Getenv("CONDA_PREFIX"), e.Host.Getenv("CONDA_DEFAULT_ENV")
+	switch {
+	case prefix == "":
+		return passed("not active")
+	case e.Host.Getenv("VIRTUAL_ENV") != "":
+		return warned("active (%s), and a virtual environment, too", yes(name != "", name, "unnamed")).needs("one of them").
+			mend("conda deactivate", "leave conda's")
+	}
+	return warned("active (%s)", yes(name != "", name, "unnamed")).needs("none, or a virtual environment").
+		mend("conda deactivate", "leave it before an environment is made")
+}
+
+func pythonGLibC(ctx context.Context, e *Env) Finding {
+	if e.Host.GOOS != "linux" {
+		return skipped("not Linux")
+	}
+	need := e.Need.Python.GLibC
+	switch kind, v := e.Host.LibC(ctx); kind {
+	case "musl":
+		return judged(e.Need.Python.Missing, "musl").needs("glibc %s", need).mend("", "PyTorch has no wheels for musl: use a distribution with glibc, or a container of one")
+	case "glibc":
+		return atLeast(machine.CompareVersions(v, need) >= 0, e.Need.Python.Missing, "glibc %s", v).needs("glibc %s", need).
+			mend("", "upgrade the distribution, or choose an older torch")
+	}
+	return skipped("its version is not to be seen")
 }
 
 func pythonTorch(_ context.Context, e *Env) Finding {

@@ -91,7 +91,8 @@ type Change struct {
 
 // measured are checks whose words differ at every run; only their verdict
 // counts as a change.
-var measured = []string{"ram.available", "ram.cgroup", "cpu.speed", "disk.free", "disk.inodes", "disk.temp", "disk.speed", "gpu.processes", "gpu.throttle", "gpu.vram", "gpu.work", "gpu.present"}
+var measured = []string{"ram.available", "ram.cgroup", "cpu.speed", "disk.free", "disk.inodes", "disk.temp", "disk.speed", "gpu.processes", "gpu.throttle", "gpu.vram", "gpu.work", "gpu.present",
+	"gpu.pcie", "gpu.bar1", "gpu.power", "disk.wheels", "disk.checkpoints", "disk.quota", "ram.overcommit", "net.dns", "net.tcp", "net.tls", "net.rate"}
 
 // Compare returns what changed from one report to another, in the order of
 // the newer one.
@@ -238,12 +239,17 @@ func writeFit(b *strings.Builder, p painter, r *Report) {
 func summary(r *Report, p painter) string {
 	counts := fmt.Sprintf("%d passed, %d warned, %d failed, %d skipped", r.Summary.Pass, r.Summary.Warn, r.Summary.Fail, r.Summary.Skip)
 	components := r.Components()
-	mend := 0
+	mends := map[Remedy]bool{} // one may mend several findings
 	for _, f := range r.Checks {
 		if f.Remedy != nil && f.Demoted == "" {
-			mend++
+			m := *f.Remedy
+			if m.Component != "" {
+				m.Text = ""
+			}
+			mends[m] = true
 		}
 	}
+	mend := len(mends)
 	switch {
 	case mend == 0 && r.Ready:
 		return p.paint(colors[Pass], "ready") + ": " + counts

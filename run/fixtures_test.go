@@ -54,7 +54,7 @@ func loadModel(t testing.TB, name string, threads int) *gpt2.Model {
 	weights := must[*gpt2.Weights](t)(gpt2.BindWeights(c, file))
 	k := must[*kernel.CPU](t)(kernel.New(kernel.Options{Threads: threads}))
 	t.Cleanup(k.Close)
-	return must[*gpt2.Model](t)(gpt2.New(cpu.New(k), c, weights))
+	return must[*gpt2.Model](t)(gpt2.New(cpu.New(k, cpu.Options{}), c, weights))
 }
 
 // numbers is a tokenizer whose tokens are their own names: " 17". It encodes

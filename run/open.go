@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,10 +11,12 @@ import (
 	"time"
 
 	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/bench"
 	"github.com/gptctl/gptctl/internal/cpu"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/modelfiles"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // DemoModel is the name of the model inside the binary.
@@ -23,6 +26,7 @@ const DemoModel = "demo"
 type OpenOptions struct {
 	Threads int    // 0: one per physical core
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
+	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has
 	Getenv  func(string) string
 }
 
@@ -32,15 +36,44 @@ type Model struct {
 	Name    string // as the user named it
 	Path    string // where its files are
 	Config  gpt2.Config
-	DType   string // of the weights: "F32" …
+	DType   string // of the weights in use: "F32" …
 	Device  string
-	Family  string // of the kernels
+	Family  string   // of the kernels
+	Skipped []string // better families that cannot be used here, and why
 	Threads int
 	Load    time.Duration // what Open took
 	Unused  []string      // tensors of the files that the model has no place for
 
-	files *modelfiles.Model
-	cpu   *kernel.CPU
+	files  *modelfiles.Model
+	cpu    *kernel.CPU
+	device *cpu.Device
+	model  *gpt2.Model
+	dtype  tensor.DType // asked for; Invalid: the file's
+}
+
+// DTypes are the names that OpenOptions.DType may have beside "auto".
+func DTypes() []string {
+	var names []string
+	for _, d := range dtypes {
+		names = append(names, strings.ToLower(d.String()))
+	}
+	return names
+}
+
+var dtypes = [...]tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0}
+
+// ParseDType returns the type that a name of DTypes stands for, Invalid for "" and
+// "auto".
+func ParseDType(name string) (tensor.DType, error) {
+	if name == "" || name == "auto" {
+		return tensor.Invalid, nil
+	}
+	for _, d := range dtypes {
+		if strings.ToLower(d.String()) == name {
+			return d, nil
+		}
+	}
+	return tensor.Invalid, fmt.Errorf("dtype %q: want auto, %s", name, strings.Join(DTypes(), ", "))
 }
 
 // UnreadableModelError says that a model's files are there, but are damaged or
@@ -50,9 +83,9 @@ type UnreadableModelError struct{ err error }
 func (e *UnreadableModelError) Error() string { return e.err.Error() }
 func (e *UnreadableModelError) Unwrap() error { return e.err }
 
-// Families are the kernel families that OpenOptions.Family may name on this
-// machine, the best first.
-func Families() []string { return kernel.Families() }
+// CheckFamily says why OpenOptions.Family cannot name this family on this
+// machine, and what it can name.
+func CheckFamily(name string) error { return kernel.CheckFamily(name) }
 
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
 // Face format, or a Hub id that is in the shared cache. It never asks the
@@ -63,11 +96,18 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }
 	}
-	files, path, err := openFiles(name, o.Getenv)
+	dtype, err := ParseDType(o.DType)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), Unused: files.Weights.Unused, files: files}
+	files, path, err := openFiles(name, dtype, o.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), Unused: files.Weights.Unused, files: files, dtype: dtype}
+	if dtype != tensor.Invalid {
+		m.DType = dtype.String()
+	}
 	if err := m.start(o); err != nil {
 		m.Close()
 		return nil, err
@@ -76,9 +116,10 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	return m, ctx.Err()
 }
 
-func openFiles(name string, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
+func openFiles(name string, dtype tensor.DType, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
+	options := modelfiles.Options{DType: dtype}
 	if name == DemoModel {
-		files, err = modelfiles.OpenDemo()
+		files, err = modelfiles.OpenDemo(options)
 		return files, "inside gptctl", err
 	}
 	path = name
@@ -87,7 +128,7 @@ func openFiles(name string, getenv func(string) string) (files *modelfiles.Model
 			return nil, "", err
 		}
 	}
-	files, err = modelfiles.Open(path)
+	files, err = modelfiles.Open(path, options)
 	var missing *modelfiles.MissingFilesError
 	if err != nil && !errors.As(err, &missing) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		err = &UnreadableModelError{err}
@@ -111,11 +152,14 @@ func (m *Model) start(o OpenOptions) error {
 	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family}); err != nil {
 		return err
 	}
-	m.Family, m.Threads = m.cpu.Family(), m.cpu.Threads()
-	model, err := gpt2.New(cpu.New(m.cpu), m.Config, m.files.Weights)
+	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
+	options := cpu.Options{DType: m.dtype, Copied: m.files.Forget}
+	m.device = cpu.New(m.cpu, options)
+	model, err := gpt2.New(m.device, m.Config, m.files.Weights)
 	if err != nil {
 		return err
 	}
+	m.model = model
 	m.Device = model.Device().Name()
 	m.Generator = New(model, m.files.Tokenizer)
 	return nil
@@ -123,10 +167,31 @@ func (m *Model) start(o OpenOptions) error {
 
 // Close lets go of the model's files and threads.
 func (m *Model) Close() {
+	if m.device != nil {
+		m.device.Close()
+	}
 	if m.cpu != nil {
 		m.cpu.Close()
 	}
 	m.files.Close()
+}
+
+// Subject is the model as package bench measures it. It is valid until Close.
+func (m *Model) Subject() *bench.Subject {
+	dtype := m.dtype
+	if dtype == tensor.Invalid {
+		dtype = m.files.DType
+	}
+	return &bench.Subject{Name: m.Name, DType: dtype, Model: m.model, CPU: m.cpu, Close: m.Close}
+}
+
+// Encode turns text into tokens as the model was trained on.
+func (m *Model) Encode(text string) []int {
+	var tokens []int
+	for _, id := range m.files.Tokenizer.Encode(nil, text) {
+		tokens = append(tokens, int(id))
+	}
+	return tokens
 }
 
 // Generate is the generator's, with the time of Open in its statistics.

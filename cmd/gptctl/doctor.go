@@ -8,11 +8,11 @@ import (
 	"os"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/gptctl/gptctl/doctor"
 	"github.com/gptctl/gptctl/doctor/fit"
+	"github.com/gptctl/gptctl/fetch"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -57,7 +57,7 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.purpose, "for", "", "judge only what this work needs: `run|finetune|serve`")
-	f.StringVar(&o.model, "model", "gpt2", "with --for, the `MODEL`: gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2")
+	f.StringVar(&o.model, "model", "gpt2", "with --for, the `MODEL`: gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2; OWNER/NAME asks whether the Hub gives it")
 	f.StringVar(&o.dtype, "dtype", "f32", "with --for, the type of the weights: `f32|bf16|f16|q8_0|q4_0`")
 	f.IntVar(&o.batch, "batch", 1, "with --for, sequences at once, `N`")
 	f.IntVar(&o.context, "context", 0, "with --for, the longest text in tokens, `N` (0: the model's own)")
@@ -75,6 +75,9 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.purpose == "" {
 			for _, name := range []string{"model", "dtype", "batch", "context", "device"} {
+				if name == "model" && strings.Contains(o.model, "/") {
+					continue // of the Hub: may it be read?
+				}
 				// From the environment or a file they may be meant for other verbs.
 				if cmd.Flags().Changed(name) && !fromSettings(t, cmd, name) {
 					return withHints(usagef("--%s says what the work needs, and there is none", name), "gptctl doctor --for run --"+name+" …")
@@ -143,18 +146,26 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 		}
 		return doctor.Options{}, &usageError{err}
 	}
-	if own, ok := t.settings["doctor"][thresholdsKey]; ok {
-		data, err := toml.Marshal(own)
-		if err == nil {
-			err = profile.Override("gptctl.toml, doctor."+thresholdsKey, data)
-		}
+	if _, ok := t.settings["doctor"][thresholdsKey]; ok {
+		// Read again, because only the text knows where a mistake is.
+		data, err := readBounded(t.settingsFile, maxSettingsBytes)
 		if err != nil {
+			return doctor.Options{}, fmt.Errorf("read settings: %w", err)
+		}
+		if err := profile.Override(t.settingsFile, data); err != nil {
 			return doctor.Options{}, &usageError{err}
 		}
 	}
 	host := machine.Local()
 	options := doctor.Options{Profile: profile, Only: o.only, Skip: o.skip, Strict: o.strict, Deep: o.deep,
 		Network: !o.offline, Host: host, Devices: []fit.Device{fit.CPU}}
+	if strings.Contains(o.model, "/") {
+		id, err := fetch.ParseModelID(o.model)
+		if err != nil {
+			return options, &usageError{err}
+		}
+		options.Model = id.String()
+	}
 	if o.purpose == "" {
 		return options, nil
 	}

@@ -22,6 +22,7 @@ import (
 type runOptions struct {
 	model    string
 	threads  int
+	dtype    string
 	words    []string // the prompt, as the command line gave it
 	file     string
 	stats    bool
@@ -68,6 +69,7 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 	f.SortFlags = false
 	f.SetNormalizeFunc(huggingFaceNames)
 	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, or a Hub id")
+	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights to multiply by: auto (the file's), "+strings.Join(run.DTypes(), ", "))
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.StringVarP(&o.file, "file", "f", "", "read the prompt from `FILE` (-: stdin)")
 	f.BoolVar(&o.stats, "stats", false, "print times and speeds on stderr")
@@ -76,6 +78,9 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 		o.words = words
 		if o.threads < 0 || o.threads > 1024 {
 			return usagef("--threads %d: want 0 to 1024", o.threads)
+		}
+		if o.dtype = strings.ToLower(o.dtype); o.dtype != "auto" && !slices.Contains(run.DTypes(), o.dtype) {
+			return usagef("--dtype %s: want auto, %s", o.dtype, strings.Join(run.DTypes(), ", "))
 		}
 		if o.model == "" {
 			return usagef("--model is empty: want demo, a folder, or a Hub id")
@@ -138,6 +143,9 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	defer m.Close()
 	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
 
+	for _, s := range m.Skipped {
+		t.detail("kernels not used: %s", s)
+	}
 	if n := len(m.Unused); n > 0 {
 		t.note("note: %s holds %d tensors that a GPT-2 has no place for, among them %s", m.Path, n, m.Unused[0])
 	}
@@ -184,14 +192,26 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	return err
 }
 
+// kernelFamily is the family of kernels that the environment asks for, "" if it
+// does not.
+func kernelFamily(t *terminal) (string, error) {
+	family := t.getenv("GPTCTL_CPU")
+	if family != "" {
+		if err := run.CheckFamily(family); err != nil {
+			return "", usagef("GPTCTL_CPU=%q in the environment: %v", family, err)
+		}
+	}
+	return family, nil
+}
+
 // openModel opens the model, and fetches it first if it is neither here nor in
 // the cache.
 func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, error) {
-	family := t.getenv("GPTCTL_CPU")
-	if has := run.Families(); family != "" && !slices.Contains(has, family) {
-		return nil, usagef("GPTCTL_CPU=%q in the environment: this machine has %s", family, strings.Join(has, ", "))
+	family, err := kernelFamily(t)
+	if err != nil {
+		return nil, err
 	}
-	options := run.OpenOptions{Threads: o.threads, Family: family, Getenv: t.getenv}
+	options := run.OpenOptions{Threads: o.threads, Family: family, DType: o.dtype, Getenv: t.getenv}
 	m, err := run.Open(ctx, o.model, options)
 	if errors.Is(err, fetch.ErrNotCached) {
 		if _, err := fetchModel(ctx, t, fetch.Options{Model: o.model, Mirrors: t.mirrors()}, false); err != nil {

@@ -29,7 +29,7 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	t.settings = tables
+	t.settings, t.settingsFile = tables, path
 	table := tables[cmd.Name()]
 	var failed error
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {

@@ -28,7 +28,8 @@ type terminal struct {
 	verbose              bool
 	configFile           string
 
-	settings map[string]map[string]any // gptctl.toml: verb → key → value
+	settings     map[string]map[string]any // gptctl.toml: verb → key → value
+	settingsFile string                    // that they were read from, "" if from none
 }
 
 func newTerminal(in, out, err *os.File, env func(string) (string, bool)) *terminal {

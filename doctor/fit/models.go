@@ -15,21 +15,17 @@ type Model struct {
 
 // Models lists the GPT-2 family, the largest first.
 func Models() []Model {
-	return []Model{
-		family("gpt2-xl", 48, 1600, 25, 6431878936),
-		family("gpt2-large", 36, 1280, 20, 3247159078),
-		family("gpt2-medium", 24, 1024, 16, 1519984962),
-		family("gpt2", 12, 768, 12, 548105171),
-		family("distilgpt2", 6, 768, 12, 352824413),
+	models := []Model{
+		{Name: "gpt2-xl", HubFileBytes: 6431878936},
+		{Name: "gpt2-large", HubFileBytes: 3247159078},
+		{Name: "gpt2-medium", HubFileBytes: 1519984962},
+		{Name: "gpt2", HubFileBytes: 548105171},
+		{Name: "distilgpt2", HubFileBytes: 352824413},
 	}
-}
-
-func family(name string, layers, embd, heads int, file int64) Model {
-	return Model{name, gpt2.Config{
-		VocabSize: 50257, Positions: 1024, Embd: embd, Heads: heads, Layers: layers, Inner: 4 * embd,
-		Activation: gpt2.GELUNew, LayerNormEpsilon: 1e-5,
-		ScaleAttnWeights: true, TieWordEmbeddings: true, BOS: 50256, EOS: []int{50256}, PAD: -1,
-	}, file}
+	for i := range models {
+		models[i].Config, _ = gpt2.Shape(models[i].Name)
+	}
+	return models
 }
 
 // Lookup finds a model of the family by its name or Hub id ("gpt2",

@@ -82,7 +82,9 @@ type GPU struct {
 	ComputeMode            *ComputeMode
 	Persistence            *bool
 	Virtualization         string   // "none", "passthrough", "vgpu", "host-vgpu", "host-vsga"; empty if unknown
+	GSPFirmware            string   // version of the firmware that runs on the GPU; empty if none does or it is unknown
 	PowerDraw, PowerLimit  *float64 // watts, to 0.01; the limit is the one enforced now
+	PowerDefault           *float64 // the limit that the board is made for
 	Temperature            *int     // °C, of the GPU
 	GraphicsClock, SMClock *uint32  // MHz
 	MemoryClock            *uint32
@@ -97,9 +99,35 @@ type GPU struct {
 	DisplayActive          *bool
 	NUMANode               *int // of the PCI slot, from /sys
 
+	NVLink *NVLink
+	Fabric *Fabric // nil on machines without NVSwitch, as far as is known
+
+	// UUID is "GPU-…", by which CUDA_VISIBLE_DEVICES may name it. It tells one
+	// board from all others, so it must not be shown.
+	UUID string `json:"-"`
+
 	Processes      []Process // sorted by PID
 	ProcessesKnown bool      // false: the device does not tell, Processes is empty
 }
+
+// NVLink counts the links that the board has, connected or not.
+type NVLink struct{ Active, Inactive int }
+
+// Fabric is how far the fabric manager has come with this GPU. CUDA does not
+// start on it before FabricCompleted.
+type Fabric struct {
+	State   FabricState
+	Failure string // what NVML says went wrong; empty if nothing did
+}
+
+// FabricState is NVML's GPU_FABRIC_STATE in nvidia-smi's words.
+type FabricState string
+
+const (
+	FabricNotStarted FabricState = "Not Started"
+	FabricInProgress FabricState = "In Progress"
+	FabricCompleted  FabricState = "Completed"
+)
 
 // RowRemap is the state of row remapping (Ampere and newer).
 type RowRemap struct {

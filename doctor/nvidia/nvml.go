@@ -150,8 +150,12 @@ func (r *nvmlReader) gpu(index int) GPU {
 	if c := ask(d, "nvmlDeviceGetCudaComputeCapability", func() (both[int], nvml.Return) { return pair(dev.GetCudaComputeCapability()) }); c != nil && c.now > 0 {
 		g.Capability = &Capability{c.now, c.other}
 	}
+	if id := ask(d, "nvmlDeviceGetUUID", dev.GetUUID); id != nil {
+		g.UUID = smiName(*id)
+	}
 	d.memory(&g)
 	d.health(&g)
+	d.links(&g)
 	d.modes(&g)
 	d.mig(&g)
 	d.speed(&g)
@@ -272,6 +276,7 @@ func (d *nvmlGPU) speed(g *GPU) {
 	}
 	g.PowerDraw = milliwatts("nvmlDeviceGetPowerUsage", d.dev.GetPowerUsage)
 	g.PowerLimit = milliwatts("nvmlDeviceGetEnforcedPowerLimit", d.dev.GetEnforcedPowerLimit)
+	g.PowerDefault = milliwatts("nvmlDeviceGetPowerManagementDefaultLimit", d.dev.GetPowerManagementDefaultLimit)
 	if t := ask(d, "nvmlDeviceGetTemperature", func() (uint32, nvml.Return) { return d.dev.GetTemperature(nvml.TEMPERATURE_GPU) }); t != nil {
 		g.Temperature = new(int(*t))
 	}
@@ -304,6 +309,41 @@ func (d *nvmlGPU) speed(g *GPU) {
 	g.PCIe.MaxWidth = ask(d, "nvmlDeviceGetMaxPcieLinkWidth", d.dev.GetMaxPcieLinkWidth)
 	if u := ask(d, "nvmlDeviceGetUtilizationRates", d.dev.GetUtilizationRates); u != nil {
 		g.UtilizationGPU, g.UtilizationMemory = new(int(u.Gpu)), new(int(u.Memory))
+	}
+}
+
+func (d *nvmlGPU) links(g *GPU) {
+	if v := ask(d, "nvmlDeviceGetGspFirmwareVersion", d.dev.GetGspFirmwareVersion); v != nil {
+		g.GSPFirmware = smiName(*v)
+	}
+	if f := ask(d, "nvmlDeviceGetGpuFabricInfo", d.dev.GetGpuFabricInfo); f != nil {
+		fabric := Fabric{State: map[uint8]FabricState{
+			nvml.GPU_FABRIC_STATE_NOT_STARTED: FabricNotStarted, nvml.GPU_FABRIC_STATE_IN_PROGRESS: FabricInProgress,
+			nvml.GPU_FABRIC_STATE_COMPLETED: FabricCompleted,
+		}[f.State]}
+		if status := nvml.Return(f.Status); fabric.State == FabricCompleted && status != nvml.SUCCESS {
+			fabric.Failure = nvmlWords(status)
+		}
+		if fabric.State != "" {
+			g.Fabric = &fabric
+		}
+	}
+	var links NVLink
+	for i := range nvml.NVLINK_MAX_LINKS {
+		state := ask(d, "nvmlDeviceGetNvLinkState", func() (nvml.EnableState, nvml.Return) { return d.dev.GetNvLinkState(i) })
+		switch {
+		case state == nil: // beyond the last, or none at all
+		case *state == nvml.FEATURE_ENABLED:
+			links.Active++
+		default:
+			links.Inactive++
+		}
+		if state == nil {
+			break
+		}
+	}
+	if links != (NVLink{}) {
+		g.NVLink = &links
 	}
 }
 

@@ -45,6 +45,11 @@ func answers(d *mock.Device, ret nvml.Return) {
 	d.GetCurrPcieLinkWidthFunc = whole
 	d.GetMaxPcieLinkWidthFunc = whole
 	d.GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) { return nvml.Utilization{}, ret }
+	d.GetPowerManagementDefaultLimitFunc = number
+	d.GetGspFirmwareVersionFunc = func() (string, nvml.Return) { return "", ret }
+	d.GetGpuFabricInfoFunc = func() (nvml.GpuFabricInfo, nvml.Return) { return nvml.GpuFabricInfo{}, ret }
+	d.GetNvLinkStateFunc = func(int) (nvml.EnableState, nvml.Return) { return 0, ret }
+	d.GetUUIDFunc = func() (string, nvml.Return) { return "", ret }
 	d.GetComputeRunningProcessesFunc = processes
 	d.GetGraphicsRunningProcessesFunc = processes
 }
@@ -85,6 +90,21 @@ func full(d *server.Device) {
 	}
 	d.GetPowerUsageFunc = func() (uint32, nvml.Return) { return 650121, nvml.SUCCESS }
 	d.GetEnforcedPowerLimitFunc = func() (uint32, nvml.Return) { return 700000, nvml.SUCCESS }
+	d.GetPowerManagementDefaultLimitFunc = d.GetEnforcedPowerLimitFunc
+	d.GetGspFirmwareVersionFunc = func() (string, nvml.Return) { return "550.54.15", nvml.SUCCESS }
+	d.GetGpuFabricInfoFunc = func() (nvml.GpuFabricInfo, nvml.Return) {
+		return nvml.GpuFabricInfo{State: nvml.GPU_FABRIC_STATE_COMPLETED}, nvml.SUCCESS
+	}
+	d.GetNvLinkStateFunc = func(i int) (nvml.EnableState, nvml.Return) {
+		switch {
+		case i < 17:
+			return nvml.FEATURE_ENABLED, nvml.SUCCESS
+		case i == 17:
+			return nvml.FEATURE_DISABLED, nvml.SUCCESS
+		}
+		return 0, nvml.ERROR_INVALID_ARGUMENT
+	}
+	d.GetUUIDFunc = func() (string, nvml.Return) { return "GPU-00000000-0000-0000-0000-000000000000", nvml.SUCCESS }
 	d.GetTemperatureFunc = func(nvml.TemperatureSensors) (uint32, nvml.Return) { return 71, nvml.SUCCESS }
 	clocks := func(values ...uint32) func(nvml.ClockType) (uint32, nvml.Return) {
 		return func(c nvml.ClockType) (uint32, nvml.Return) { return values[c], nvml.SUCCESS }

@@ -16,8 +16,8 @@ import (
 // A GPU takes about 120 KB of XML, most of it supported clocks.
 const smiOutputLimit = 32 << 20
 
-// probeSMI asks nvidia-smi. The compute capability is not in its XML, so that
-// is asked beside it; a driver too old to know the field leaves it out.
+// probeSMI asks nvidia-smi. The compute capability and the NVLinks are not in
+// its XML, so they are asked beside it; a driver too old to know them leaves them out.
 func probeSMI(ctx context.Context, opt Options) Inventory {
 	path, err := findSMI(opt.SMI)
 	if err != nil {
@@ -31,6 +31,14 @@ func probeSMI(ctx context.Context, opt Options) Inventory {
 		}
 		capabilities <- parseCapabilities(out)
 	}()
+	links := make(chan map[int]NVLink, 1)
+	go func() {
+		out, err := runSMI(ctx, path, "nvlink", "--status")
+		if err != nil {
+			out = nil
+		}
+		links <- parseLinks(out)
+	}()
 	out, err := runSMI(ctx, path, "-q", "-x")
 	if ctx.Err() != nil {
 		return Inventory{State: StateTimeout, Source: SourceSMI, Detail: "nvidia-smi gave no answer: " + context.Cause(ctx).Error()}
@@ -40,6 +48,12 @@ func probeSMI(ctx context.Context, opt Options) Inventory {
 	for i := range inv.GPUs {
 		if c, ok := known[inv.GPUs[i].BusID]; ok {
 			inv.GPUs[i].Capability = &c
+		}
+	}
+	linked := <-links
+	for i := range inv.GPUs {
+		if n, ok := linked[inv.GPUs[i].Index]; ok && inv.GPUs[i].State == StateOK {
+			inv.GPUs[i].NVLink = &n
 		}
 	}
 	return inv

@@ -20,7 +20,11 @@ func fakeSMI(t *testing.T, query, capabilities string) string {
 		t.Skip("the fake nvidia-smi is a shell script")
 	}
 	path := filepath.Join(t.TempDir(), "nvidia-smi")
-	script := fmt.Sprintf("#!/bin/sh\ncase \"$1\" in\n-q)\n%s\n;;\n--query-gpu=pci.bus_id,compute_cap)\n%s\n;;\nesac\n", query, capabilities)
+	links := "exit 3" // an old driver that does not know the question
+	if strings.Contains(query, "-v12.xml") || strings.Contains(query, "-v13.xml") {
+		links = "cat '" + smiFile(t, "nvlink.txt") + "'"
+	}
+	script := fmt.Sprintf("#!/bin/sh\ncase \"$1\" in\n-q)\n%s\n;;\n--query-gpu=pci.bus_id,compute_cap)\n%s\n;;\nnvlink)\n%s\n;;\nesac\n", query, capabilities, links)
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +70,9 @@ func h100(t *testing.T) Inventory {
 			Remap: &RowRemap{Correctable: 1, Uncorrectable: 2, Pending: true},
 			MIG:   new(false), MIGPending: new(false),
 			ComputeMode: new(ComputeExclusiveProcess), Persistence: new(true), Virtualization: "none",
-			PowerDraw: new(650.12), PowerLimit: new(700.0), Temperature: new(71),
+			PowerDraw: new(650.12), PowerLimit: new(700.0), PowerDefault: new(700.0), Temperature: new(71),
+			GSPFirmware: "550.54.15", Fabric: &Fabric{State: FabricCompleted}, NVLink: &NVLink{17, 1},
+			UUID:          "GPU-00000000-0000-0000-0000-000000000000",
 			GraphicsClock: new(uint32(1700)), SMClock: new(uint32(1695)), MemoryClock: new(uint32(2619)),
 			MaxGraphicsClock: new(uint32(1980)), MaxSMClock: new(uint32(1975)), MaxMemoryClock: new(uint32(2620)),
 			Throttle: []ThrottleReason{ThrottleSWPowerCap, ThrottleHWThermal}, ThrottleKnown: true,

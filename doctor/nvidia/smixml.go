@@ -33,9 +33,15 @@ type smiGPU struct {
 	Architecture string `xml:"product_architecture"`
 	Display      string `xml:"display_active"`
 	Persistence  string `xml:"persistence_mode"`
-	MIG          string `xml:"mig_mode>current_mig"`
-	MIGPending   string `xml:"mig_mode>pending_mig"`
-	MIGDevices   []struct {
+	UUID         string `xml:"uuid"`
+	GSP          string `xml:"gsp_firmware_version"`
+	Fabric       struct {
+		State  string `xml:"state"`
+		Status string `xml:"status"`
+	} `xml:"fabric"`
+	MIG        string `xml:"mig_mode>current_mig"`
+	MIGPending string `xml:"mig_mode>pending_mig"`
+	MIGDevices []struct {
 		Index           string    `xml:"index"`
 		GPUInstance     string    `xml:"gpu_instance_id"`
 		ComputeInstance string    `xml:"compute_instance_id"`
@@ -100,6 +106,7 @@ type smiPower struct {
 	Instant  string `xml:"instant_power_draw"`
 	Current  string `xml:"current_power_limit"`
 	Enforced string `xml:"enforced_power_limit"`
+	Default  string `xml:"default_power_limit"`
 }
 
 type smiClocks struct {
@@ -174,6 +181,19 @@ func (s *smiGPU) gpu(index int) GPU {
 		},
 		PowerDraw:  watts(s.Power.Draw, s.Power.Average, s.Power.Instant, s.OldPower.Draw),
 		PowerLimit: watts(s.Power.Current, s.Power.Enforced, s.OldPower.Enforced),
+
+		PowerDefault: watts(s.Power.Default, s.OldPower.Default),
+		GSPFirmware:  smiName(s.GSP),
+		UUID:         smiName(s.UUID),
+	}
+	switch state := FabricState(strings.TrimSpace(s.Fabric.State)); state {
+	case FabricNotStarted, FabricInProgress:
+		g.Fabric = &Fabric{State: state}
+	case FabricCompleted:
+		g.Fabric = &Fabric{State: state}
+		if status := smiName(s.Fabric.Status); status != "Success" {
+			g.Fabric.Failure = status
+		}
 	}
 	if g.RetiredPagesPending == nil {
 		g.RetiredPagesPending = enabled(s.Blacklist)
@@ -401,6 +421,31 @@ func parseCapabilities(out []byte) map[string]Capability {
 		v, err := ParseVersion(strings.TrimSpace(version))
 		if id := busID(bus); ok && err == nil && id != "" && v.Major() > 0 {
 			found[id] = Capability{v.Major(), v.Minor()}
+		}
+	}
+	return found
+}
+
+var (
+	smiLinkGPU = regexp.MustCompile(`^GPU ([0-9]{1,3}):`)
+	smiLink    = regexp.MustCompile(`^\s+Link [0-9]+: (<inactive>|[0-9.]+ [GM]B/s)\s*$`)
+)
+
+// parseLinks reads nvidia-smi nvlink --status by the index of the GPU.
+func parseLinks(out []byte) map[int]NVLink {
+	found := make(map[int]NVLink)
+	at := -1
+	for line := range strings.Lines(string(out)) {
+		if m := smiLinkGPU.FindStringSubmatch(line); m != nil {
+			at, _ = strconv.Atoi(m[1])
+		} else if m := smiLink.FindStringSubmatch(line); m != nil && at >= 0 {
+			n := found[at]
+			if m[1] == "<inactive>" {
+				n.Inactive++
+			} else {
+				n.Active++
+			}
+			found[at] = n
 		}
 	}
 	return found

@@ -2,6 +2,7 @@ package nvidia
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -50,6 +51,8 @@ type WorkResult struct {
 	MemoryTotal uint64  // bytes, as the driver library tells
 	MemoryFree  uint64
 
+	Devices int // that the driver library shows this process; set by [Library] only
+
 	Bytes    uint64        // that were sent, fetched back and found equal
 	ToDevice time.Duration // spent copying to the device, from pageable memory
 	ToHost   time.Duration // spent copying back
@@ -76,12 +79,37 @@ func Work(ctx context.Context, inv Inventory, opt WorkOptions) WorkResult {
 			opt.Timeout = 5 * time.Minute
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+	return workInTime(ctx, opt.Timeout, func(ctx context.Context, w *WorkResult) error { return w.run(ctx, inv, opt) })
+}
+
+// Library opens the driver library and asks it how many GPUs it shows, without
+// taking any memory: it may work where NVML does not, and the other way round.
+// Of opt Timeout and Library are used.
+func Library(ctx context.Context, opt WorkOptions) WorkResult {
+	return workInTime(ctx, cmp.Or(opt.Timeout, 5*time.Second), func(_ context.Context, w *WorkResult) error {
+		driver, err := drv.Open(opt.Library)
+		if err != nil {
+			return err
+		}
+		if n, err := driver.Version(); err == nil && n > 0 {
+			w.CUDA, _ = ParseVersion(fmt.Sprintf("%d.%d", n/1000, n%1000/10))
+		}
+		w.Devices, err = driver.Count()
+		if err == nil && w.Devices == 0 {
+			err = &stateError{WorkNoDevice, "the driver library shows no GPU"}
+		}
+		return err
+	})
+}
+
+// workInTime runs what may hang in the driver.
+func workInTime(ctx context.Context, limit time.Duration, work func(context.Context, *WorkResult) error) WorkResult {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	answer := make(chan WorkResult, 1) // room for an answer that nobody waits for any more
 	go func() {
 		var w WorkResult
-		if err := w.run(ctx, inv, opt); err != nil {
+		if err := work(ctx, &w); err != nil {
 			w.State, w.Detail = workState(err), oneLine(err.Error())
 		} else {
 			w.State = WorkOK

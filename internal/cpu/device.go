@@ -1,23 +1,68 @@
 // Package cpu is the device that every machine has: buffers are Go memory,
-// weights are used where they lie, and the arithmetic is internal/kernel's.
+// weights are used where they lie or in the type that is asked for, and the
+// arithmetic is internal/kernel's.
 package cpu
 
 import (
-	"fmt"
-
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
+// Options say how a Device holds a model.
+type Options struct {
+	// DType is the type that matrices are multiplied in. Invalid (zero) leaves
+	// each in its own.
+	DType tensor.DType
+	// Copy makes the device take a copy even of what it could use in place.
+	Copy bool
+	// Copied is told what data of tensors the device has made itself a copy of
+	// and does not read again; nil if nobody wants to know.
+	Copied func(data []byte)
+}
+
 // Device implements gpt2.Device. It is not safe for concurrent use.
 type Device struct {
-	cpu  *kernel.CPU
-	rows []kernel.AttentionRow // reused by Attention
+	cpu     *kernel.CPU
+	options Options
+	memory  []*mapped.Memory      // of the matrices that are not used where they lie
+	free    []byte                // what is left of the last piece
+	rows    []kernel.AttentionRow // reused by Attention
 }
 
 // New makes a device of the kernels and threads of cpu, which stay the caller's to close.
-func New(cpu *kernel.CPU) *Device { return &Device{cpu: cpu} }
+func New(cpu *kernel.CPU, o Options) *Device { return &Device{cpu: cpu, options: o} }
+
+// Close frees the matrices. Neither the device nor a model on it is used
+// afterwards.
+func (d *Device) Close() {
+	for _, m := range d.memory {
+		_ = m.Free()
+	}
+	d.memory, d.free = nil, nil
+}
+
+// memoryPiece is what the device asks the system for at a time. Matrices share
+// a piece, since one alone would leave a part of its last huge page unused;
+// what is not touched of a piece costs nothing.
+const memoryPiece = 64 << 20
+
+// alloc returns n bytes of zeros that begin a cache line.
+func (d *Device) alloc(n int) []byte {
+	const line = 64
+	if n > len(d.free) {
+		m := mapped.Anonymous(max(n, memoryPiece))
+		d.memory = append(d.memory, m)
+		if n >= memoryPiece {
+			return m.Data
+		}
+		d.free = m.Data
+	}
+	data := d.free[:n:n]
+	d.free = d.free[min((n+line-1)/line*line, len(d.free)):]
+	return data
+}
 
 // Name returns "cpu".
 func (d *Device) Name() string { return "cpu" }
@@ -33,22 +78,6 @@ func (d *Device) NewBuffer(n int) (gpt2.Buffer, error) { return make(buffer, n),
 func (d *Device) LoadVector(t tensor.Tensor) (gpt2.Buffer, error) {
 	v, _ := t.Float32s()
 	return buffer(v), nil
-}
-
-type matrix struct{ kernel.Weight }
-
-func (m *matrix) Dims() (in, out int) { return m.In, m.Out }
-
-// LoadMatrix implements gpt2.Device. The matrix stays in the mapping.
-func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, error) {
-	if len(t.Shape) != 2 || !t.DType.IsFloat() {
-		return nil, fmt.Errorf("cannot multiply by a %v tensor of shape %s", t.DType, t.ShapeString())
-	}
-	w := kernel.Weight{In: t.Shape[0], Out: t.Shape[1], DType: t.DType, Data: t.Data}
-	if layout == gpt2.OutIn {
-		w.In, w.Out, w.OutMajor = w.Out, w.In, true
-	}
-	return &matrix{w}, nil
 }
 
 // kv holds [layers][heads][capacity][headDim] of keys and as much of values.
@@ -102,12 +131,6 @@ func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2
 			row[j] += v
 		}
 	}
-}
-
-// row converts row i of an [out][in] matrix.
-func (m *matrix) row(dst []float32, i int) {
-	n := m.In * m.DType.Size()
-	tensor.ToFloat32(dst, m.DType, m.Data[i*n:(i+1)*n])
 }
 
 // Norm implements gpt2.Device.

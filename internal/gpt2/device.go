@@ -22,8 +22,11 @@ type Device interface {
 	// LoadVector brings a bias or a gain to the device, as float32.
 	LoadVector(t tensor.Tensor) (Buffer, error)
 	// LoadMatrix makes a matrix of the model usable, in place where the device
-	// can. The memory of t must stay valid as long as the device is used.
+	// can, or in a type of the device's choice. The memory of t must stay valid
+	// as long as the device is used.
 	LoadMatrix(t tensor.Tensor, layout Layout) (Matrix, error)
+	// LoadTable makes rows usable that only Embed looks up, in their own type.
+	LoadTable(t tensor.Tensor) (Matrix, error)
 	// NewKV allocates the keys and values of one sequence of up to capacity positions.
 	NewKV(shape KVShape, capacity int) (KV, error)
 
@@ -57,6 +60,8 @@ type Buffer interface {
 type Matrix interface {
 	// Dims returns the width of the rows that Linear takes and gives.
 	Dims() (in, out int)
+	// Bytes is the memory that a multiplication reads.
+	Bytes() int64
 }
 
 // KV is a Device's memory for the keys and values of one sequence, all layers.

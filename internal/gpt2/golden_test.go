@@ -106,7 +106,7 @@ func (f fixture) model(t *testing.T, family string, threads int) *gpt2.Model {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	m, err := gpt2.New(cpu.New(c), f.config, f.weights)
+	m, err := gpt2.New(cpu.New(c, cpu.Options{}), f.config, f.weights)
 	if err != nil {
 		t.Fatal(err)
 	}

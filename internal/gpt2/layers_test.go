@@ -75,7 +75,7 @@ func TestLayers(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			r := &recorder{Device: cpu.New(c)}
+			r := &recorder{Device: cpu.New(c, cpu.Options{})}
 			m, err := gpt2.New(r, f.config, f.weights)
 			if err != nil {
 				t.Fatal(err)

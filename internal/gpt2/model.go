@@ -75,7 +75,7 @@ func New(dev Device, cfg Config, w *Weights) (*Model, error) {
 	l := loader{dev: dev}
 	p := &m.params
 	p.tokens = l.matrix(w.TokenEmbedding, OutIn)
-	p.positions = l.matrix(w.PositionEmbedding, OutIn)
+	p.positions = l.table(w.PositionEmbedding)
 	p.head = p.tokens
 	if !w.Tied {
 		p.head = l.matrix(w.Head, OutIn)
@@ -110,6 +110,13 @@ func (l *loader) matrix(t tensor.Tensor, layout Layout) (m Matrix) {
 	return m
 }
 
+func (l *loader) table(t tensor.Tensor) (m Matrix) {
+	if l.err == nil {
+		m, l.err = l.dev.LoadTable(t)
+	}
+	return m
+}
+
 func (l *loader) vector(t tensor.Tensor) (b Buffer) {
 	if l.err == nil {
 		b, l.err = l.dev.LoadVector(t)
@@ -120,7 +127,17 @@ func (l *loader) vector(t tensor.Tensor) (b Buffer) {
 func (l *loader) norm(n Norm) norm { return norm{l.vector(n.Gain), l.vector(n.Bias)} }
 
 func (l *loader) projection(p Projection) projection {
-	return projection{l.matrix(p.Weight, InOut), l.vector(p.Bias)}
+	return projection{l.matrix(p.Weight, p.Layout), l.vector(p.Bias)}
+}
+
+// TokenBytes returns the memory of the weights that are read to compute one
+// token: all matrices with the head, not the embeddings.
+func (m *Model) TokenBytes() int64 {
+	n := m.params.head.Bytes()
+	for _, b := range m.params.blocks {
+		n += b.qkv.weight.Bytes() + b.attnOut.weight.Bytes() + b.up.weight.Bytes() + b.down.weight.Bytes()
+	}
+	return n
 }
 
 // Device returns where the model is.

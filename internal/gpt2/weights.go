@@ -14,9 +14,12 @@ import (
 // Norm is a layer normalisation: Gain [embd], Bias [embd].
 type Norm struct{ Gain, Bias tensor.Tensor }
 
-// Projection is y = x·Weight + Bias: Weight [in][out] (the layout of Hugging
-// Face's Conv1D), Bias [out].
-type Projection struct{ Weight, Bias tensor.Tensor }
+// Projection is y = x·Weight + Bias: Weight [in][out] (InOut, the layout of
+// Hugging Face's Conv1D) or [out][in] (OutIn), Bias [out].
+type Projection struct {
+	Weight, Bias tensor.Tensor
+	Layout       Layout
+}
 
 // BlockWeights are the weights of one layer.
 type BlockWeights struct {
@@ -29,7 +32,9 @@ type BlockWeights struct {
 }
 
 // Weights are a model's weights where they lie, usually in a memory-mapped
-// file. Each tensor is F32, F16 or BF16, whatever its neighbours are.
+// file. Each tensor is F32, F16 or BF16, whatever its neighbours are; a matrix
+// whose rows are outputs (embeddings, head, projections that are OutIn) may be
+// Q8_0 or Q4_0 too.
 type Weights struct {
 	TokenEmbedding    tensor.Tensor // [vocab][embd]
 	PositionEmbedding tensor.Tensor // [positions][embd]
@@ -46,6 +51,14 @@ type TensorSource interface {
 	Tensor(name string) (tensor.Tensor, bool)
 }
 
+// LayoutSource is a TensorSource that does not store its projections in Hugging
+// Face's layout.
+type LayoutSource interface {
+	TensorSource
+	// ProjectionLayout says how the matrices of all projections lie.
+	ProjectionLayout() Layout
+}
+
 // BindWeights finds the weights of a model of this configuration, with and
 // without the prefix "transformer." in their names. It copies nothing. The
 // masks that old files carry (attn.bias, attn.masked_bias) are skipped; other
@@ -58,9 +71,12 @@ type TensorSource interface {
 // configuration asks for, is an error; all missing tensors are named together.
 func BindWeights(cfg Config, src TensorSource) (*Weights, error) {
 	b := binder{src: src, used: make(map[string]bool)}
+	if l, ok := src.(LayoutSource); ok {
+		b.layout = l.ProjectionLayout()
+	}
 	w := &Weights{
-		TokenEmbedding:    b.bind(b.embeddingName(cfg), cfg.VocabSize, cfg.Embd),
-		PositionEmbedding: b.bind("wpe.weight", cfg.Positions, cfg.Embd),
+		TokenEmbedding:    b.matrix(b.embeddingName(cfg), cfg.VocabSize, cfg.Embd),
+		PositionEmbedding: b.matrix("wpe.weight", cfg.Positions, cfg.Embd),
 	}
 	for layer := range cfg.Layers {
 		h := fmt.Sprintf("h.%d.", layer)
@@ -103,17 +119,25 @@ func isMask(name string) bool {
 
 type binder struct {
 	src     TensorSource
+	layout  Layout // of the projections
 	used    map[string]bool
 	missing []string
 	wrong   error // the first tensor of another shape or type
 }
 
 func (b *binder) norm(name string, embd int) Norm {
-	return Norm{Gain: b.bind(name+".weight", embd), Bias: b.bind(name+".bias", embd)}
+	return Norm{Gain: b.floats(name+".weight", embd), Bias: b.floats(name+".bias", embd)}
 }
 
 func (b *binder) projection(name string, in, out int) Projection {
-	return Projection{Weight: b.bind(name+".weight", in, out), Bias: b.bind(name+".bias", out)}
+	p := Projection{Layout: b.layout}
+	if b.layout == OutIn {
+		p.Weight = b.matrix(name+".weight", out, in)
+	} else {
+		p.Weight = b.floats(name+".weight", in, out)
+	}
+	p.Bias = b.floats(name+".bias", out)
+	return p
 }
 
 // find looks a tensor up with and, if that fails, without the prefix.
@@ -150,7 +174,7 @@ func (b *binder) head(cfg Config, embedding tensor.Tensor) (head tensor.Tensor, 
 			return embedding, true
 		}
 	}
-	return b.bind(headName, cfg.VocabSize, cfg.Embd), false
+	return b.matrix(headName, cfg.VocabSize, cfg.Embd), false
 }
 
 // sameValues compares tensors by value, whatever type they are stored in.
@@ -161,15 +185,15 @@ func sameValues(a, b tensor.Tensor) bool {
 	if a.DType == b.DType {
 		return bytes.Equal(a.Data, b.Data)
 	}
-	if !a.DType.IsFloat() || !b.DType.IsFloat() {
+	if !a.DType.IsFloat() && !a.DType.IsQuantized() || !b.DType.IsFloat() && !b.DType.IsQuantized() {
 		return false
 	}
 	const step = 1024
 	var x, y [step]float32
 	for from, n := 0, a.Len(); from < n; from += step {
 		k := min(step, n-from)
-		tensor.ToFloat32(x[:k], a.DType, a.Data[from*a.DType.Size():])
-		tensor.ToFloat32(y[:k], b.DType, b.Data[from*b.DType.Size():])
+		tensor.ToFloat32(x[:k], a.DType, a.Data[a.DType.Bytes(from):])
+		tensor.ToFloat32(y[:k], b.DType, b.Data[b.DType.Bytes(from):])
 		if !slices.Equal(x[:k], y[:k]) {
 			return false
 		}
@@ -177,7 +201,17 @@ func sameValues(a, b tensor.Tensor) bool {
 	return true
 }
 
-func (b *binder) bind(name string, shape ...int) tensor.Tensor {
+// matrix binds [rows][width], of any type that the engine computes with.
+func (b *binder) matrix(name string, rows, width int) tensor.Tensor {
+	return b.bind(name, true, rows, width)
+}
+
+// floats binds a tensor whose elements cannot be quantised.
+func (b *binder) floats(name string, shape ...int) tensor.Tensor {
+	return b.bind(name, false, shape...)
+}
+
+func (b *binder) bind(name string, quantized bool, shape ...int) tensor.Tensor {
 	t, full, ok := b.find(name)
 	if !ok {
 		b.missing = append(b.missing, name)
@@ -186,10 +220,10 @@ func (b *binder) bind(name string, shape ...int) tensor.Tensor {
 	b.used[full] = true
 	switch {
 	case b.wrong != nil:
-	case !t.DType.IsFloat():
+	case !t.DType.IsFloat() && !(quantized && t.DType.IsQuantized()):
 		b.wrong = fmt.Errorf("tensor %q is %v, want F32, F16 or BF16", full, t.DType)
 	case !slices.Equal(t.Shape, shape):
-		b.wrong = fmt.Errorf("tensor %q has shape %s, want %s as config.json says",
+		b.wrong = fmt.Errorf("tensor %q has shape %s, want %s as the configuration says",
 			full, t.ShapeString(), tensor.Tensor{Shape: shape}.ShapeString())
 	}
 	return t
@@ -253,21 +287,25 @@ func (w *Weights) Tensors() iter.Seq2[string, tensor.Tensor] {
 	}
 }
 
-// nonFinite finds the first element whose exponent bits are all ones.
+// nonFinite finds the first element whose exponent bits are all ones; of a
+// quantised block, whose scale decides, the first of the block.
 func nonFinite(t tensor.Tensor) (int, bool) {
-	size := t.DType.Size()
-	for i := range len(t.Data) / max(size, 1) {
+	step, elements := t.DType.Size(), 1
+	if t.DType.IsQuantized() {
+		step, elements = t.DType.Bytes(tensor.QuantBlock), tensor.QuantBlock
+	}
+	for i := range len(t.Data) / max(step, 1) {
 		var bad bool
-		switch t.DType {
+		switch at := t.Data[i*step:]; t.DType {
 		case tensor.F32:
-			bad = binary.LittleEndian.Uint32(t.Data[4*i:])&0x7f800000 == 0x7f800000
+			bad = binary.LittleEndian.Uint32(at)&0x7f800000 == 0x7f800000
 		case tensor.BF16:
-			bad = binary.LittleEndian.Uint16(t.Data[2*i:])&0x7f80 == 0x7f80
-		case tensor.F16:
-			bad = binary.LittleEndian.Uint16(t.Data[2*i:])&0x7c00 == 0x7c00
+			bad = binary.LittleEndian.Uint16(at)&0x7f80 == 0x7f80
+		case tensor.F16, tensor.Q8_0, tensor.Q4_0: // a block begins with its scale
+			bad = binary.LittleEndian.Uint16(at)&0x7c00 == 0x7c00
 		}
 		if bad {
-			return i, true
+			return i * elements, true
 		}
 	}
 	return 0, false

@@ -19,5 +19,6 @@ func genericOps() *ops {
 		add: generic.Add, scale: generic.Scale, sum: generic.Sum, sumSquares: generic.SumSquares,
 		normalize: generic.Normalize, scaleMax: generic.ScaleMax, expSum: generic.ExpSum, gate: generic.Gate,
 		peak: generic.Peak, read: generic.Read,
+		quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
 	}
 }

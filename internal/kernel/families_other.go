@@ -4,6 +4,8 @@ package kernel
 
 func families() []*ops { return []*ops{genericOps()} }
 
+func refusals() []refusal { return nil }
+
 // pause and prefetchRows are hints to the processor; here there are none.
 func pause() {}
 

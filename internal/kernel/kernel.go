@@ -14,10 +14,9 @@ package kernel
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -34,8 +33,11 @@ type CPU struct {
 	team    *Team
 	mu      sync.Mutex
 	members []scratch
+	skipped []string
 
+	blocks    []generic.Block // a quantised x
 	linear    linearTask
+	quantized quantizedTask
 	norm      normTask
 	attention attentionTask
 }
@@ -45,16 +47,13 @@ type scratch struct {
 	a, b, c []float32
 }
 
-// New starts a CPU. The error of an unknown or unavailable family names those
-// that this machine has.
+// New starts a CPU. Without a name the best family is taken whose self-test
+// agrees with plain Go. The error of an unknown or unavailable family names
+// those that this machine has.
 func New(o Options) (*CPU, error) {
-	have := families()
-	i := 0
-	if o.Family != "" {
-		i = slices.IndexFunc(have, func(f *ops) bool { return f.name == o.Family })
-		if i < 0 {
-			return nil, fmt.Errorf("kernel family %q: this machine has %s", o.Family, strings.Join(Families(), ", "))
-		}
+	chosen, skipped, err := choose(candidates(), refusals(), o.Family)
+	if err != nil {
+		return nil, err
 	}
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("threads: got %d, want 0 or more", o.Threads)
@@ -63,7 +62,7 @@ func New(o Options) (*CPU, error) {
 	if n == 0 {
 		n = usableCores()
 	}
-	return &CPU{ops: have[i], team: NewTeam(n), members: make([]scratch, n)}, nil
+	return &CPU{ops: chosen, skipped: skipped, team: NewTeam(n), members: make([]scratch, n)}, nil
 }
 
 // Close stops the threads. The CPU is not used afterwards.
@@ -85,14 +84,9 @@ func (c *CPU) Threads() int { return c.team.Size() }
 // Family returns the instruction set in use.
 func (c *CPU) Family() string { return c.ops.name }
 
-// Families lists what this machine can run, the best first.
-func Families() []string {
-	var names []string
-	for _, f := range families() {
-		names = append(names, f.name)
-	}
-	return names
-}
+// Skipped says, of each better family that the processor has, why it was not
+// chosen: the system refuses it, or its self-test failed.
+func (c *CPU) Skipped() []string { return c.skipped }
 
 // ops is what an instruction set provides; package generic documents each.
 type ops struct {
@@ -115,6 +109,11 @@ type ops struct {
 	gate       func(x []float32, a, b float32)
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
+
+	quantize func(dst []generic.Block, x []float32, d tensor.DType)
+	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
+	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
+	peakInt8 func(n int) (ops int)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple

@@ -7,12 +7,21 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Weight is a matrix in the memory of a model file, used in place.
+// Weight is a matrix: floats in the memory of a model file, used in place, or
+// Q8_0 or Q4_0 as PackWeight packs them.
 type Weight struct {
 	In, Out  int
-	OutMajor bool         // false: [In][Out] (HF's Conv1D); true: [Out][In] (nn.Linear, a tied embedding)
-	DType    tensor.DType // F32, F16 or BF16
+	OutMajor bool         // false: [In][Out] (HF's Conv1D); true: [Out][In] (nn.Linear, a tied embedding); of no meaning if packed
+	DType    tensor.DType // F32, F16 or BF16; Q8_0 or Q4_0: packed
 	Data     []byte       // little-endian, of any alignment
+}
+
+// bytes is what Data must hold at least.
+func (w *Weight) bytes() int {
+	if w.DType.IsQuantized() {
+		return PackedBytes(w.DType, w.In, w.Out)
+	}
+	return w.In * w.Out * w.DType.Size()
 }
 
 // Epilogue is what Linear does with the product before it is stored.
@@ -37,10 +46,10 @@ const (
 //
 // An [In][Out] weight has one accumulator per output, with multiply-adds in
 // order of the input; an [Out][In] weight has sixteen (input mod 16), added by
-// a fixed tree.
+// a fixed tree. With a packed weight x is quantised too, see linearQuantized.
 func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
-	if rows < 0 || len(x) < rows*w.In || len(y) < rows*w.Out || len(w.Data) < w.In*w.Out*w.DType.Size() ||
-		!w.DType.IsFloat() || (e.Bias != nil && len(e.Bias) < w.Out) {
+	if rows < 0 || len(x) < rows*w.In || len(y) < rows*w.Out || len(w.Data) < w.bytes() ||
+		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows: x %d, y %d, bias %d elements, weight %d bytes",
 			w.In, w.Out, w.DType, rows, len(x), len(y), len(e.Bias), len(w.Data)))
 	}
@@ -49,6 +58,10 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if w.DType.IsQuantized() {
+		c.linearQuantized(y, x, rows, w, e)
+		return
+	}
 	t := &c.linear
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
 	t.next.Store(0)
@@ -197,13 +210,16 @@ func (t *linearTask) dots(s *scratch, row, rows, col, cols int) {
 
 // finish applies the epilogue to part of one row and stores it.
 func (t *linearTask) finish(acc []float32, row, col int) {
-	o := t.c.ops
-	y := t.y[row*t.w.Out+col:][:len(acc)]
-	if t.e.Bias != nil {
-		o.add(acc, t.e.Bias[col:][:len(acc)])
+	t.e.finish(t.c.ops, t.y[row*t.w.Out+col:][:len(acc)], acc, col)
+}
+
+// finish applies the epilogue to the outputs from col on, acc, and stores them.
+func (e *Epilogue) finish(o *ops, y, acc []float32, col int) {
+	if e.Bias != nil {
+		o.add(acc, e.Bias[col:][:len(acc)])
 	}
-	o.activate(acc, t.e.Activation)
-	if t.e.Add {
+	o.activate(acc, e.Activation)
+	if e.Add {
 		o.add(y, acc)
 	} else {
 		copy(y, acc)

@@ -30,6 +30,8 @@ type Host struct {
 	UID    int    // of this process; 0 is root, -1 unknown
 
 	Getenv func(string) string
+	// LookupEnv tells an empty variable from none; without it both are none.
+	LookupEnv func(string) (string, bool)
 	// Run returns what a command printed on stdout. A command that does not
 	// exist gives an error that is exec.ErrNotFound; one that fails, an error
 	// that carries the first line of its stderr.
@@ -56,14 +58,15 @@ type Memory struct {
 // Local is the machine this program runs on.
 func Local() *Host {
 	return &Host{
-		FS:     os.DirFS("/"),
-		GOOS:   runtime.GOOS,
-		GOARCH: runtime.GOARCH,
-		UID:    os.Getuid(),
-		Getenv: os.Getenv,
-		Run:    runLocal,
-		Usage:  usage,
-		Memory: memory,
+		FS:        os.DirFS("/"),
+		GOOS:      runtime.GOOS,
+		GOARCH:    runtime.GOARCH,
+		UID:       os.Getuid(),
+		Getenv:    os.Getenv,
+		LookupEnv: os.LookupEnv,
+		Run:       runLocal,
+		Usage:     usage,
+		Memory:    memory,
 	}
 }
 
@@ -95,6 +98,15 @@ func (c *capped) Write(p []byte) (int, error) {
 	const most = 32 << 20
 	c.b = append(c.b, p[:min(len(p), most-len(c.b))]...)
 	return len(p), nil
+}
+
+// Env is a variable of the environment, and whether it is set at all.
+func (h *Host) Env(name string) (string, bool) {
+	if h.LookupEnv != nil {
+		return h.LookupEnv(name)
+	}
+	v := h.Getenv(name)
+	return v, v != ""
 }
 
 // MissingCommand tells whether an error of Host.Run means that there is no

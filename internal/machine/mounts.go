@@ -16,6 +16,8 @@ type Mount struct {
 	Target string // where it is mounted
 	Type   string // ext4, nfs4, overlay
 	Source string // /dev/sda1, server:/export
+	// Options are those of the mount and of the file system, with commas.
+	Options string
 	// ReadOnly holds for this mount or for the whole file system.
 	ReadOnly bool
 }
@@ -43,13 +45,25 @@ func ParseMountInfo(data []byte) []Mount {
 			continue
 		}
 		m := Mount{Device: f[2], Target: unescape(f[4]), Type: g[0], Source: unescape(g[1])}
-		m.ReadOnly = slices.Contains(strings.Split(f[5], ","), "ro")
-		if len(g) > 2 && slices.Contains(strings.Split(g[2], ","), "ro") {
-			m.ReadOnly = true
+		m.Options = f[5]
+		if len(g) > 2 {
+			m.Options += "," + g[2]
 		}
+		m.ReadOnly = m.Has("ro")
 		mounts = append(mounts, m)
 	}
 	return mounts
+}
+
+// Has tells whether one of the options is set.
+func (m Mount) Has(options ...string) bool {
+	for o := range strings.SplitSeq(m.Options, ",") {
+		name, _, _ := strings.Cut(o, "=")
+		if slices.Contains(options, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // unescape undoes the kernel's \040 for a space, and others alike.

@@ -88,3 +88,51 @@ func TestCloseDuringPrefault(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+func TestAnonymous(t *testing.T) {
+	for _, size := range []int{0, 1, 100, hugePage - 1, hugePage, 3*hugePage + 5} {
+		m := Anonymous(size)
+		if len(m.Data) != size {
+			t.Errorf("%d bytes: got %d", size, len(m.Data))
+		}
+		if bytes.ContainsFunc(m.Data, func(r rune) bool { return r != 0 }) {
+			t.Errorf("%d bytes: not zeroed", size)
+		}
+		for i := range m.Data {
+			m.Data[i] = byte(i)
+		}
+		for range 2 {
+			if err := m.Free(); err != nil {
+				t.Errorf("%d bytes: free: %v", size, err)
+			}
+		}
+	}
+}
+
+func TestForget(t *testing.T) {
+	want := bytes.Repeat([]byte("0123456"), 10000)
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.ReadAhead()
+	own := []byte("not of the file, must stay")
+	for _, part := range [][]byte{nil, f.Data[:1], f.Data[5000:20000], f.Data[60000:], f.Data, own} {
+		f.Forget(part)
+		if !bytes.Equal(f.Data, want) {
+			t.Errorf("%d bytes forgotten: other contents", len(part))
+		}
+	}
+	if string(own) != "not of the file, must stay" {
+		t.Error("foreign memory was touched")
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.Forget(own) // after Close: nothing to do
+	f.ReadAhead()
+}

@@ -34,14 +34,23 @@ type Model struct {
 // have the names and shapes of Hugging Face's GPT-2.
 type weightFile interface {
 	gpt2.TensorSource
-	Prefault() // brings the file into memory, see mapped.File
+	Prefault()          // brings the file into memory, see mapped.File
+	ReadAhead()         // starts bringing it into the page cache
+	Forget(data []byte) // the data of a tensor is not needed any more
 	Close() error
+}
+
+// Options say what the weights are opened for.
+type Options struct {
+	// DType is the type that the caller will convert the matrices to, Invalid
+	// if it uses them as they are.
+	DType tensor.DType
 }
 
 // Open opens a model folder: config.json, the weights, and tokenizer.json or
 // vocab.json with merges.txt. It fails with a *MissingFilesError where some of
-// them are absent. Bringing the weights into memory goes on in the background.
-func Open(dir string) (*Model, error) {
+// them are absent.
+func Open(dir string, o Options) (*Model, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open model: %w", err)
@@ -58,17 +67,17 @@ func Open(dir string) (*Model, error) {
 	if abs, err := filepath.Abs(dir); err == nil {
 		name = filepath.Base(abs)
 	}
-	return load(name, dir, files, open)
+	return load(name, dir, files, o, open)
 }
 
 // OpenDemo opens the model inside the binary.
-func OpenDemo() (*Model, error) {
-	return load("demo", "demo", demo.Files(), func() (weightFile, error) { return safetensors.Parse(demo.Weights()) })
+func OpenDemo(o Options) (*Model, error) {
+	return load("demo", "demo", demo.Files(), o, func() (weightFile, error) { return safetensors.Parse(demo.Weights()) })
 }
 
 // load reads the small files of a model, opens the weights, and checks that
 // they belong together. dir is for messages only.
-func load(name, dir string, files fs.FS, open func() (weightFile, error)) (_ *Model, err error) {
+func load(name, dir string, files fs.FS, o Options, open func() (weightFile, error)) (_ *Model, err error) {
 	m := &Model{Name: name}
 	defer func() {
 		if err != nil {
@@ -88,7 +97,13 @@ func load(name, dir string, files fs.FS, open func() (weightFile, error)) (_ *Mo
 	if err = m.bind(dir, files, open); err != nil {
 		return nil, err
 	}
-	go m.file.Prefault()
+	// Weights that are used where they lie are brought into memory in the
+	// background; of others only one matrix at a time has to be there.
+	if (o.DType == tensor.Invalid || o.DType == m.DType) && !m.DType.IsQuantized() {
+		go m.file.Prefault()
+	} else {
+		m.file.ReadAhead()
+	}
 
 	if m.GenerationConfig, err = readSmall(files, "generation_config.json"); err != nil && !missing(err) {
 		return nil, fmt.Errorf("read model %s: %w", dir, err)
@@ -141,6 +156,10 @@ func (m *Model) bind(dir string, files fs.FS, open func() (weightFile, error)) e
 	}
 	return nil
 }
+
+// Forget says that data of a tensor was read for the last time: a device that
+// makes itself a copy of each then needs no memory for the file.
+func (m *Model) Forget(data []byte) { m.file.Forget(data) }
 
 // Close lets go of the weights. Nothing of the model may be used afterwards but
 // its tokenizer and configuration.

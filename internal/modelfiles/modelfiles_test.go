@@ -75,7 +75,7 @@ func shard(t *testing.T) map[string]string {
 }
 
 func TestOpen(t *testing.T) {
-	demoModel, err := OpenDemo()
+	demoModel, err := OpenDemo(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestOpen(t *testing.T) {
 	}{{"one file", map[string]string{"generation_config.json": ""}, false}, {"sharded", shard(t), true}} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := folder(t, c.changes)
-			m, err := Open(dir + string(filepath.Separator))
+			m, err := Open(dir+string(filepath.Separator), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +132,7 @@ func TestOpenMissingFiles(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := folder(t, c.changes)
-			_, err := Open(dir)
+			_, err := Open(dir, Options{})
 			var absent *MissingFilesError
 			if !errors.As(err, &absent) || absent.Dir != dir || !slices.Equal(absent.Files, c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
@@ -172,16 +172,16 @@ func TestOpenRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := folder(t, c.changes)
-			if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+			if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
 		})
 	}
 	dir := folder(t, nil)
-	if _, err := Open(filepath.Join(dir, "gone")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Open(filepath.Join(dir, "gone"), Options{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("absent folder: %v", err)
 	}
-	if _, err := Open(filepath.Join(dir, "model.safetensors")); err == nil || !strings.Contains(err.Error(), "is a file, want a folder") {
+	if _, err := Open(filepath.Join(dir, "model.safetensors"), Options{}); err == nil || !strings.Contains(err.Error(), "is a file, want a folder") {
 		t.Errorf("file: %v", err)
 	}
 }
@@ -204,7 +204,7 @@ func TestOpenTorch(t *testing.T) {
 		all := map[string]string{"model.safetensors": ""}
 		maps.Copy(all, base)
 		maps.Copy(all, files)
-		m, err := Open(folder(t, all))
+		m, err := Open(folder(t, all), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,8 +81,8 @@ func quantizeQ4(dst []byte, src []float32) {
 		}
 		binary.LittleEndian.PutUint16(dst, Float32ToF16(scale))
 		const half = QuantBlock / 2
-		for i := range half {
-			dst[2+i] = q4Code(src[i]*inverse) | q4Code(src[i+half]*inverse)<<4
+		for i := range half { // the conversions forbid the compiler to fuse
+			dst[2+i] = q4Code(float32(src[i]*inverse)) | q4Code(float32(src[i+half]*inverse))<<4
 		}
 		dst, src = dst[q4Bytes:], src[QuantBlock:]
 	}

@@ -65,6 +65,21 @@ func (f *File) Prefault() {
 	}
 }
 
+// ReadAhead starts bringing the file into the page cache.
+func (f *File) ReadAhead() {
+	for _, m := range f.mappings {
+		m.ReadAhead()
+	}
+}
+
+// Forget says that the data of a tensor has been read for the last time for
+// now; see mapped.File.
+func (f *File) Forget(data []byte) {
+	for _, m := range f.mappings {
+		m.Forget(data)
+	}
+}
+
 // Close releases the memory behind the tensors. A file from Parse needs none.
 func (f *File) Close() error {
 	var first error

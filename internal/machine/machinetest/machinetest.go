@@ -117,6 +117,7 @@ func parse(archive string) (*machine.Host, error) {
 		files[name] = &fstest.MapFile{Data: data, Mode: mode}
 	}
 	h.Getenv = func(name string) string { return env[name] }
+	h.LookupEnv = func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 	h.Memory = func(context.Context) (machine.Memory, error) { return mem, nil }
 	h.Usage = func(p string) (machine.Usage, error) {
 		for {

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gptctl/gptctl/internal/bench"
+	"github.com/gptctl/gptctl/internal/cpu"
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/machine"
+	"github.com/gptctl/gptctl/internal/tensor"
+	"github.com/gptctl/gptctl/run"
+)
+
+// benchOptions are what `gptctl bench` was asked for.
+type benchOptions struct {
+	model, shape string
+	dtypes       []string
+	threads      int
+	speed        bench.Options
+
+	perplexity      string // a file
+	context, stride int
+}
+
+const benchHelp = `Measure the speed of a model beside what the machine allows.
+
+Without --model the weights are random ones of a published size (--shape), so
+that no download is needed. ppN reads a prompt of N tokens, tgN writes N tokens
+one after the other (tgN@dM: after M others), of --batch texts at once.
+
+Each row is held against the limit that bounds it, measured before and after each
+of its repetitions by this program's own loops: reading memory for tg (every
+token reads all weights), multiply-adds in registers for pp, of the type that the
+weights are multiplied in. "of limit" is the share of it that the median run
+reached.
+
+--perplexity measures instead how well the model predicts a text, in each type
+of weights beside f32: a window of --context tokens moves by --stride, as on the
+page "Perplexity of fixed-length models" of Hugging Face's documentation.`
+
+// newBench makes the verb. start carries it out; nil means the real thing.
+func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) error) *cobra.Command {
+	if start == nil {
+		start = runBench
+	}
+	var o benchOptions
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure the speed of a model beside the machine's limits",
+		Long:  benchHelp,
+		Args:  cobra.NoArgs,
+		Example: `  gptctl bench
+  gptctl bench --shape gpt2-xl --dtype q8_0 --batch 1,8
+  gptctl bench --model gpt2 --perplexity book.txt --dtype bf16,q8_0,q4_0`,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&o.model, "model", "m", "", "the `MODEL` to measure, as for run")
+	f.StringVar(&o.shape, "shape", "gpt2", "random weights of this `SIZE`: "+strings.Join(gpt2.Shapes(), ", "))
+	f.StringSliceVar(&o.dtypes, "dtype", nil, "`TYPES` of the weights, separated by commas (default: all five; with --model the file's)")
+	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
+	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
+	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
+	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes at once, `N,…`")
+	f.IntSliceVarP(&o.speed.Depths, "depth", "d", []int{0}, "tokens before those that tg writes, `N,…`")
+	f.IntVarP(&o.speed.Repetitions, "repetitions", "r", 5, "`TIMES` that each test is run")
+	f.StringVar(&o.perplexity, "perplexity", "", "measure how well the model predicts the text of `FILE`")
+	f.IntVar(&o.context, "context", 0, "`TOKENS` of the window of --perplexity (0: the model's positions)")
+	f.IntVar(&o.stride, "stride", 0, "`TOKENS` that the window of --perplexity moves by (0: half of it, which is 512 for GPT-2)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := o.check(f.Changed("shape")); err != nil {
+			return err
+		}
+		return start(cmd.Context(), t, o)
+	}
+	return cmd
+}
+
+func (o *benchOptions) check(shapeGiven bool) error {
+	for i, d := range o.dtypes {
+		if o.dtypes[i] = strings.ToLower(strings.TrimSpace(d)); !slices.Contains(run.DTypes(), o.dtypes[i]) {
+			return usagef("--dtype %s: want %s", d, strings.Join(run.DTypes(), ", "))
+		}
+	}
+	for _, n := range []struct {
+		flag       string
+		values     []int
+		least, max int
+	}{
+		{"threads", []int{o.threads}, 0, 1024},
+		{"prompt-tokens", []int{o.speed.PromptTokens}, 0, 1 << 20},
+		{"gen-tokens", []int{o.speed.GenTokens}, 0, 1 << 20},
+		{"batch", o.speed.Batches, 1, 4096},
+		{"depth", o.speed.Depths, 0, 1 << 20},
+		{"repetitions", []int{o.speed.Repetitions}, 1, 10000},
+		{"context", []int{o.context}, 0, 1 << 20},
+		{"stride", []int{o.stride}, 0, 1 << 20},
+	} {
+		if len(n.values) == 0 {
+			return usagef("--%s is empty", n.flag)
+		}
+		for _, v := range n.values {
+			if v < n.least || v > n.max {
+				return usagef("--%s %d: want %d to %d", n.flag, v, n.least, n.max)
+			}
+		}
+	}
+	switch {
+	case o.model != "" && shapeGiven:
+		return usagef("--model and --shape exclude each other")
+	case o.perplexity != "" && shapeGiven:
+		return usagef("--perplexity and --shape exclude each other: random weights predict nothing")
+	case o.perplexity != "":
+		if o.model == "" {
+			o.model = "gpt2"
+		}
+	case o.speed.PromptTokens == 0 && o.speed.GenTokens == 0:
+		return usagef("--prompt-tokens 0 and --gen-tokens 0 leave nothing to measure")
+	}
+	if o.model == "" {
+		if _, ok := gpt2.Shape(o.shape); !ok {
+			return usagef("--shape %s: want %s", o.shape, strings.Join(gpt2.Shapes(), ", "))
+		}
+		if o.dtypes == nil {
+			o.dtypes = run.DTypes()
+		}
+	} else if o.dtypes == nil {
+		o.dtypes = []string{"auto"}
+		if o.perplexity != "" {
+			o.dtypes = run.DTypes()
+		}
+	}
+	return nil
+}
+
+func runBench(ctx context.Context, t *terminal, o benchOptions) error {
+	if o.perplexity != "" {
+		return runPerplexity(ctx, t, o)
+	}
+	out := benchWriter{t: t}
+	var limits bench.Limits
+	for i, name := range o.dtypes {
+		s, err := openSubject(ctx, t, o, name)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			if err = out.begin(s); err == nil {
+				err = fits(s, o.speed)
+			}
+			if err == nil {
+				limits.MeasureAll(s.CPU) // all, whatever the rows need
+			}
+		}
+		var rows []bench.Row
+		if err == nil {
+			rows, err = bench.Run(ctx, s, o.speed, &limits, func(round int) {
+				t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
+			})
+		}
+		s.Close()
+		if err == nil {
+			err = out.add(rows)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return out.end(&limits)
+}
+
+// fits refuses tests that are longer than the model's context.
+func fits(s *bench.Subject, o bench.Options) error {
+	positions := s.Model.Config.Positions
+	if o.PromptTokens > positions {
+		return usagef("--prompt-tokens %d: the model has %d positions", o.PromptTokens, positions)
+	}
+	if longest := slices.Max(o.Depths) + o.GenTokens; o.GenTokens > 0 && longest > positions {
+		return usagef("--depth %d and --gen-tokens %d: the model has %d positions", slices.Max(o.Depths), o.GenTokens, positions)
+	}
+	return nil
+}
+
+// openSubject opens the model, or makes one of random weights.
+func openSubject(ctx context.Context, t *terminal, o benchOptions, dtype string) (*bench.Subject, error) {
+	if o.model != "" {
+		m, err := openModel(ctx, t, runOptions{model: o.model, threads: o.threads, dtype: dtype})
+		if err != nil {
+			return nil, err
+		}
+		return m.Subject(), nil
+	}
+	family, err := kernelFamily(t)
+	if err != nil {
+		return nil, err
+	}
+	k, err := kernel.New(kernel.Options{Threads: o.threads, Family: family})
+	if err != nil {
+		return nil, err
+	}
+	cfg, _ := gpt2.Shape(o.shape)
+	d, err := run.ParseDType(dtype)
+	if err == nil {
+		err = shapeRoom(ctx, cfg, d)
+	}
+	var s *bench.Subject
+	if err == nil {
+		s, err = bench.Random(o.shape, cfg, cpu.Options{DType: d}, k)
+	}
+	if err != nil {
+		k.Close()
+		return nil, err
+	}
+	free := s.Close
+	s.Close = func() { free(); k.Close() }
+	return s, nil
+}
+
+// shapeRoom refuses random weights that the memory has no room for.
+func shapeRoom(ctx context.Context, c gpt2.Config, d tensor.DType) error {
+	available, ok := freeMemory(ctx, machine.Local())
+	if !ok {
+		return nil
+	}
+	// The weights, one tensor of random numbers, and something to work with.
+	needed := int64(d.Bytes(c.Parameters()/tensor.QuantBlock*tensor.QuantBlock)) + int64(4*c.VocabSize*c.Embd) + 512<<20
+	if needed <= available {
+		return nil
+	}
+	err := fmt.Errorf("random weights of this size in %v need %s of memory, and %s are free", d, size(needed), size(available))
+	return withHints(err, "a smaller --shape, or --dtype q8_0 or q4_0, takes less")
+}
+
+func runPerplexity(ctx context.Context, t *terminal, o benchOptions) error {
+	text, err := os.ReadFile(o.perplexity)
+	if err != nil {
+		return err
+	}
+	// Float32 first: the others are held against it.
+	dtypes := append([]string{"f32"}, slices.DeleteFunc(slices.Clone(o.dtypes), func(d string) bool { return d == "f32" })...)
+	out := benchWriter{t: t}
+	var base float64
+	for _, d := range dtypes {
+		m, err := openModel(ctx, t, runOptions{model: o.model, threads: o.threads, dtype: d})
+		if err != nil {
+			return err
+		}
+		row, err := predict(ctx, t, m, o, string(text))
+		if err == nil && base == 0 {
+			err = out.beginPerplexity(m.Subject())
+		}
+		m.Close()
+		if err != nil {
+			return err
+		}
+		if base == 0 {
+			base = row.value.Value
+		}
+		row.relative = row.value.Value/base - 1
+		if err := out.addPerplexity(row); err != nil {
+			return err
+		}
+	}
+	return out.end(nil)
+}
+
+// predicted is a row of --perplexity.
+type predicted struct {
+	model    string
+	dtype    tensor.DType
+	value    bench.Perplexity
+	relative float64 // to float32
+}
+
+func predict(ctx context.Context, t *terminal, m *run.Model, o benchOptions, text string) (predicted, error) {
+	s := m.Subject()
+	row := predicted{model: s.Name, dtype: s.DType}
+	tokens := m.Encode(text)
+	if len(tokens) < 2 {
+		return row, fmt.Errorf("%s has %d tokens, want at least 2", o.perplexity, len(tokens))
+	}
+	window := o.context
+	if window == 0 {
+		window = m.Config.Positions
+	}
+	if window < 2 || window > m.Config.Positions {
+		return row, usagef("--context %d: want 2 to %d, the positions of the model", window, m.Config.Positions)
+	}
+	stride := o.stride
+	if stride == 0 {
+		stride = window / 2
+	}
+	if stride > window {
+		return row, usagef("--stride %d: want at most %d, the window", stride, window)
+	}
+	var err error
+	row.value, err = bench.MeasurePerplexity(ctx, s.Model, tokens, window, stride, func(done int) {
+		t.detail("%s %v: %d of %d tokens", s.Name, s.DType, done, len(tokens))
+	})
+	if err != nil {
+		return row, generateHints(m, err)
+	}
+	return row, nil
+}

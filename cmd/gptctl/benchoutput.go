@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gptctl/gptctl/internal/bench"
+	"github.com/gptctl/gptctl/internal/machine"
+)
+
+// The schema gptctl.bench/1; see design.md, section 3, for what is fixed.
+type (
+	benchJSON struct {
+		Schema  string                   `json:"schema"`
+		CPU     string                   `json:"cpu"`
+		Kernels string                   `json:"kernels"`
+		Threads int                      `json:"threads"`
+		Limits  map[bench.Limit]*float64 `json:"limits"`
+		Rows    []benchRowJSON           `json:"rows"`
+	}
+	benchRowJSON struct {
+		Shape string `json:"shape"`
+		DType string `json:"dtype"`
+		Test  string `json:"test"`
+		Batch int    `json:"batch"`
+
+		// Of a speed: tokens a second of all texts together.
+		Rate        *rateJSON   `json:"tok_s,omitempty"`
+		Limit       bench.Limit `json:"limit,omitempty"`       // what bounds it, a name of limits
+		LimitTokS   *float64    `json:"limit_tok_s,omitempty"` // what that would allow
+		Share       *float64    `json:"share,omitempty"`
+		WeightBytes int64       `json:"weight_bytes,omitempty"` // read per token
+
+		// Of a text: test is "ppl".
+		Perplexity *float64 `json:"ppl,omitempty"`
+		Relative   *float64 `json:"ppl_relative_to_f32,omitempty"` // 0.001 is 0.1 % more
+		Tokens     int      `json:"tokens,omitempty"`
+	}
+	rateJSON struct {
+		Median float64   `json:"median"`
+		Min    float64   `json:"min"`
+		Max    float64   `json:"max"`
+		Runs   []float64 `json:"runs"`
+	}
+)
+
+// benchWriter prints a table as its rows come, or one JSON object at the end.
+type benchWriter struct {
+	t      *terminal
+	table  column
+	json   benchJSON
+	params int
+}
+
+// The columns are llama-bench's, and what the machine allows.
+var (
+	speedTable = column{
+		"| %-12s | %9s | %8s | %-5s | %7v | %5v | %-11s | %9s | %19s | %-18s | %8s |\n",
+		[]any{"model", "size", "params", "dtype", "threads", "batch", "test", "tokens/s", "min to max", "limit", "of limit"},
+	}
+	perplexityTable = column{
+		"| %-12s | %-5s | %9v | %12s | %11s |\n",
+		[]any{"model", "dtype", "tokens", "perplexity", "against f32"},
+	}
+)
+
+// column is the format of a line, and its heading.
+type column struct {
+	format  string
+	heading []any
+}
+
+func (w *benchWriter) begin(s *bench.Subject) error {
+	w.open(s)
+	w.table = speedTable
+	return w.heading()
+}
+
+func (w *benchWriter) beginPerplexity(s *bench.Subject) error {
+	w.open(s)
+	w.table = perplexityTable
+	return w.heading()
+}
+
+func (w *benchWriter) open(s *bench.Subject) {
+	w.json = benchJSON{
+		Schema: "gptctl.bench/1", CPU: machine.Local().Processor().Model, Kernels: s.CPU.Family(), Threads: s.CPU.Threads(),
+		Limits: map[bench.Limit]*float64{}, Rows: []benchRowJSON{},
+	}
+	w.params = s.Model.Config.Parameters()
+	w.t.note("%s, %s kernels, %d threads", w.json.CPU, w.json.Kernels, w.json.Threads)
+}
+
+func (w *benchWriter) heading() error {
+	if err := w.line(w.table.heading...); err != nil {
+		return err
+	}
+	// The line below has the same columns.
+	text := []rune(fmt.Sprintf(w.table.format, w.table.heading...))
+	for i, r := range text {
+		if r != '|' && r != '\n' {
+			text[i] = '-'
+		}
+	}
+	return w.text(string(text))
+}
+
+func (w *benchWriter) line(values ...any) error {
+	return w.text(fmt.Sprintf(w.table.format, values...))
+}
+
+// text prints what has no place in JSON.
+func (w *benchWriter) text(s string) error {
+	if w.t.json {
+		return nil
+	}
+	_, err := fmt.Fprint(w.t.out, s)
+	return err
+}
+
+func (w *benchWriter) add(rows []bench.Row) error {
+	for _, r := range rows {
+		dtype := strings.ToLower(r.DType.String())
+		rate := rateJSON{r.Median(), slices.Min(r.Rates), slices.Max(r.Rates), r.Rates}
+		w.json.Rows = append(w.json.Rows, benchRowJSON{
+			Shape: r.Shape, DType: dtype, Test: r.Test, Batch: r.Batch,
+			Rate: &rate, Limit: r.Limit, LimitTokS: number(r.Bound), Share: number(r.Share()), WeightBytes: r.Bytes,
+		})
+		err := w.line(shorten(r.Shape), size(r.Bytes), fmt.Sprintf("%.1f M", float64(w.params)/1e6), dtype, w.json.Threads, r.Batch, r.Test,
+			fmt.Sprintf("%.2f", rate.Median), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max),
+			fmt.Sprintf("%.1f by %s", r.Bound, limitWords[r.Limit].short), fmt.Sprintf("%.1f %%", 100*r.Share()))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shorten keeps the end of a path, which tells most.
+func shorten(name string) string {
+	r := []rune(name)
+	if n := len(r) - 12; n > 0 {
+		return "…" + string(r[n+1:])
+	}
+	return name
+}
+
+var limitWords = map[bench.Limit]struct{ short, unit string }{
+	bench.Read: {"memory", "GB/s of memory read"},
+	bench.F32:  {"f32", "GFLOP/s in f32"},
+	bench.BF16: {"bf16", "GFLOP/s in bf16"},
+	bench.Int8: {"int8", "GOP/s in int8"},
+}
+
+func (w *benchWriter) addPerplexity(p predicted) error {
+	dtype := strings.ToLower(p.dtype.String())
+	w.json.Rows = append(w.json.Rows, benchRowJSON{
+		Shape: p.model, DType: dtype, Test: "ppl", Batch: 1,
+		Perplexity: number(p.value.Value), Relative: number(p.relative), Tokens: p.value.Tokens,
+	})
+	return w.line(shorten(p.model), dtype, p.value.Tokens, fmt.Sprintf("%.4f", p.value.Value), fmt.Sprintf("%+.4f %%", 100*p.relative))
+}
+
+// end prints the limits, nil if none were measured.
+func (w *benchWriter) end(l *bench.Limits) error {
+	if l != nil {
+		var words []string
+		for _, limit := range bench.AllLimits {
+			v := l.Median(limit)
+			if v == 0 {
+				continue
+			}
+			w.json.Limits[limit] = number(v)
+			words = append(words, fmt.Sprintf("%.1f %s", v, limitWords[limit].unit))
+		}
+		if err := w.text("\nlimits of this machine, medians of this run: " + strings.Join(words, ", ") + "\n"); err != nil {
+			return err
+		}
+	}
+	if w.t.json {
+		return w.t.printJSON(w.json)
+	}
+	return nil
+}

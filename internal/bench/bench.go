@@ -1,0 +1,203 @@
+// Package bench measures how fast a model runs, beside what the machine allows.
+//
+// Reading a prompt (prefill) is bound by arithmetic, writing one token after
+// the other (decode) by memory: each token reads all weights. So every row of a
+// report is held against one limit of the machine, which is measured before and
+// after each of the row's repetitions, in the same process and with the same
+// threads. Machines that are shared change their speed from one second to the
+// next, and the limit with it.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Subject is a model in one type of weights, ready to run.
+type Subject struct {
+	Name  string // "gpt2", or as the user named the model
+	DType tensor.DType
+	Model *gpt2.Model
+	CPU   *kernel.CPU // what the model computes on
+	Close func()
+}
+
+// Options say what to measure. Every number is at least 1, but a depth may be 0.
+type Options struct {
+	PromptTokens int   // of a prefill; 0 leaves it out
+	GenTokens    int   // of a decode; 0 leaves it out
+	Batches      []int // sequences that decode at once
+	Depths       []int // tokens that each has before the decode begins
+	Repetitions  int
+}
+
+// Row is one measured test.
+type Row struct {
+	Shape string
+	DType tensor.DType
+	Test  string // "pp512", "tg128", "tg128@d512"
+	Batch int    // sequences at once
+	Bytes int64  // of the weights
+
+	Rates []float64 // tokens a second of each repetition, of all sequences together
+	Limit Limit     // what bounds it
+	// Bound is what the machine allows at most: tokens a second that the median
+	// measurement of Limit makes.
+	Bound float64
+}
+
+// Median returns the middle rate; the mean of two middle ones.
+func (r Row) Median() float64 { return median(r.Rates) }
+
+// Share returns the part of Bound that was reached.
+func (r Row) Share() float64 { return r.Median() / r.Bound }
+
+func median(values []float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	n := len(s)
+	if n == 0 {
+		return 0
+	}
+	return (s[(n-1)/2] + s[n/2]) / 2
+}
+
+// test is a row to be, with what it needs to be repeated.
+type test struct {
+	row    Row
+	perSec float64   // units of the limit that a token takes, in 10⁹
+	limits []float64 // measured around the repetitions
+	run    func(ctx context.Context) (tokens int, took time.Duration, err error)
+}
+
+// Run measures a subject: a warm-up, then Repetitions rounds over all tests, so
+// that a slow moment of the machine meets all of them. It calls progress before
+// each round.
+func Run(ctx context.Context, s *Subject, o Options, l *Limits, progress func(round int)) ([]Row, error) {
+	tests, err := plan(s, o)
+	if err != nil {
+		return nil, err
+	}
+	for round := range o.Repetitions + 1 {
+		progress(round)
+		for _, t := range tests {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			before := l.measure(s.CPU, t.row.Limit)
+			tokens, took, err := t.run(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
+			}
+			after := l.measure(s.CPU, t.row.Limit)
+			if round > 0 {
+				t.row.Rates = append(t.row.Rates, float64(tokens)/took.Seconds())
+				t.limits = append(t.limits, before, after)
+			}
+		}
+	}
+	var rows []Row
+	for _, t := range tests {
+		t.row.Bound = median(t.limits) / t.perSec
+		rows = append(rows, t.row)
+	}
+	return rows, nil
+}
+
+func plan(s *Subject, o Options) ([]*test, error) {
+	var tests []*test
+	row := Row{Shape: s.Name, DType: s.DType, Batch: 1, Bytes: s.Model.TokenBytes()}
+	random := rand.New(rand.NewPCG(1, 2))
+	token := func() int { return random.IntN(s.Model.Config.VocabSize) }
+	if o.PromptTokens > 0 {
+		seq, err := s.Model.NewSequence(o.PromptTokens)
+		if err != nil {
+			return nil, err
+		}
+		t := &test{row: row, perSec: prefillCost(s.Model.Config, o.PromptTokens) / 1e9}
+		t.row.Test, t.row.Limit = fmt.Sprintf("pp%d", o.PromptTokens), peakOf(s.CPU, s.DType)
+		prompt := make([]int, o.PromptTokens)
+		t.run = func(ctx context.Context) (int, time.Duration, error) {
+			seq.Truncate(0)
+			for i := range prompt {
+				prompt[i] = token()
+			}
+			start := time.Now()
+			err := s.Model.Forward(ctx, []gpt2.Input{{Sequence: seq, Tokens: prompt}}, ignore)
+			return len(prompt), time.Since(start), err
+		}
+		tests = append(tests, t)
+	}
+	if o.GenTokens == 0 {
+		return tests, nil
+	}
+	for _, depth := range o.Depths {
+		for _, batch := range o.Batches {
+			// A step of several sequences reads the weights once.
+			t := &test{row: row, perSec: float64(row.Bytes) / float64(batch) / 1e9}
+			t.row.Batch, t.row.Limit = batch, Read
+			if t.row.Test = fmt.Sprintf("tg%d", o.GenTokens); depth > 0 {
+				t.row.Test += fmt.Sprintf("@d%d", depth)
+			}
+			var err error
+			if t.run, err = decode(s.Model, batch, depth, o.GenTokens, token); err != nil {
+				return nil, err
+			}
+			tests = append(tests, t)
+		}
+	}
+	return tests, nil
+}
+
+// decode lets batch sequences of depth tokens each grow by n tokens.
+func decode(m *gpt2.Model, batch, depth, n int, token func() int) (func(context.Context) (int, time.Duration, error), error) {
+	inputs := make([]gpt2.Input, batch)
+	for i := range inputs {
+		seq, err := m.NewSequence(depth + n)
+		if err != nil {
+			return nil, err
+		}
+		inputs[i] = gpt2.Input{Sequence: seq, Tokens: make([]int, 1)}
+	}
+	return func(ctx context.Context) (int, time.Duration, error) {
+		for _, in := range inputs {
+			if in.Sequence.Truncate(depth); in.Sequence.Len() == depth {
+				continue
+			}
+			prompt := make([]int, depth)
+			for i := range prompt {
+				prompt[i] = token()
+			}
+			if err := m.Forward(ctx, []gpt2.Input{{Sequence: in.Sequence, Tokens: prompt, Logits: gpt2.NoLogits}}, ignore); err != nil {
+				return 0, 0, err
+			}
+		}
+		start := time.Now()
+		for range n {
+			for i := range inputs {
+				inputs[i].Tokens[0] = token()
+			}
+			if err := m.Forward(ctx, inputs, ignore); err != nil {
+				return 0, 0, err
+			}
+		}
+		return n * batch, time.Since(start), nil
+	}, nil
+}
+
+func ignore(int, int, []float32) error { return nil }
+
+// prefillCost is the floating-point operations of one token of a prompt of n,
+// two to a multiply-add: the matrices of the blocks, and attention to half the
+// prompt. The head is only needed once and not counted.
+func prefillCost(c gpt2.Config, n int) float64 {
+	matrices := c.Embd*3*c.Embd + c.Embd*c.Embd + 2*c.Embd*c.Inner
+	attention := 2 * c.Embd * (n + 1) / 2
+	return 2 * float64(c.Layers) * float64(matrices+attention)
+}

@@ -1,0 +1,129 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// matrix is a weight to multiply by (a quantised one is packed then), or a table
+// to look rows up in (as the file has it).
+type matrix struct {
+	kernel.Weight
+	packed bool
+}
+
+func (m *matrix) Dims() (in, out int) { return m.In, m.Out }
+
+func (m *matrix) Bytes() int64 { return int64(len(m.Data)) }
+
+// row converts row i of an [out][in] matrix.
+func (m *matrix) row(dst []float32, i int) {
+	if m.packed {
+		m.PackedRow(dst, i)
+		return
+	}
+	n := m.DType.Bytes(m.In)
+	tensor.ToFloat32(dst, m.DType, m.Data[i*n:(i+1)*n])
+}
+
+// LoadTable implements gpt2.Device. The rows stay where they lie.
+func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) { return view(t, gpt2.OutIn) }
+
+// LoadMatrix implements gpt2.Device. A float matrix of Options.DType stays where
+// it lies, all else is converted: quantised ones to panels, whatever they were.
+// A matrix that cannot be quantised, since its inputs are not whole blocks,
+// keeps its type.
+func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, error) {
+	m, err := view(t, layout)
+	if err != nil {
+		return nil, err
+	}
+	want := d.options.DType
+	if want == tensor.Invalid || want.IsQuantized() && m.In%tensor.QuantBlock != 0 {
+		want = t.DType
+	}
+	switch {
+	case want.IsQuantized():
+		err = d.pack(m, want)
+	case want != t.DType || d.options.Copy:
+		d.convert(m, want)
+	}
+	return m, err
+}
+
+// convertPart is about how many numbers are converted at a time, so that little
+// of a mapped file has to be in memory.
+const convertPart = 4 << 20
+
+// convert makes m a copy of itself as floats of another type.
+func (d *Device) convert(m *matrix, want tensor.DType) {
+	have, src, n := m.DType, m.Data, m.In*m.Out
+	m.DType, m.Data = want, d.alloc(want.Bytes(n))
+	for from := 0; from < n; from += convertPart {
+		to := min(from+convertPart, n)
+		part := src[have.Bytes(from):have.Bytes(to)]
+		d.cpu.Convert(m.Data[want.Bytes(from):want.Bytes(to)], want, part, have)
+		d.copied(part)
+	}
+}
+
+// pack makes m a packed copy of itself. Rows of [out][in] are packed some panels
+// at a time.
+func (d *Device) pack(m *matrix, want tensor.DType) error {
+	src := *m
+	m.DType, m.Data, m.packed = want, d.alloc(kernel.PackedBytes(want, m.In, m.Out)), true
+	step := m.Out
+	if m.OutMajor {
+		step = max(1, convertPart/m.In/kernel.PanelOuts) * kernel.PanelOuts
+	}
+	for from := 0; from < m.Out; from += step {
+		part := src.Weight
+		part.Out = min(step, m.Out-from)
+		if m.OutMajor {
+			row := src.DType.Bytes(m.In)
+			part.Data = src.Data[from*row:][:part.Out*row]
+		}
+		dst := m.Data[kernel.PackedBytes(want, m.In, from):][:kernel.PackedBytes(want, m.In, part.Out)]
+		if err := d.packPart(dst, want, part); err != nil {
+			return err
+		}
+		d.copied(part.Data)
+	}
+	m.OutMajor = false
+	return nil
+}
+
+func (d *Device) packPart(dst []byte, want tensor.DType, part kernel.Weight) error {
+	if part.DType == want {
+		return d.cpu.PackBlocks(dst, want, part.In, part.Out, part.Data)
+	}
+	if part.DType.IsQuantized() { // from one quantised type to the other
+		floats := make([]byte, 4*part.In*part.Out)
+		d.cpu.Convert(floats, tensor.F32, part.Data, part.DType)
+		part.DType, part.Data = tensor.F32, floats
+	}
+	return d.cpu.PackWeight(dst, &part, want)
+}
+
+func (d *Device) copied(data []byte) {
+	if d.options.Copied != nil {
+		d.options.Copied(data)
+	}
+}
+
+func view(t tensor.Tensor, layout gpt2.Layout) (*matrix, error) {
+	if len(t.Shape) != 2 || !t.DType.IsFloat() && !t.DType.IsQuantized() {
+		return nil, fmt.Errorf("cannot multiply by a %v tensor of shape %s", t.DType, t.ShapeString())
+	}
+	w := kernel.Weight{In: t.Shape[0], Out: t.Shape[1], DType: t.DType, Data: t.Data}
+	if layout == gpt2.OutIn {
+		w.In, w.Out, w.OutMajor = w.Out, w.In, true
+	}
+	if t.DType.IsQuantized() && (!w.OutMajor || w.In%tensor.QuantBlock != 0) {
+		return nil, fmt.Errorf("cannot multiply by a %v tensor of shape %s: its blocks are not along the inputs", t.DType, t.ShapeString())
+	}
+	return &matrix{Weight: w}, nil
+}

@@ -1,0 +1,174 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// selfChecks are what a family must agree on with plain Go before it is used:
+// each primitive once on a small input with tails. A run returns nil where the
+// family does not offer the primitive.
+//
+// Results of different forms (a packed matrix) are compared by what is computed
+// from them.
+var selfChecks = []struct {
+	name      string
+	tolerance float64 // of the difference, against the largest value of plain Go
+	run       func(t *trial, o *ops) []float32
+}{
+	{"accumulate F32", 1e-6, func(t *trial, o *ops) []float32 { return t.accumulate(o, tensor.F32) }},
+	{"accumulate F16", 1e-6, func(t *trial, o *ops) []float32 { return t.accumulate(o, tensor.F16) }},
+	{"accumulate BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.accumulate(o, tensor.BF16) }},
+	{"multiply F32", 1e-6, func(t *trial, o *ops) []float32 { return t.multiply(o, tensor.F32) }},
+	{"multiply F16", 1e-6, func(t *trial, o *ops) []float32 { return t.multiply(o, tensor.F16) }},
+	{"multiply BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.multiply(o, tensor.BF16) }},
+	{"transpose", 0, (*trial).transpose},
+	{"dots F32", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F32) }},
+	{"dots F16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F16) }},
+	{"dots BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.BF16) }},
+	{"add", 0, func(t *trial, o *ops) []float32 { y := t.floats(37); o.add(y, t.floats(37)); return y }},
+	{"scale", 0, func(t *trial, o *ops) []float32 { y := t.floats(37); o.scale(y, 1.7); return y }},
+	{"sum", 1e-6, func(t *trial, o *ops) []float32 { return []float32{o.sum(t.floats(37))} }},
+	{"sum of squares", 1e-6, func(t *trial, o *ops) []float32 { return []float32{o.sumSquares(t.floats(37), 0.3)} }},
+	{"normalize", 1e-6, func(t *trial, o *ops) []float32 {
+		y := make([]float32, 37)
+		o.normalize(y, t.floats(37), t.floats(37), t.floats(37), 0.3, 1.2)
+		return y
+	}},
+	{"maximum", 0, func(t *trial, o *ops) []float32 { s := t.floats(37); return append(s, o.scaleMax(s, -0.7)) }},
+	{"exponential", 1e-6, func(t *trial, o *ops) []float32 { s := t.floats(37); return append(s, o.expSum(s, 1)) }},
+	{"gate", 1e-6, func(t *trial, o *ops) []float32 { x := t.floats(37); o.gate(x, 1.5957691, 0.07135481); return x }},
+}
+
+// selfTest returns what o computes wrongly, if anything. It takes about a
+// millisecond.
+func (o *ops) selfTest() error {
+	plain := genericOps()
+	for _, c := range selfChecks {
+		got, err := attempt(o, c.run)
+		if err != nil {
+			return fmt.Errorf("self-test: %s: %w", c.name, err)
+		}
+		if got == nil {
+			continue
+		}
+		want, err := attempt(plain, c.run)
+		if err != nil {
+			return fmt.Errorf("self-test: %s in plain Go: %w", c.name, err)
+		}
+		if err := agree(got, want, c.tolerance); err != nil {
+			return fmt.Errorf("self-test: %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// attempt turns a panic into an error.
+func attempt(o *ops, run func(*trial, *ops) []float32) (y []float32, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return run(&trial{seed: 1}, o), nil
+}
+
+func agree(got, want []float32, tolerance float64) error {
+	if len(got) != len(want) {
+		return fmt.Errorf("%d values where plain Go has %d", len(got), len(want))
+	}
+	largest := 0.0
+	for _, w := range want {
+		largest = max(largest, math.Abs(float64(w)))
+	}
+	for i, w := range want {
+		if d := math.Abs(float64(got[i]) - float64(w)); !(d <= tolerance*largest) {
+			return fmt.Errorf("value %d is %v, plain Go's is %v", i, got[i], w)
+		}
+	}
+	return nil
+}
+
+// trial gives a check its input, the same each time.
+type trial struct{ seed uint32 }
+
+// floats returns n numbers of about -2 … 2.
+func (t *trial) floats(n int) []float32 {
+	v := alignedFloats(n)
+	for i := range v {
+		t.seed = t.seed*1664525 + 1013904223
+		v[i] = float32(int32(t.seed)>>16) / (1 << 14)
+	}
+	return v
+}
+
+// weights returns n of them as elements of type d, of odd alignment.
+func (t *trial) weights(d tensor.DType, n int) []byte {
+	w := alignedBytes(n*d.Size() + 1)[1:]
+	tensor.FromFloat32(w, d, t.floats(n))
+	return w
+}
+
+const (
+	trialRows  = 3
+	trialDepth = 21
+	trialCols  = 37
+)
+
+func (t *trial) accumulate(o *ops, d tensor.DType) []float32 {
+	x, w := t.floats(trialRows*trialDepth), t.weights(d, trialDepth*trialCols)
+	var out []float32
+	for _, rows := range []int{1, trialRows} {
+		ld := roundUp(trialCols, o.nr)
+		y := make([]float32, rows*ld)
+		o.accumulate(d, y, ld, x, trialDepth, rows, trialDepth, w, trialCols*d.Size(), trialCols)
+		for r := range rows {
+			out = append(out, y[r*ld:][:trialCols]...)
+		}
+	}
+	return out
+}
+
+// multiply packs a matrix and multiplies by its panels.
+func (t *trial) multiply(o *ops, d tensor.DType) []float32 {
+	const most = 13
+	x, w := t.floats(most*trialDepth), t.weights(d, trialDepth*trialCols)
+	ld := roundUp(trialCols, o.nr)
+	b, c := alignedFloats(ld*trialDepth), make([]float32, most*ld)
+	o.pack(d, b, w, trialCols*d.Size(), trialDepth, trialCols)
+	var out []float32
+	for first := 0; first < most; first += o.mr {
+		mr := min(o.mr, most-first)
+		for j := 0; j < ld; j += o.nr {
+			// In two parts, the second on top of the first.
+			for k, n := 0, 9; k < trialDepth; k, n = k+n, trialDepth-n {
+				o.multiply(c[first*ld+j:], ld, x[first*trialDepth+k:], trialDepth, b[j*trialDepth+k*o.nr:], o.nr, mr, n, k > 0)
+			}
+		}
+		for r := range mr {
+			out = append(out, c[(first+r)*ld:][:trialCols]...)
+		}
+	}
+	return out
+}
+
+func (t *trial) transpose(o *ops) []float32 {
+	src := t.floats(o.nr * trialDepth)
+	n := min(o.nr, 13)
+	dst := make([]float32, trialDepth*o.nr)
+	o.packTransposed(dst, src, n, trialDepth)
+	var out []float32
+	for d := range trialDepth {
+		out = append(out, dst[d*o.nr:][:n]...)
+	}
+	return out
+}
+
+func (t *trial) dots(o *ops, d tensor.DType) []float32 {
+	const rows, outs = 5, 6
+	y := make([]float32, rows*outs)
+	o.dots(d, y, outs, t.floats(rows*trialDepth), rows, trialDepth, t.weights(d, outs*trialDepth), trialDepth*d.Size(), outs)
+	return y
+}

@@ -1,0 +1,82 @@
+package mapped
+
+import (
+	"os"
+	"unsafe"
+)
+
+// Memory is zeroed memory outside Go's heap, on huge pages where the system
+// gives them: large matrices are then read without missing in the TLB, and
+// nothing is cleared before it is touched. Where the system has no such memory
+// it is of Go's heap.
+type Memory struct {
+	Data  []byte
+	unmap func() error
+}
+
+// hugePage is what Data begins at a multiple of, so that none of it lies on
+// small pages but the end.
+const hugePage = 2 << 20
+
+// Anonymous allocates size bytes.
+func Anonymous(size int) *Memory {
+	if size == 0 {
+		return &Memory{}
+	}
+	if size >= hugePage {
+		if data, unmap, err := mapAnonymous(size + hugePage); err == nil {
+			skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(data))) & (hugePage - 1))
+			return &Memory{Data: data[skip:][:size:size], unmap: unmap}
+		}
+	}
+	const line = 64
+	data := make([]byte, size+line)
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(data))) & (line - 1))
+	return &Memory{Data: data[skip:][:size:size]}
+}
+
+// Free gives the memory back; Data must not be touched any more. Freeing twice
+// is harmless.
+func (m *Memory) Free() error {
+	unmap := m.unmap
+	m.Data, m.unmap = nil, nil
+	if unmap == nil {
+		return nil
+	}
+	return unmap()
+}
+
+// Forget says that part of Data has been read for the last time for now: it no
+// longer counts as this process's memory, but stays in the page cache. It is
+// only a matter of memory; part may be used again.
+func (f *File) Forget(part []byte) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.unmap == nil || len(part) == 0 || len(f.Data) == 0 {
+		return
+	}
+	base, from := uintptr(unsafe.Pointer(&f.Data[0])), uintptr(unsafe.Pointer(&part[0]))
+	if from < base || from+uintptr(len(part)) > base+uintptr(len(f.Data)) {
+		return // of another file
+	}
+	// Whole pages only: the neighbours of part may be in use. But the first and
+	// the last page of the file have no other neighbours.
+	page := os.Getpagesize()
+	lo, hi := int(from-base), int(from-base)+len(part)
+	lo = (lo + page - 1) / page * page
+	if hi < len(f.Data) {
+		hi = hi / page * page
+	}
+	if lo < hi {
+		forget(f.Data[lo:hi])
+	}
+}
+
+// ReadAhead starts bringing the file into the page cache.
+func (f *File) ReadAhead() {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.unmap != nil && !f.stop.Load() {
+		willNeed(f.Data)
+	}
+}

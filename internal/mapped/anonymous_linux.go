@@ -1,0 +1,20 @@
+package mapped
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func mapAnonymous(size int) (data []byte, unmap func() error, err error) {
+	data, err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("mmap", err)
+	}
+	_ = unix.Madvise(data, unix.MADV_HUGEPAGE) // a kernel without huge pages has small ones
+	return data, func() error { return os.NewSyscallError("munmap", unix.Munmap(data)) }, nil
+}
+
+// forget drops the pages of a read-only mapping of a file from this process;
+// touched again they come from the page cache.
+func forget(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }
