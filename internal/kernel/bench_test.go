@@ -32,20 +32,32 @@ func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
 	b.Cleanup(c.Close)
 	m.c = c
 	const w, vocab = 768, 50257
-	elems := 12*12*w*w + w*vocab
-	buf := alignedBytes(elems * d.Size())
-	pattern := make([]byte, 4096*d.Size())
+	size := func(in, out int) int { return (&Weight{In: in, Out: out, DType: d}).bytes() }
+	buf := alignedBytes(12*(size(w, 3*w)+size(w, w)+2*size(w, 4*w)) + size(w, vocab))
 	noise := make([]float32, 4096)
 	for i := range noise {
 		noise[i] = float32(i%61-30) / 1000
 	}
-	tensor.FromFloat32(pattern, d, noise)
+	pattern := make([]byte, size(w, 64)) // for all widths, as a panel of 4·w is four of w
+	if d.IsQuantized() {
+		n := &Weight{In: w, Out: 64, DType: tensor.F32, Data: make([]byte, w*64*4)}
+		for i := 0; i < w*64; i += len(noise) {
+			tensor.FromFloat32(n.Data[4*i:], tensor.F32, noise)
+		}
+		if err := c.PackWeight(pattern, n, d); err != nil {
+			b.Fatal(err)
+		}
+	} else {
+		for i := 0; i < w*64; i += len(noise) {
+			tensor.FromFloat32(pattern[i*d.Size():], d, noise)
+		}
+	}
 	for i := 0; i < len(buf); i += len(pattern) {
 		copy(buf[i:], pattern)
 	}
 	m.weightBytes = len(buf)
 	take := func(in, out int, outMajor bool) *Weight {
-		n := in * out * d.Size()
+		n := size(in, out)
 		data := buf[:n]
 		buf = buf[n:]
 		return &Weight{In: in, Out: out, OutMajor: outMajor, DType: d, Data: data}
@@ -108,10 +120,11 @@ func (m *gpt2) limits(b *testing.B, l *Limits) {
 		b.Fatal(err)
 	}
 	l.ReadGBs, l.F32GFLOPs = max(l.ReadGBs, now.ReadGBs), max(l.F32GFLOPs, now.F32GFLOPs)
+	l.Int8GOPs = max(l.Int8GOPs, now.Int8GOPs)
 }
 
 func BenchmarkDecode(b *testing.B) {
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
 		for _, depth := range []int{0, 1000} {
 			for _, rows := range []int{1, 4, 8} {
 				b.Run(d.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
@@ -135,7 +148,7 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkPrefill(b *testing.B) {
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.Q8_0, tensor.Q4_0} {
 		b.Run(d.String(), func(b *testing.B) {
 			const rows = 512
 			m := newGPT2(b, d, rows)
@@ -147,16 +160,26 @@ func BenchmarkPrefill(b *testing.B) {
 			m.limits(b, &l)
 			flops := 2*12*12*768*768*float64(rows) + 12*4*768*float64(rows)*(rows+1)/2
 			b.ReportMetric(rows/best, "tok/s")
-			b.ReportMetric(100*flops/best/1e9/l.F32GFLOPs, "%peak")
-			b.ReportMetric(l.F32GFLOPs, "GFLOP/s-limit")
+			limit, unit := l.F32GFLOPs, "GFLOP/s-limit"
+			if d.IsQuantized() { // of which attention, in float32, takes its time too
+				limit, unit = l.Int8GOPs, "GOP/s-limit"
+			}
+			b.ReportMetric(100*flops/best/1e9/limit, "%peak")
+			b.ReportMetric(limit, unit)
 		})
 	}
 }
 
 // BenchmarkParts times what a prefill of 512 rows consists of.
 func BenchmarkParts(b *testing.B) {
+	for _, d := range []tensor.DType{tensor.F32, tensor.Q8_0, tensor.Q4_0} {
+		b.Run(d.String(), func(b *testing.B) { benchmarkParts(b, d) })
+	}
+}
+
+func benchmarkParts(b *testing.B, d tensor.DType) {
 	const rows, w = 512, 768
-	m := newGPT2(b, tensor.F32, rows)
+	m := newGPT2(b, d, rows)
 	l := &m.layers[0]
 	for r := range rows {
 		m.rows[r] = AttentionRow{K: m.k[0], V: m.v[0], Cap: m.limit, Len: r + 1}

@@ -23,7 +23,7 @@ func families() []*ops {
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			peak: avx512.Peak, read: avx512.Read,
-			quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
+			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
@@ -38,7 +38,7 @@ func families() []*ops {
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
 			peak: avx2.Peak, read: avx2.Read,
-			quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
+			quantize: avx2.Quantize, products: avx2.Products, packTile: generic.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}
 	return append(have, genericOps())

@@ -9,7 +9,7 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// These need VNNI as well.
+// All but PackTile need VNNI as well.
 
 //go:noescape
 func q8rows1(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
@@ -67,6 +67,12 @@ func q4tile(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blo
 
 //go:noescape
 func quantize(dst *generic.Block, x *float32, blocks int, move uint32)
+
+//go:noescape
+func packTileQ8(dst *byte, tile *float32, ld uintptr) bool
+
+//go:noescape
+func packTileQ4(dst *byte, tile *float32, ld uintptr) bool
 
 func peakInt8(n int)
 
@@ -133,6 +139,18 @@ func rowsN(d tensor.DType, rows int, y *float32, ldy uintptr, x *generic.Block, 
 	[...]func(*float32, uintptr, *generic.Block, uintptr, *byte, int){
 		q8rows1, q8rows2, q8rows3, q8rows4, q8rows5, q8rows6, q8rows7, q8rows8,
 	}[rows-1](y, ldy, x, ldx, w, blocks)
+}
+
+// PackTile quantises 32 inputs × 16 outputs to a block of a panel.
+func PackTile(d tensor.DType, dst []byte, tile []float32, ld int) {
+	_, _ = dst[generic.PanelBlock(d)-1], tile[(tensor.QuantBlock-1)*ld+generic.PanelOuts-1]
+	f := packTileQ8
+	if d == tensor.Q4_0 {
+		f = packTileQ4
+	}
+	if !f(&dst[0], &tile[0], uintptr(ld*4)) {
+		generic.PackTile(d, dst, tile, ld)
+	}
 }
 
 // PeakInt8 runs n rounds of multiply-adds of bytes and returns their operations.
