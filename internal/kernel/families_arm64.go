@@ -2,18 +2,34 @@
 
 package kernel
 
-import "github.com/gptctl/gptctl/internal/kernel/neon"
+import (
+	"runtime"
+
+	"golang.org/x/sys/cpu"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/kernel/neon"
+)
 
 func families() []*ops {
-	return []*ops{{
+	o := &ops{
 		name: "neon", mr: neon.MR, nr: neon.NR,
 		accumulate: neon.Accumulate, pack: neon.Pack, packTransposed: neon.PackTransposed,
 		multiply: neon.Multiply, dots: neon.Dots,
 		add: neon.Add, scale: neon.Scale, sum: neon.Sum, sumSquares: neon.SumSquares,
 		normalize: neon.Normalize, scaleMax: neon.ScaleMax, expSum: neon.ExpSum, gate: neon.Gate,
 		peak: neon.Peak, read: neon.Read,
-	}, genericOps()}
+		quantize: neon.Quantize, products: neon.Products, packTile: generic.PackTile, peakInt8: neon.PeakInt8,
+	}
+	// Every processor that Darwin runs on has it; older systems do not tell.
+	if cpu.ARM64.HasASIMDDP || runtime.GOOS == "darwin" {
+		o.products, o.peakInt8 = neon.DotProducts, neon.DotPeakInt8
+	}
+	return []*ops{o, genericOps()}
 }
+
+// refusals lists families that the processor has and the system does not allow.
+func refusals() []refusal { return nil }
 
 // pause tells the core for about half a microsecond that it is waiting.
 func pause()

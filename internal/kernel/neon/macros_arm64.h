@@ -33,6 +33,32 @@
 #define ZERO(D) WORD $(0x6f00e400 | (D)) // movi d.2d, #0
 #define UPPER(N, D) WORD $(0x6e004000 | (N)<<16 | (N)<<5 | (D)) // ext d.16b, n.16b, n.16b, #8: halves exchanged
 
+// Integers: bytes, sixteen and thirty-two bits.
+#define SDOT0(M, N, D) WORD $(0x4f80e000 | (M)<<16 | (N)<<5 | (D)) // sdot d.4s, n.16b, m.4b[0]
+#define SDOT1(M, N, D) WORD $(0x4fa0e000 | (M)<<16 | (N)<<5 | (D)) // sdot d.4s, n.16b, m.4b[1]
+#define SDOT2(M, N, D) WORD $(0x4f80e800 | (M)<<16 | (N)<<5 | (D)) // sdot d.4s, n.16b, m.4b[2]
+#define SDOT3(M, N, D) WORD $(0x4fa0e800 | (M)<<16 | (N)<<5 | (D)) // sdot d.4s, n.16b, m.4b[3]
+#define SDOT(M, N, D) WORD $(0x4e809400 | (M)<<16 | (N)<<5 | (D)) // sdot d.4s, n.16b, m.16b
+#define SMULL(M, N, D) WORD $(0x0e20c000 | (M)<<16 | (N)<<5 | (D)) // smull d.8h, n.8b, m.8b
+#define SMULL2(M, N, D) WORD $(0x4e20c000 | (M)<<16 | (N)<<5 | (D)) // smull2 d.8h, n.16b, m.16b
+#define SMLAL(M, N, D) WORD $(0x0e208000 | (M)<<16 | (N)<<5 | (D)) // smlal d.8h, n.8b, m.8b
+#define SMLAL2(M, N, D) WORD $(0x4e208000 | (M)<<16 | (N)<<5 | (D)) // smlal2 d.8h, n.16b, m.16b
+#define SADALP(N, D) WORD $(0x4e606800 | (N)<<5 | (D)) // sadalp d.4s, n.8h
+#define SADDLP(N, D) WORD $(0x4e602800 | (N)<<5 | (D)) // saddlp d.4s, n.8h
+#define ADDPS4(M, N, D) WORD $(0x4ea0bc00 | (M)<<16 | (N)<<5 | (D)) // addp d.4s, n.4s, m.4s
+#define ADDPH8(M, N, D) WORD $(0x4e60bc00 | (M)<<16 | (N)<<5 | (D)) // addp d.8h, n.8h, m.8h
+#define ADDVS4(N, D) WORD $(0x4eb1b800 | (N)<<5 | (D)) // addv s<d>, n.4s
+#define SCVTF(N, D) WORD $(0x4e21d800 | (N)<<5 | (D)) // scvtf d.4s, n.4s
+#define NIBBLE(N, D) WORD $(0x6f0c0400 | (N)<<5 | (D)) // ushr d.16b, n.16b, #4
+#define LOWMASK(D) WORD $(0x4f00e5e0 | (D)) // movi d.16b, #15
+#define FABS(N, D) WORD $(0x4ea0f800 | (N)<<5 | (D)) // fabs d.4s, n.4s
+#define UMAXS4(M, N, D) WORD $(0x6ea06400 | (M)<<16 | (N)<<5 | (D)) // umax d.4s, n.4s, m.4s
+#define UMAXVS4(N, D) WORD $(0x6eb0a800 | (N)<<5 | (D)) // umaxv s<d>, n.4s
+#define SQXTNH(N, D) WORD $(0x0e614800 | (N)<<5 | (D)) // sqxtn d.4h, n.4s
+#define SQXTNH2(N, D) WORD $(0x4e614800 | (N)<<5 | (D)) // sqxtn2 d.8h, n.4s
+#define SQXTNB(N, D) WORD $(0x0e214800 | (N)<<5 | (D)) // sqxtn d.8b, n.8h
+#define SQXTNB2(N, D) WORD $(0x4e214800 | (N)<<5 | (D)) // sqxtn2 d.16b, n.8h
+
 // float16 (FCVTL) and bfloat16 (SHLL) to float32, from the lower and the upper
 // half of n.
 #define FCVTL(N, D) WORD $(0x0e217800 | (N)<<5 | (D)) // fcvtl d.4s, n.4h
