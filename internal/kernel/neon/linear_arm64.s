@@ -21,7 +21,8 @@
 	ADD R11, R9, R10; \
 	LSL $3, R11
 
-// A cache line of each of eight rows, eight rows further on.
+// The first cache line of each of eight rows, eight rows further on, and the
+// second one, which thirty-two float32 need.
 #define PREFETCH8 \
 	ADD R3, R11, R12; \
 	PRFM (R12), PLDL2STRM; \
@@ -40,38 +41,30 @@
 	ADD R10, R11, R13; \
 	PRFM (R13), PLDL2STRM
 
-// Thirty-two columns of the row at R<N>; P16 is a load of sixteen, F is FMLA
-// by the element X of V<X>.
-#define ROW32(P16, N, F, X) \
-	P16(N, 16, 17, 18, 19); \
-	P16(N, 20, 21, 22, 23); \
-	F(X, 16, 8); \
-	F(X, 17, 9); \
-	F(X, 18, 10); \
-	F(X, 19, 11); \
-	F(X, 20, 12); \
-	F(X, 21, 13); \
-	F(X, 22, 14); \
-	F(X, 23, 15)
-
-// The next row's registers are others, so that its loads need not wait.
-#define ROW32B(P16, N, F, X) \
-	P16(N, 24, 25, 26, 27); \
-	P16(N, 28, 29, 30, 31); \
-	F(X, 24, 8); \
-	F(X, 25, 9); \
-	F(X, 26, 10); \
-	F(X, 27, 11); \
-	F(X, 28, 12); \
-	F(X, 29, 13); \
-	F(X, 30, 14); \
-	F(X, 31, 15)
+#define PREFETCH16 \
+	PREFETCH8; \
+	ADD R3, R11, R12; \
+	PRFM 64(R12), PLDL2STRM; \
+	ADD R4, R11, R13; \
+	PRFM 64(R13), PLDL2STRM; \
+	ADD R5, R11, R12; \
+	PRFM 64(R12), PLDL2STRM; \
+	ADD R6, R11, R13; \
+	PRFM 64(R13), PLDL2STRM; \
+	ADD R7, R11, R12; \
+	PRFM 64(R12), PLDL2STRM; \
+	ADD R8, R11, R13; \
+	PRFM 64(R13), PLDL2STRM; \
+	ADD R9, R11, R12; \
+	PRFM 64(R12), PLDL2STRM; \
+	ADD R10, R11, R13; \
+	PRFM 64(R13), PLDL2STRM
 
 #define ROW4(P4, N, W, F, X) \
 	P4(N, W); \
 	F(X, W, 8)
 
-#define ACCUMULATE8(P16, P4, P1) \
+#define ACCUMULATE8(PREFETCH, P16, P4, P1) \
 	MOVD y+0(FP), R0; \
 	MOVD x+8(FP), R1; \
 	MOVD w+16(FP), R3; \
@@ -82,7 +75,7 @@
 loop32: \
 	CMP $32, R2; \
 	BLT loop4; \
-	PREFETCH8; \
+	PREFETCH; \
 	LD4P(0, 8); \
 	LD4(0, 12); \
 	SUB $64, R0; \
@@ -296,13 +289,13 @@ done: \
 	RET
 
 TEXT ·accumulate8F32(SB), NOSPLIT, $0-40
-	ACCUMULATE8(F32P16, F32P4, F32P1)
+	ACCUMULATE8(PREFETCH16, F32P16, F32P4, F32P1)
 
 TEXT ·accumulate8F16(SB), NOSPLIT, $0-40
-	ACCUMULATE8(F16P16, F16P4, F16P1)
+	ACCUMULATE8(PREFETCH8, F16P16, F16P4, F16P1)
 
 TEXT ·accumulate8BF16(SB), NOSPLIT, $0-40
-	ACCUMULATE8(BF16P16, BF16P4, BF16P1)
+	ACCUMULATE8(PREFETCH8, BF16P16, BF16P4, BF16P1)
 
 TEXT ·accumulate1F32(SB), NOSPLIT, $0-32
 	ACCUMULATE1(F32P16, F32P4, F32P1)

@@ -63,6 +63,8 @@
 // half of n.
 #define FCVTL(N, D) WORD $(0x0e217800 | (N)<<5 | (D)) // fcvtl d.4s, n.4h
 #define FCVTL2(N, D) WORD $(0x4e217800 | (N)<<5 | (D)) // fcvtl2 d.4s, n.8h
+#define FCVTN(N, D) WORD $(0x0e216800 | (N)<<5 | (D)) // fcvtn d.4h, n.4s: float32 to float16, nearest even
+#define FCVTN2(N, D) WORD $(0x4e216800 | (N)<<5 | (D)) // fcvtn2 d.8h, n.4s
 #define SHLL(N, D) WORD $(0x2e613800 | (N)<<5 | (D)) // shll d.4s, n.4h, #16
 #define SHLL2(N, D) WORD $(0x6e613800 | (N)<<5 | (D)) // shll2 d.4s, n.8h, #16
 
@@ -147,3 +149,30 @@
 	UPPER(A, B); \
 	FADD(B, A, A); \
 	FADDP2(A, A)
+
+// Thirty-two columns of the row at R<N>; added to V8-V15; P16 is a load
+// of sixteen, F is FMLA by an element of V<X>.
+#define ROW32(P16, N, F, X) \
+	P16(N, 16, 17, 18, 19); \
+	P16(N, 20, 21, 22, 23); \
+	F(X, 16, 8); \
+	F(X, 17, 9); \
+	F(X, 18, 10); \
+	F(X, 19, 11); \
+	F(X, 20, 12); \
+	F(X, 21, 13); \
+	F(X, 22, 14); \
+	F(X, 23, 15)
+
+// The next row's registers are others, so that its loads need not wait.
+#define ROW32B(P16, N, F, X) \
+	P16(N, 24, 25, 26, 27); \
+	P16(N, 28, 29, 30, 31); \
+	F(X, 24, 8); \
+	F(X, 25, 9); \
+	F(X, 26, 10); \
+	F(X, 27, 11); \
+	F(X, 28, 12); \
+	F(X, 29, 13); \
+	F(X, 30, 14); \
+	F(X, 31, 15)
