@@ -54,6 +54,14 @@
 #define FABS(N, D) WORD $(0x4ea0f800 | (N)<<5 | (D)) // fabs d.4s, n.4s
 #define UMAXS4(M, N, D) WORD $(0x6ea06400 | (M)<<16 | (N)<<5 | (D)) // umax d.4s, n.4s, m.4s
 #define UMAXVS4(N, D) WORD $(0x6eb0a800 | (N)<<5 | (D)) // umaxv s<d>, n.4s
+#define FACGT(M, N, D) WORD $(0x6ea0ec00 | (M)<<16 | (N)<<5 | (D)) // facgt d.4s, n.4s, m.4s: a mask of |n| > |m|
+#define FCMEQ(M, N, D) WORD $(0x4e20e400 | (M)<<16 | (N)<<5 | (D)) // fcmeq d.4s, n.4s, m.4s: a mask of n = m
+#define FCVTAS(N, D) WORD $(0x4e21c800 | (N)<<5 | (D)) // fcvtas d.4s, n.4s: to int32, half away from zero, NaN to 0
+#define FCVTZS(N, D) WORD $(0x4ea1b800 | (N)<<5 | (D)) // fcvtzs d.4s, n.4s: to int32, towards zero
+#define SMINS4(M, N, D) WORD $(0x4ea06c00 | (M)<<16 | (N)<<5 | (D)) // smin d.4s, n.4s, m.4s
+#define BIT(M, N, D) WORD $(0x6ea01c00 | (M)<<16 | (N)<<5 | (D)) // bit d.16b, n.16b, m.16b: n where m is set
+#define BIF(M, N, D) WORD $(0x6ee01c00 | (M)<<16 | (N)<<5 | (D)) // bif d.16b, n.16b, m.16b: n where m is clear
+#define SHLB4(N, D) WORD $(0x4f0c5400 | (N)<<5 | (D)) // shl d.16b, n.16b, #4
 #define SQXTNH(N, D) WORD $(0x0e614800 | (N)<<5 | (D)) // sqxtn d.4h, n.4s
 #define SQXTNH2(N, D) WORD $(0x4e614800 | (N)<<5 | (D)) // sqxtn2 d.8h, n.4s
 #define SQXTNB(N, D) WORD $(0x0e214800 | (N)<<5 | (D)) // sqxtn d.8b, n.8h
@@ -88,6 +96,7 @@
 #define ST4(N, D) WORD $(0x4c002800 | (N)<<5 | (D)) // st1 {d.4s … +3}, [xn]
 #define ST4P(N, D) WORD $(0x4c9f2800 | (N)<<5 | (D)) // st1 {d.4s … +3}, [xn], #64
 #define ST4X(M, N, D) WORD $(0x4c802800 | (M)<<16 | (N)<<5 | (D)) // st1 {d.4s … +3}, [xn], xm
+#define ST4BP(N, D) WORD $(0x4c9f0000 | (N)<<5 | (D)) // st4 {d.16b … +3}, [xn], #64: the bytes of four registers by turns
 
 // One element to all lanes, one element to or from a lane.
 #define LD1R(N, D) WORD $(0x4d40c800 | (N)<<5 | (D)) // ld1r {d.4s}, [xn]

@@ -42,6 +42,12 @@ func q4long2(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, bl
 //go:noescape
 func quantize(dst *generic.Block, x *float32, blocks int, move int32)
 
+//go:noescape
+func packTileQ8(dst *byte, tile *float32, ld uintptr)
+
+//go:noescape
+func packTileQ4(dst *byte, tile *float32, ld uintptr)
+
 func peakDot(n int)
 
 func peakLong(n int)
@@ -107,6 +113,16 @@ func products(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int,
 				r++
 			}
 		}
+	}
+}
+
+// PackTile quantises 32 inputs × 16 outputs to a block of a panel.
+func PackTile(d tensor.DType, dst []byte, tile []float32, ld int) {
+	_, _ = dst[generic.PanelBlock(d)-1], tile[(tensor.QuantBlock-1)*ld+generic.PanelOuts-1]
+	if d == tensor.Q4_0 {
+		packTileQ4(&dst[0], &tile[0], uintptr(ld*4))
+	} else {
+		packTileQ8(&dst[0], &tile[0], uintptr(ld*4))
 	}
 }
 
