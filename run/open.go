@@ -116,6 +116,16 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	return m, ctx.Err()
 }
 
+// OpenFiles finds and opens a model's files as Open does, for those who want the
+// weights and not their sums. path is where they are, "" for the demo model.
+func OpenFiles(name string, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
+	files, path, err = openFiles(name, tensor.Invalid, getenv)
+	if name == DemoModel {
+		path = ""
+	}
+	return files, path, err
+}
+
 func openFiles(name string, dtype tensor.DType, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
 	options := modelfiles.Options{DType: dtype}
 	if name == DemoModel {

@@ -101,6 +101,21 @@ func (f *File) Prefault() {
 	}
 }
 
+// ReadAhead starts bringing the file into the page cache.
+func (f *File) ReadAhead() {
+	if f.mapping != nil {
+		f.mapping.ReadAhead()
+	}
+}
+
+// Forget says that the data of a tensor has been read for the last time for
+// now; see mapped.File.
+func (f *File) Forget(data []byte) {
+	if f.mapping != nil {
+		f.mapping.Forget(data)
+	}
+}
+
 // Names returns the tensors' names in the order of their data. The caller must
 // not change the slice.
 func (f *File) Names() []string { return f.names }

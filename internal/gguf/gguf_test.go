@@ -233,6 +233,17 @@ func TestTensorName(t *testing.T) {
 		if got, ok := TensorName(hf); got != want || ok != (want != "") {
 			t.Errorf("TensorName(%q) = %q, %v, want %q", hf, got, ok, want)
 		}
+		if back, ok := HFName(want); want != "" && (back != hf || !ok) {
+			t.Errorf("HFName(%q) = %q, %v, want %q", want, back, ok, hf)
+		}
+	}
+}
+
+func TestHFNameUnknown(t *testing.T) {
+	for _, name := range []string{"", "rope_freqs.weight", "blk.0.attn_q.weight", "blk", "wte.weight"} {
+		if got, ok := HFName(name); ok {
+			t.Errorf("HFName(%q) = %q", name, got)
+		}
 	}
 }
 

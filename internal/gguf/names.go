@@ -99,6 +99,26 @@ func TensorName(hf string) (string, bool) {
 	return "", false
 }
 
+// HFName is the inverse of TensorName.
+func HFName(name string) (string, bool) {
+	base, part := cutLast(name)
+	if rest, ok := strings.CutPrefix(base, "blk."); ok {
+		layer, name, _ := strings.Cut(rest, ".")
+		for _, n := range blockNames {
+			if n.gguf == name {
+				return fmt.Sprintf("h.%s.%s.%s", layer, n.hf, part), true
+			}
+		}
+		return "", false
+	}
+	for _, n := range tensorNames {
+		if n.gguf == base {
+			return n.hf + "." + part, true
+		}
+	}
+	return "", false
+}
+
 // cutLast cuts at the last dot.
 func cutLast(name string) (before, after string) {
 	i := strings.LastIndexByte(name, '.')

@@ -6,7 +6,9 @@
 // not on the other rows, not on the number of threads or how work was split.
 // So a token has the same logits bit for bit in a prompt, decoded alone, or
 // decoded in a batch. The families avx2 and avx512 agree bit for bit as well;
-// generic (plain Go, without fused multiply-add) rounds differently.
+// generic (plain Go, without fused multiply-add) rounds differently, and so does
+// a product with bf16 weights where the processor multiplies bf16 by bf16 faster
+// than float32 (AVX512_BF16 on AMD): there x is rounded to bf16 as well.
 //
 // NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
 // slice is shorter than its shape says, which is a programmer's error.
@@ -24,6 +26,7 @@ import (
 type Options struct {
 	Threads int    // 0: the physical cores that affinity and the cgroup's quota allow
 	Family  string // generic, avx2 or avx512; "": the best this machine has
+	Wide    bool   // bf16 weights are multiplied in float32 even where bf16 by bf16 is faster
 }
 
 // CPU computes on the processor's cores. Its methods may be called from
@@ -38,6 +41,9 @@ type CPU struct {
 	blocks    []generic.Block // a quantised x
 	linear    linearTask
 	quantized quantizedTask
+	rounding  roundTask
+	x         []float32 // of a few rows, a copy with room between them
+	pairs     []uint32  // x rounded to bf16
 	norm      normTask
 	attention attentionTask
 }
@@ -45,6 +51,7 @@ type CPU struct {
 // scratch is one member's own memory, grown to what a task needs.
 type scratch struct {
 	a, b, c []float32
+	p, q    []uint32
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test
@@ -61,6 +68,11 @@ func New(o Options) (*CPU, error) {
 	n := o.Threads
 	if n == 0 {
 		n = usableCores()
+	}
+	if o.Wide {
+		floats := *chosen
+		floats.pairs = nil
+		chosen = &floats
 	}
 	return &CPU{ops: chosen, skipped: skipped, team: NewTeam(n), members: make([]scratch, n)}, nil
 }
@@ -114,6 +126,18 @@ type ops struct {
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
 	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
 	peakInt8 func(n int) (ops int)
+	few      int      // a few rows are best a multiple of it
+	pairs    *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32
+}
+
+// pairOps multiply bf16 by bf16; package generic documents each.
+type pairOps struct {
+	round      func(dst []uint32, src []float32)
+	accumulate func(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte, stride, cols int)
+	pack       func(dst []uint32, w []byte, stride, rows, cols int)
+	multiply   func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool)
+	dots       func(y []float32, ldy int, x []uint32, ldx, rows, in int, w []byte, stride, outs int)
+	peak       func(n int) (flops int)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple
@@ -123,4 +147,11 @@ func grow(s []float32, n int) []float32 {
 		return s[:n]
 	}
 	return alignedFloats(n)
+}
+
+func growPairs(s []uint32, n int) []uint32 {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	return alignedPairs(n)
 }

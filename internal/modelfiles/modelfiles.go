@@ -1,5 +1,5 @@
 // Package modelfiles opens the files that make up a model: a folder in Hugging
-// Face's layout, or the model inside the binary.
+// Face's layout, a GGUF file, or the model inside the binary.
 package modelfiles
 
 import (
@@ -19,11 +19,12 @@ import (
 // Model is an open model. Its weights lie in a memory-mapped file and are valid
 // until Close.
 type Model struct {
-	Name             string // of the folder, or "demo"
+	Name             string // of the folder or file, or "demo"
 	Config           gpt2.Config
 	Weights          *gpt2.Weights
 	Tokenizer        *tokenizer.Tokenizer
-	GenerationConfig []byte       // generation_config.json as it is, nil without one
+	GenerationConfig []byte       // generation_config.json as it is, nil without one; of a GGUF file what it says in that form
+	Files            fs.FS        // the folder; nil for a GGUF file
 	DType            tensor.DType // of the larger part of the weights
 	Size             int64        // bytes of the weights in use, a tied head counted once
 
@@ -49,14 +50,17 @@ type Options struct {
 
 // Open opens a model folder: config.json, the weights, and tokenizer.json or
 // vocab.json with merges.txt. It fails with a *MissingFilesError where some of
-// them are absent.
+// them are absent. dir may also be a GGUF file, which holds all of these.
 func Open(dir string, o Options) (*Model, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open model: %w", err)
 	}
 	if !info.IsDir() {
-		return nil, fmt.Errorf("open model: %s is a file, want a folder with config.json, model.safetensors and tokenizer.json", dir)
+		if isGGUF(dir, info) {
+			return openGGUF(dir, o)
+		}
+		return nil, fmt.Errorf("open model: %s is a file, want a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file", dir)
 	}
 	files := os.DirFS(dir)
 	open, err := findFiles(dir, files)
@@ -78,7 +82,7 @@ func OpenDemo(o Options) (*Model, error) {
 // load reads the small files of a model, opens the weights, and checks that
 // they belong together. dir is for messages only.
 func load(name, dir string, files fs.FS, o Options, open func() (weightFile, error)) (_ *Model, err error) {
-	m := &Model{Name: name}
+	m := &Model{Name: name, Files: files}
 	defer func() {
 		if err != nil {
 			m.Close()
@@ -97,13 +101,7 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 	if err = m.bind(dir, files, open); err != nil {
 		return nil, err
 	}
-	// Weights that are used where they lie are brought into memory in the
-	// background; of others only one matrix at a time has to be there.
-	if (o.DType == tensor.Invalid || o.DType == m.DType) && !m.DType.IsQuantized() {
-		go m.file.Prefault()
-	} else {
-		m.file.ReadAhead()
-	}
+	m.prepare(o)
 
 	if m.GenerationConfig, err = readSmall(files, "generation_config.json"); err != nil && !missing(err) {
 		return nil, fmt.Errorf("read model %s: %w", dir, err)
@@ -112,13 +110,31 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 	if t.error != nil {
 		return nil, fmt.Errorf("read tokenizer of %s: %w", dir, t.error)
 	}
-	// Fewer is legal: rows that no token uses are padding.
-	if t.Len() > m.Config.VocabSize && !onlyEndOfText(t.Tokenizer, m.Config.VocabSize) {
-		return nil, fmt.Errorf("read model %s: its tokenizer has %d entries, but the embedding has only %d rows",
-			dir, t.Len(), m.Config.VocabSize)
-	}
 	m.Tokenizer = t.Tokenizer
+	if err = m.checkTokens(dir); err != nil {
+		return nil, err
+	}
 	return m, nil
+}
+
+// prepare has the weights read before they are needed: those that are used where
+// they lie are brought into memory in the background; of others only one matrix
+// at a time has to be there.
+func (m *Model) prepare(o Options) {
+	if (o.DType == tensor.Invalid || o.DType == m.DType) && !m.DType.IsQuantized() {
+		go m.file.Prefault()
+	} else {
+		m.file.ReadAhead()
+	}
+}
+
+// checkTokens checks that the embedding has a row for each token. More is
+// legal: rows that no token uses are padding.
+func (m *Model) checkTokens(dir string) error {
+	if t, rows := m.Tokenizer, m.Config.VocabSize; t.Len() > rows && !onlyEndOfText(t, rows) {
+		return fmt.Errorf("read model %s: its tokenizer has %d entries, but the embedding has only %d rows", dir, t.Len(), rows)
+	}
+	return nil
 }
 
 // onlyEndOfText reports whether the one token that has no row is <|endoftext|>:
@@ -143,6 +159,11 @@ func (m *Model) bind(dir string, files fs.FS, open func() (weightFile, error)) e
 		m.file = nil // not a typed nil in an interface
 		return err
 	}
+	return m.bindWeights(dir)
+}
+
+// bindWeights finds the weights of the configuration in the file.
+func (m *Model) bindWeights(dir string) (err error) {
 	if m.Weights, err = gpt2.BindWeights(m.Config, m.file); err != nil {
 		return fmt.Errorf("read weights of %s: %w", dir, err)
 	}

@@ -77,6 +77,11 @@ func (c *tally) check(t *testing.T, name string, tok *Tokenizer, k refereeCase) 
 
 // compare runs all the cases of a file.
 func compare(t *testing.T, path string) tally {
+	return compareRebuilt(t, path, func(_ string, tok *Tokenizer) *Tokenizer { return tok })
+}
+
+// compareRebuilt runs them on what rebuild makes of the tokenizers, those aside that it makes nothing of.
+func compareRebuilt(t *testing.T, path string, rebuild func(name string, tok *Tokenizer) *Tokenizer) tally {
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +111,9 @@ func compare(t *testing.T, path string) tally {
 			}
 			if tok, err = Load(dir); err != nil {
 				c.differs(t, "%s: %v", line.Name, err)
+				continue
+			}
+			if tok = rebuild(line.Name, tok); tok == nil {
 				continue
 			}
 			last, lastDir = tok, line.Dir

@@ -30,6 +30,12 @@ func q4rows4(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, bl
 //go:noescape
 func quantize(dst *generic.Block, x *float32, blocks int, move int32)
 
+//go:noescape
+func packHalfQ8(scales, codes *byte, tile *float32, ld uintptr) bool
+
+//go:noescape
+func packHalfQ4(scales, codes *byte, tile *float32, ld uintptr) bool
+
 func peakInt8(n int)
 
 // Quantize rounds a row of x in blocks of 32.
@@ -77,6 +83,18 @@ func Products(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int,
 				r++
 			}
 		}
+	}
+}
+
+// PackTile quantises 32 inputs × 16 outputs to a block of a panel.
+func PackTile(d tensor.DType, dst []byte, tile []float32, ld int) {
+	_, _ = dst[generic.PanelBlock(d)-1], tile[(tensor.QuantBlock-1)*ld+generic.PanelOuts-1]
+	f := packHalfQ8
+	if d == tensor.Q4_0 {
+		f = packHalfQ4
+	}
+	if !f(&dst[0], &dst[32], &tile[0], uintptr(ld*4)) || !f(&dst[16], &dst[64], &tile[8], uintptr(ld*4)) {
+		generic.PackTile(d, dst, tile, ld)
 	}
 }
 

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/gptctl/gptctl/internal/convert"
+	"github.com/gptctl/gptctl/run"
+)
+
+// convertOptions are what `gptctl convert` was asked for.
+type convertOptions struct {
+	convert.Options
+	model, dtype string
+}
+
+const convertHelp = `Write a model in another format or another type of weights.
+
+MODEL is what "run" takes: "demo", a folder in Hugging Face format, a .gguf file, or
+the id of a model of the Hugging Face Hub that is in the cache.
+
+A PATH that ends in .gguf becomes a GGUF file, which llama.cpp and gptctl run as it
+is; any other a folder in Hugging Face format, which transformers loads. The weights
+keep their type unless --dtype says another: f32, f16 and bf16 in both formats,
+q8_0 and q4_0 (blocks of 32 with a common scale) in GGUF only. In a GGUF file vectors
+and the position embedding are always f32, as llama.cpp wants them.
+
+PATH appears when it is whole, and not before: a conversion that fails or is
+interrupted leaves nothing behind, and what was there stays.`
+
+// newConvert makes the verb; start is for tests of the flags, nil the real thing.
+func newConvert(t *terminal, start func(context.Context, *terminal, convertOptions) error) *cobra.Command {
+	if start == nil {
+		start = runConvert
+	}
+	var o convertOptions
+	cmd := &cobra.Command{
+		Use:   "convert MODEL --out PATH",
+		Short: "Write a model as safetensors or GGUF, in any type of weights",
+		Long:  convertHelp,
+		Example: `  gptctl convert gpt2 --out gpt2-q8_0.gguf --dtype q8_0
+  gptctl convert demo --out ./demo
+  gptctl convert model.gguf --out ./model --to safetensors --dtype f16`,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&o.Out, "out", "", "write to `PATH`")
+	f.StringVar(&o.To, "to", "", "`FORMAT`: safetensors or gguf (default: as the name of PATH says)")
+	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights: auto (as they are), f32, f16, bf16, q8_0 or q4_0")
+	f.BoolVar(&o.Force, "force", false, "replace the file, or the folder of a model, at PATH")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkConvert(&o, args); err != nil {
+			return err
+		}
+		return start(cmd.Context(), t, o)
+	}
+	return cmd
+}
+
+func checkConvert(o *convertOptions, args []string) (err error) {
+	switch {
+	case len(args) == 0:
+		return withHints(usagef("there is no model"), "gptctl convert gpt2 --out gpt2.gguf")
+	case len(args) > 1:
+		return usagef("one model at a time, not %d: %s", len(args), strings.Join(args, ", "))
+	case o.Out == "":
+		return withHints(usagef("--out is missing: where to write to"), "gptctl convert "+args[0]+" --out model.gguf")
+	case o.To != "" && o.To != convert.Safetensors && o.To != convert.GGUF:
+		return usagef("--to %s: want %s or %s", o.To, convert.Safetensors, convert.GGUF)
+	}
+	o.model = args[0]
+	if o.DType, err = convert.ParseDType(o.dtype); err != nil {
+		return usagef("--dtype: %w", err)
+	}
+	return nil
+}
+
+func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
+	start := time.Now()
+	files, path, err := run.OpenFiles(o.model, t.getenv)
+	if err != nil {
+		return modelHints(o.model, err)
+	}
+	defer files.Close()
+	o.Source = path
+	if o.Name = files.Name; path != "" {
+		if _, err := os.Stat(o.model); err != nil { // a Hub id; the folder is called after its commit
+			o.Name = o.model[strings.LastIndexByte(o.model, '/')+1:]
+		}
+	}
+	show := &convertProgress{t: t, last: start}
+	if f, ok := t.err.(*os.File); ok {
+		show.screen = term.IsTerminal(int(f.Fd()))
+	}
+	o.Progress = show.show
+	result, err := convert.Write(ctx, files, o.Options)
+	show.close()
+	if err != nil {
+		return convertHints(o, err)
+	}
+	for _, n := range result.Notes {
+		t.note("note: %s", n)
+	}
+	if t.json {
+		written := []map[string]any{}
+		for _, f := range result.Files {
+			written = append(written, map[string]any{"file": f.Name, "bytes": f.Bytes})
+		}
+		return t.printJSON(map[string]any{
+			"schema": convertSchema, "event": "done", "model": o.model, "path": result.Path, "format": result.Format,
+			"dtype": strings.ToLower(result.DType.String()), "parameters": files.Config.Parameters(), "tensors": result.Tensors,
+			"bytes": result.Bytes, "files": written, "notes": append([]string{}, result.Notes...), "seconds": time.Since(start).Seconds(),
+		})
+	}
+	_, err = fmt.Fprintf(t.out, "%s  %s, %d tensors, %v, %.1f s\n", result.Path, size(result.Bytes), result.Tensors, result.DType, time.Since(start).Seconds())
+	return err
+}
+
+const convertSchema = "gptctl.convert/1"
+
+// convertHints adds what mends a conversion that failed.
+func convertHints(o convertOptions, err error) error {
+	var exists *convert.ExistsError
+	var dtype *convert.DTypeError
+	var room *convert.RoomError
+	switch {
+	case errors.As(err, &exists):
+		return withHints(err, "--force replaces it")
+	case errors.As(err, &dtype):
+		ext := filepath.Ext(o.Out)
+		return &usageError{withHints(err, "gptctl convert "+o.model+" --out "+strings.TrimSuffix(o.Out, ext)+".gguf --dtype "+o.dtype, "--dtype bf16 or f16 takes half the room of f32")}
+	case errors.As(err, &room):
+		return withHints(err, "free some room, or write to another disk")
+	}
+	return err
+}
+
+// convertProgress shows a line that moves on a terminal, events with --json, and
+// nothing in a pipe: a conversion takes seconds.
+type convertProgress struct {
+	t      *terminal
+	screen bool
+	shown  bool
+	last   time.Time
+}
+
+const convertInterval = 100 * time.Millisecond
+
+func (p *convertProgress) show(done, total int64) {
+	now := time.Now()
+	if now.Sub(p.last) < convertInterval {
+		return
+	}
+	p.last = now
+	if p.t.json {
+		_ = p.t.printJSON(map[string]any{"schema": convertSchema, "event": "progress", "complete_bytes": done, "bytes": total})
+	}
+	if p.screen && !p.t.quiet {
+		fmt.Fprintf(p.t.err, "\r\x1b[K%s of %s (%d %%)", size(done), size(total), 100*done/max(total, 1))
+		p.shown = true
+	}
+}
+
+// close takes the line away.
+func (p *convertProgress) close() {
+	if p.shown {
+		_, _ = io.WriteString(p.t.err, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,154 @@
+package tokenizer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Parts is a tokenizer laid out flat, as a GGUF file holds it: GPT-2's splitting
+// into words, and nothing that needs more to be said.
+type Parts struct {
+	Tokens             []Piece  // by id
+	Merges             []string // "left right", the strongest first
+	BOS, EOS, UNK, PAD int32    // -1: none
+	PrefixSpace        bool     // a text that does not begin with a space gets one
+	Before, After      []int32  // put around every text
+}
+
+// Piece is one token of Parts; the zero value is an id without a token.
+type Piece struct {
+	Text string // as the vocabulary spells it
+	Kind PieceKind
+}
+
+// PieceKind tells how a token comes out of a text.
+type PieceKind uint8
+
+// The kinds of tokens.
+const (
+	Hole    PieceKind = iota
+	Normal            // by merging
+	Added             // found in the text before anything else
+	Special           // as Added, and left out of decoded text on request
+)
+
+// partsFile is what errors name instead of a file.
+const partsFile = "tokenizer"
+
+// New puts a tokenizer together. A token that BOS … name is special, whatever
+// its kind.
+func New(p Parts) (*Tokenizer, error) {
+	p.Tokens = slices.Clone(p.Tokens)
+	for len(p.Tokens) > 0 && p.Tokens[len(p.Tokens)-1].Kind == Hole {
+		p.Tokens = p.Tokens[:len(p.Tokens)-1]
+	}
+	named := [namedCount]int32{namedBOS: p.BOS, namedEOS: p.EOS, namedUNK: p.UNK, namedPAD: p.PAD}
+	for i, id := range named {
+		if id < 0 || int(id) >= len(p.Tokens) || p.Tokens[id].Kind == Hole {
+			named[i] = noID
+			continue
+		}
+		p.Tokens[id].Kind = Special
+	}
+	v := &vocabulary{file: partsFile, field: "tokens", ids: make(map[string]int32, len(p.Tokens)), byID: make([]string, len(p.Tokens))}
+	var added []addedToken
+	for id, piece := range p.Tokens {
+		if piece.Kind == Hole || piece.Text == "" {
+			continue
+		}
+		if !utf8.ValidString(piece.Text) {
+			return nil, fmt.Errorf("%s: token %d, %q, is not valid UTF-8", partsFile, id, piece.Text)
+		}
+		if other, twice := v.ids[piece.Text]; twice {
+			return nil, fmt.Errorf("%s: tokens %d and %d are both %q", partsFile, other, id, piece.Text)
+		}
+		v.ids[piece.Text], v.byID[id] = int32(id), piece.Text
+		if piece.Kind != Normal {
+			special := piece.Kind == Special
+			added = append(added, addedToken{content: piece.Text, special: special, normalized: !special})
+		}
+	}
+	m := &merges{file: partsFile, field: "merges", vocab: v, list: make([]pairSlot, 0, len(p.Merges))}
+	for _, line := range p.Merges {
+		if err := m.line(line); err != nil {
+			return nil, err
+		}
+	}
+
+	t := &Tokenizer{prefixSpace: p.PrefixSpace, named: named, added: addedVocab{
+		ids: map[string]int32{}, tokens: map[int32]addedToken{}, special: map[string]bool{},
+	}}
+	if err := t.setModel(&modelFile{vocab: v, merges: m.list}, partsFile, true); err != nil {
+		return nil, err
+	}
+	t.added.add(added, t.vocab)
+	t.added.build()
+	if err := t.addTokens(); err != nil {
+		return nil, err
+	}
+	for _, ids := range [][]int32{p.Before, p.After} {
+		for _, id := range ids {
+			if !t.at(id).known {
+				return nil, fmt.Errorf("%s: there is no token with id %d", partsFile, id)
+			}
+		}
+	}
+	t.before, t.after = slices.Clone(p.Before), slices.Clone(p.After)
+	return t, nil
+}
+
+// Parts takes a tokenizer apart. One whose files ask for more than Parts can
+// say is refused.
+func (t *Tokenizer) Parts() (Parts, error) {
+	p := Parts{PrefixSpace: t.prefixSpace, Before: slices.Clone(t.before), After: slices.Clone(t.after)}
+	switch {
+	case t.wholeText:
+		return p, fmt.Errorf("the tokenizer does not split text into words")
+	case t.plainText:
+		return p, fmt.Errorf("the tokenizer takes special tokens in a text for plain text (split_special_tokens)")
+	case t.bpe.unk != noID:
+		return p, fmt.Errorf("the tokenizer has no tokens for some bytes, and another token instead")
+	case t.bpe.whole != nil:
+		return p, fmt.Errorf("the tokenizer takes whole words before it merges (ignore_merges)")
+	}
+	for _, at := range []struct {
+		dst   *int32
+		which int
+	}{{&p.BOS, namedBOS}, {&p.EOS, namedEOS}, {&p.UNK, namedUNK}, {&p.PAD, namedPAD}} {
+		*at.dst = t.named[at.which]
+	}
+	p.Tokens = make([]Piece, len(t.tokens))
+	for id, tok := range t.tokens {
+		if !tok.known {
+			continue
+		}
+		p.Tokens[id] = Piece{tok.text, Normal}
+		if a, ok := t.added.tokens[int32(id)]; ok {
+			if a.lstrip || a.rstrip || a.singleWord {
+				return p, fmt.Errorf("the token %q is found only beside certain characters, or takes white space along (lstrip, rstrip, single_word)", a.content)
+			}
+			p.Tokens[id].Kind = Added
+		}
+		if tok.special {
+			p.Tokens[id].Kind = Special
+		}
+	}
+	var list []pairSlot
+	for _, s := range t.bpe.pairs.slots {
+		if s.left != noID {
+			list = append(list, s)
+		}
+	}
+	slices.SortFunc(list, func(a, b pairSlot) int { return cmp.Compare(a.rank, b.rank) })
+	for _, s := range list {
+		left, right := t.tokens[s.left].text, t.tokens[s.right].text
+		// No byte is spelt as a space, so that text never comes to such a merge.
+		if !strings.Contains(left+right, " ") {
+			p.Merges = append(p.Merges, left+" "+right)
+		}
+	}
+	return p, nil
+}
