@@ -207,13 +207,7 @@ func BenchmarkPrefill(b *testing.B) {
 						w.OutMajor = outMajor
 					}
 				}
-				kind := Float32
-				switch {
-				case d.IsQuantized():
-					kind = Int8
-				case d == tensor.BF16 && m.c.ops.pairs != nil:
-					kind = BFloat16
-				}
+				kind := m.c.Multiplies(d)
 				meter := m.c.NewMeter()
 				peak := func(ctx context.Context) (float64, error) { return meter.Peak(ctx, kind) }
 				seconds, limit, share := judge(b, peak, rows*170e6, func() { m.pass(rows, 0, true, false) })

@@ -29,6 +29,12 @@ func families() []*ops {
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
 		}
+		if o.pairs != nil {
+			o.peakBF16 = avx512.PeakPairs
+		}
+		if amx.Available() == nil {
+			have = append(have, withTiles(*o))
+		}
 		have = append(have, o)
 	}
 	if x := &cpu.X86; x.HasAVX2 && x.HasFMA && x.HasF16C {
@@ -43,6 +49,15 @@ func families() []*ops {
 		})
 	}
 	return append(have, genericOps())
+}
+
+// withTiles is AVX-512 with products of many rows in AMX's tiles.
+func withTiles(o ops) *ops {
+	o.name = "amx"
+	o.packRowTiles, o.packTiles, o.multiplyTiles, o.storeTile = amx.PackRowTiles, amx.PackTiles, amx.MultiplyTiles, amx.StoreTile
+	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
+	o.pairs = nil // bf16 has tiles, and a few rows are not worth their rounding
+	return &o
 }
 
 // refusals lists families that the processor has and the system does not allow.
@@ -61,7 +76,7 @@ func bf16Pairs() *pairOps {
 	}
 	return &pairOps{
 		round: avx512.RoundPairs, accumulate: avx512.AccumulatePairs, pack: avx512.PackPairs,
-		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs, peak: avx512.PeakPairs,
+		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs,
 	}
 }
 

@@ -5,10 +5,13 @@
 // nothing but the element's own inputs: not on the number of rows in a call,
 // not on the other rows, not on the number of threads or how work was split.
 // So a token has the same logits bit for bit in a prompt, decoded alone, or
-// decoded in a batch. The families avx2 and avx512 agree bit for bit as well;
+// decoded in a batch. The families avx2, avx512 and neon agree bit for bit;
 // generic (plain Go, without fused multiply-add) rounds differently, and so does
 // a product with bf16 weights where the processor multiplies bf16 by bf16 faster
-// than float32 (AVX512_BF16 on AMD): there x is rounded to bf16 as well.
+// than float32 (AVX512_BF16 on AMD): there x is rounded to bf16 as well. amx is
+// avx512, but for products of more than 16 rows with weights other than float32:
+// they round x, and the weights, to bfloat16. There a token's logits depend on
+// whether it came with more than 15 others, on nothing else.
 //
 // NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
 // slice is shorter than its shape says, which is a programmer's error.
@@ -25,7 +28,7 @@ import (
 // Options chooses how a CPU computes.
 type Options struct {
 	Threads int    // 0: the physical cores that affinity and the cgroup's quota allow
-	Family  string // generic, avx2 or avx512; "": the best this machine has
+	Family  string // generic, avx2, avx512, amx or neon; "": the best this machine has
 	Wide    bool   // bf16 weights are multiplied in float32 even where bf16 by bf16 is faster
 }
 
@@ -46,6 +49,7 @@ type CPU struct {
 	pairs     []uint32  // x rounded to bf16
 	norm      normTask
 	attention attentionTask
+	tiles     tileTask
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -122,12 +126,19 @@ type ops struct {
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
 
+	// Products of many rows in tiles of bfloat16, nil where there are none.
+	packRowTiles  func(dst []byte, x []float32, ldx, rows, depth int)
+	packTiles     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
+	multiplyTiles func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
+	storeTile     func(y []float32, ldy int, c []float32, rows, cols int, add bool)
+
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
 	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
 	peakInt8 func(n int) (ops int)
-	few      int      // a few rows are best a multiple of it
-	pairs    *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32
+	peakBF16 func(n int) (ops int) // nil where bf16 is widened to float32
+	few      int                   // a few rows are best a multiple of it
+	pairs    *pairOps              // bf16 weights times x rounded to bf16; nil: they are widened to float32
 }
 
 // pairOps multiply bf16 by bf16; package generic documents each.
@@ -137,7 +148,6 @@ type pairOps struct {
 	pack       func(dst []uint32, w []byte, stride, rows, cols int)
 	multiply   func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool)
 	dots       func(y []float32, ldy int, x []uint32, ldx, rows, in int, w []byte, stride, outs int)
-	peak       func(n int) (flops int)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 	"time"
+
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // Limits is what this machine can do at most with the threads of a CPU.
@@ -60,6 +62,17 @@ const (
 	Int8
 )
 
+// Multiplies says what many rows are multiplied by a weight of this type in.
+func (c *CPU) Multiplies(d tensor.DType) Number {
+	switch {
+	case d != tensor.F32 && c.ops.multiplyTiles != nil, d == tensor.BF16 && c.ops.pairs != nil:
+		return BFloat16
+	case d.IsQuantized():
+		return Int8
+	}
+	return Float32
+}
+
 // Meter measures limits in slices of some ten milliseconds, between the runs
 // that they judge. A machine that is shared reads by a half slower or faster
 // from one second to the next, whatever is read: what counts is the same moment.
@@ -89,13 +102,14 @@ func (m *Meter) Read(ctx context.Context) (float64, error) {
 // instruction for.
 func (m *Meter) Peak(ctx context.Context, kind Number) (float64, error) {
 	peak := m.c.ops.peak
-	switch {
-	case kind == Int8:
+	switch kind {
+	case Int8:
 		peak = m.c.ops.peakInt8
-	case kind == BFloat16 && m.c.ops.pairs == nil:
+	case BFloat16:
+		peak = m.c.ops.peakBF16
+	}
+	if peak == nil {
 		return 0, ctx.Err()
-	case kind == BFloat16:
-		peak = m.c.ops.pairs.peak
 	}
 	s, err := m.time(ctx, peak)
 	return float64(m.t.flops.Load()) / s / 1e9, err

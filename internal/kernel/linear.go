@@ -61,6 +61,10 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ops.tiled(rows, w) {
+		c.linearTiles(y, x, rows, w, e)
+		return
+	}
 	if w.DType.IsQuantized() {
 		c.linearQuantized(y, x, rows, w, e)
 		return
