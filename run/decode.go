@@ -29,6 +29,9 @@ type continuation struct {
 	transcript *transcript
 	tokens     []Token // those that are settled
 	finish     Finish
+	drafter    drafter
+	draft      []int // the guess that is being verified
+	right      int   // how many of its tokens were right so far
 }
 
 // samples generates the samples, all in one batch.
@@ -40,6 +43,7 @@ func (run *generation) samples(ctx context.Context) error {
 			history:    history{slices.Clone(run.prompt), len(run.prompt)},
 			random:     newRandom(run.result.Seed, i),
 			transcript: newTranscript(run.settings.Stop, run.text),
+			drafter:    newDrafter(),
 		}
 	}
 	start := time.Now()
@@ -142,16 +146,31 @@ func (run *generation) rest(ctx context.Context, samples []*continuation) error 
 		c.sequence = s
 	}
 	inputs := make([]input, 0, len(active))
-	visit := func(i, _ int, logits []float32) error { return run.advance(active[i], logits) }
-	for len(active) > 0 {
-		inputs = inputs[:0]
-		for _, c := range active {
-			inputs = append(inputs, input{c.sequence, run.unread(c), gpt2.LastLogits})
+	starts := make([]int, 0, len(active))
+	visit := func(i, position int, logits []float32) error {
+		c := active[i]
+		if len(c.draft) == 0 {
+			position = 0 // the only one that is visited
 		}
-		if err := run.model.forward(ctx, inputs, visit); err != nil {
+		return run.verify(c, position, logits)
+	}
+	for len(active) > 0 {
+		inputs, starts = inputs[:0], starts[:0]
+		for _, c := range active {
+			c.right = 0
+			in := input{c.sequence, run.guess(c, run.unread(c), share(len(active))), gpt2.LastLogits}
+			if len(c.draft) > 0 {
+				in.logits = gpt2.AllLogits
+			}
+			inputs = append(inputs, in)
+			starts = append(starts, run.windowStart(len(c.history.tokens)))
+		}
+		if err := run.model.forward(ctx, inputs, visit); err != nil && !run.retry(err, active) {
 			return err
 		}
-		run.result.Stats.DecodeTokens += len(active)
+		for i, c := range active {
+			run.settle(c, starts[i])
+		}
 		active = unfinished(active)
 	}
 	return nil

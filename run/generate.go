@@ -127,6 +127,8 @@ type Stats struct {
 	Decode        time.Duration
 	PrefillTokens int
 	DecodeTokens  int // tokens chosen after the first, of all samples or beams
+	Drafted       int // tokens that Settings.Lookup guessed …
+	Accepted      int // … and those of them that were right
 }
 
 // PrefillRate is in tokens per second, 0 if nothing was measured.
@@ -183,6 +185,8 @@ type generation struct {
 	sampler  *sampler
 	observed observation
 	result   *Result
+
+	mistrusted bool // no more guesses
 }
 
 func (g *Generator) newGeneration(r Request) (*generation, error) {

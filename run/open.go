@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type OpenOptions struct {
 	Threads int    // 0: one per physical core
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
 	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has
+	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32
 	Getenv  func(string) string
 }
 
@@ -37,6 +39,7 @@ type Model struct {
 	Path    string // where its files are
 	Config  gpt2.Config
 	DType   string // of the weights in use: "F32" …
+	KVDType string // of the keys and values: "F32" …
 	Device  string
 	Family  string   // of the kernels
 	Skipped []string // better families that cannot be used here, and why
@@ -49,6 +52,8 @@ type Model struct {
 	device *cpu.Device
 	model  *gpt2.Model
 	dtype  tensor.DType // asked for; Invalid: the file's
+
+	kvDType tensor.DType
 }
 
 // DTypes are the names that OpenOptions.DType may have beside "auto".
@@ -76,6 +81,20 @@ func ParseDType(name string) (tensor.DType, error) {
 	return tensor.Invalid, fmt.Errorf("dtype %q: want auto, %s", name, strings.Join(DTypes(), ", "))
 }
 
+// KVDTypes are the names that OpenOptions.KVDType may have beside "auto".
+func KVDTypes() []string { return []string{"f32", "f16", "bf16"} }
+
+func parseKVDType(name string) (tensor.DType, error) {
+	if name == "" || name == "auto" {
+		return tensor.F32, nil
+	}
+	d, err := ParseDType(name)
+	if err != nil || !slices.Contains(KVDTypes(), name) {
+		return tensor.Invalid, fmt.Errorf("dtype %q of keys and values: want auto, %s", name, strings.Join(KVDTypes(), ", "))
+	}
+	return d, nil
+}
+
 // UnreadableModelError says that a model's files are there, but are damaged or
 // describe something else than a GPT-2.
 type UnreadableModelError struct{ err error }
@@ -100,11 +119,15 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	kvDType, err := parseKVDType(o.KVDType)
+	if err != nil {
+		return nil, err
+	}
 	files, path, err := openFiles(name, dtype, o.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), Unused: files.Weights.Unused, files: files, dtype: dtype}
+	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), KVDType: kvDType.String(), Unused: files.Weights.Unused, files: files, dtype: dtype, kvDType: kvDType}
 	if dtype != tensor.Invalid {
 		m.DType = dtype.String()
 	}
@@ -163,7 +186,7 @@ func (m *Model) start(o OpenOptions) error {
 		return err
 	}
 	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
-	options := cpu.Options{DType: m.dtype, Copied: m.files.Forget}
+	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Copied: m.files.Forget}
 	m.device = cpu.New(m.cpu, options)
 	model, err := gpt2.New(m.device, m.Config, m.files.Weights)
 	if err != nil {

@@ -53,6 +53,13 @@ type Settings struct {
 	BeginSuppress     []int          // begin_suppress_tokens: may not begin the continuation
 	Renormalize       bool           // renormalize_logits
 
+	// How fast.
+
+	// Lookup (prompt_lookup_num_tokens) is how many tokens at most, up to 15, are
+	// guessed from what came earlier in the text and verified at once; 0: off. It
+	// changes no text, only how long a text takes that repeats itself.
+	Lookup int
+
 	// How many.
 
 	Samples       int     // num_return_sequences

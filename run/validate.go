@@ -78,6 +78,7 @@ func (s *Settings) checkRanges() error {
 	c.between("exponential_decay_length_penalty", s.DecayPenalty.Start, 0, longest)
 	c.within("exponential_decay_length_penalty", s.DecayPenalty.Factor, s.DecayPenalty.Factor >= 0, "a factor above 0, or 0 for off")
 
+	c.between("prompt_lookup_num_tokens", s.Lookup, 0, mostRows-1)
 	c.between("num_return_sequences", s.Samples, 1, mostSamples)
 	c.between("num_beams", s.Beams, 1, mostBeams)
 	c.within("length_penalty", s.LengthPenalty, true, "a finite number")
@@ -113,6 +114,9 @@ func (s *Settings) checkTogether() error {
 	if s.Beams > 1 {
 		if s.Samples > s.Beams {
 			c.fail("num_return_sequences", fmt.Sprint(s.Samples), fmt.Sprintf("at most num_beams, which is %d", s.Beams))
+		}
+		if s.Lookup > 0 {
+			c.fail("prompt_lookup_num_tokens", fmt.Sprint(s.Lookup), "0 with beams, which are not guessed")
 		}
 		if s.ContextShift {
 			c.fail("num_beams", fmt.Sprint(s.Beams), "1 with a context shift")

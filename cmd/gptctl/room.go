@@ -32,7 +32,7 @@ func work(m *run.Model, s run.Settings) fit.Work {
 		length = min(length, s.MaxLength)
 	}
 	return fit.Work{
-		Purpose: fit.Run, Config: m.Config, DType: fit.DType(strings.ToLower(m.DType)), FileMapped: true,
+		Purpose: fit.Run, Config: m.Config, DType: fit.DType(strings.ToLower(m.DType)), FileMapped: true, KVDType: fit.DType(strings.ToLower(m.KVDType)),
 		Batch: max(s.Samples, s.Beams), Context: length, Prompt: 1, Threads: m.Threads,
 	}
 }

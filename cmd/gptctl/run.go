@@ -23,6 +23,7 @@ type runOptions struct {
 	model    string
 	threads  int
 	dtype    string
+	kvDType  string
 	words    []string // the prompt, as the command line gave it
 	file     string
 	stats    bool
@@ -70,10 +71,13 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 	f.SetNormalizeFunc(huggingFaceNames)
 	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, or a Hub id")
 	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights to multiply by: auto (the file's), "+strings.Join(run.DTypes(), ", "))
+	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values of the text so far: auto (f32), "+strings.Join(run.KVDTypes(), ", ")+"; 16 bits take half the memory")
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.StringVarP(&o.file, "file", "f", "", "read the prompt from `FILE` (-: stdin)")
 	f.BoolVar(&o.stats, "stats", false, "print times and speeds on stderr")
 	layer := addSettingsFlags(f, &o)
+	completeWith(cmd, "dtype", run.DTypes())
+	completeWith(cmd, "kv-dtype", run.KVDTypes())
 	cmd.RunE = func(cmd *cobra.Command, words []string) error {
 		o.words = words
 		if o.threads < 0 || o.threads > 1024 {
@@ -81,6 +85,9 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 		}
 		if o.dtype = strings.ToLower(o.dtype); o.dtype != "auto" && !slices.Contains(run.DTypes(), o.dtype) {
 			return usagef("--dtype %s: want auto, %s", o.dtype, strings.Join(run.DTypes(), ", "))
+		}
+		if o.kvDType = strings.ToLower(o.kvDType); o.kvDType != "auto" && !slices.Contains(run.KVDTypes(), o.kvDType) {
+			return usagef("--kv-dtype %s: want auto, %s", o.kvDType, strings.Join(run.KVDTypes(), ", "))
 		}
 		if o.model == "" {
 			return usagef("--model is empty: want demo, a folder, or a Hub id")
@@ -92,6 +99,13 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 		return nameFlag(cmd.Flags(), start(cmd.Context(), t, o))
 	}
 	return cmd
+}
+
+// completeWith lets a shell complete the value of a flag that also takes "auto".
+func completeWith(cmd *cobra.Command, flag string, values []string) {
+	values = append([]string{"auto"}, values...)
+	// The error would be that there is no such flag, or that it has values already.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // nameFlag makes an error about a setting speak of the flag that set it, or say
@@ -125,6 +139,8 @@ func huggingFaceNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		name = "repeat-penalty"
 	case "num-return-sequences":
 		name = "samples"
+	case "prompt-lookup-num-tokens":
+		name = "lookup"
 	case "stop-strings":
 		name = "stop"
 	}
@@ -211,7 +227,7 @@ func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, erro
 	if err != nil {
 		return nil, err
 	}
-	options := run.OpenOptions{Threads: o.threads, Family: family, DType: o.dtype, Getenv: t.getenv}
+	options := run.OpenOptions{Threads: o.threads, Family: family, DType: o.dtype, KVDType: o.kvDType, Getenv: t.getenv}
 	m, err := run.Open(ctx, o.model, options)
 	if errors.Is(err, fetch.ErrNotCached) {
 		if _, err := fetchModel(ctx, t, fetch.Options{Model: o.model, Mirrors: t.mirrors()}, false); err != nil {

@@ -141,6 +141,8 @@ type (
 		Decode    float64 `json:"decode_s"`
 		PrefillTS float64 `json:"prefill_tok_s"`
 		DecodeTS  float64 `json:"decode_tok_s"`
+		Drafted   int     `json:"drafted,omitempty"`  // with --lookup: tokens guessed …
+		Accepted  int     `json:"accepted,omitempty"` // … and right
 		PeakRSS   int64   `json:"peak_rss_bytes"`
 	}
 )
@@ -157,7 +159,8 @@ func printRunJSON(t *terminal, m *run.Model, settings run.Settings, r *run.Resul
 			Text: s.Text, Tokens: make([]tokenJSON, len(s.Tokens)), Finish: string(s.Finish),
 			Stats: statsJSON{
 				Load: r.Stats.Load.Seconds(), Prefill: r.Stats.Prefill.Seconds(), Decode: r.Stats.Decode.Seconds(),
-				PrefillTS: r.Stats.PrefillRate(), DecodeTS: r.Stats.DecodeRate(), PeakRSS: run.PeakRSS(),
+				PrefillTS: r.Stats.PrefillRate(), DecodeTS: r.Stats.DecodeRate(),
+				Drafted: r.Stats.Drafted, Accepted: r.Stats.Accepted, PeakRSS: run.PeakRSS(),
 			},
 		}
 		if settings.Beams > 1 {
@@ -190,6 +193,9 @@ func printRunStats(t *terminal, m *run.Model, r *run.Result) {
 	fmt.Fprintf(t.err, "load     %.3f s\n", s.Load.Seconds())
 	fmt.Fprintf(t.err, "prefill  %.3f s  %d tokens  %.1f tokens/s\n", s.Prefill.Seconds(), s.PrefillTokens, s.PrefillRate())
 	fmt.Fprintf(t.err, "decode   %.3f s  %d tokens  %.1f tokens/s\n", s.Decode.Seconds(), s.DecodeTokens, s.DecodeRate())
+	if s.Drafted > 0 {
+		fmt.Fprintf(t.err, "lookup   %d of %d guessed tokens were right\n", s.Accepted, s.Drafted)
+	}
 	if rss := run.PeakRSS(); rss > 0 {
 		fmt.Fprintf(t.err, "memory   %.1f MB at most\n", float64(rss)/1e6)
 	}

@@ -131,6 +131,8 @@ func addSettingsFlags(f *pflag.FlagSet, o *runOptions) func() (run.Layer, error)
 	f.BoolVar(&s.ContextShift, "context-shift", false, "when the context is full, drop its first half and go on")
 	on("context-shift", func(r *run.Settings) { r.ContextShift = s.ContextShift })
 
+	f.IntVar(&s.Lookup, "lookup", 0, "guess up to `N` tokens (at most 15) from what came earlier: the same text, sooner if it repeats itself (0: off)")
+	on("lookup", func(r *run.Settings) { r.Lookup = s.Lookup })
 	f.IntVar(&s.Samples, "samples", 1, "generate `N` texts at once")
 	on("samples", func(r *run.Settings) { r.Samples = s.Samples })
 	f.Float64Var(&s.LengthPenalty, "length-penalty", 1, "beam scores are divided by length to the power of `R`")

@@ -32,13 +32,33 @@ func subject(t *testing.T, d tensor.DType) *Subject {
 	return s
 }
 
+// steady is a machine with the same limits at all times.
+type steady struct{}
+
+func (steady) Measure(ctx context.Context, l Limit) (float64, error) { return 1000, ctx.Err() }
+
+func TestCPUMeter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 256 MB")
+	}
+	var l Limits
+	if err := l.MeasureAll(t.Context(), NewCPUMeter(subject(t, tensor.F32).CPU)); err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range []Limit{Read, F32, Int8} {
+		if !(l.Median(limit) > 0) {
+			t.Errorf("%s: %v", limit, l.Median(limit))
+		}
+	}
+}
+
 func TestRun(t *testing.T) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
 		s := subject(t, d)
 		rounds := 0
 		var limits Limits
 		o := Options{PromptTokens: 20, GenTokens: 5, Batches: []int{1, 3}, Depths: []int{0, 7}, Repetitions: 2}
-		rows, err := Run(t.Context(), s, o, &limits, func(int) { rounds++ })
+		rows, err := Run(t.Context(), s, o, steady{}, &limits, func(int) { rounds++ })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +76,7 @@ func TestRun(t *testing.T) {
 			if r.Test != want[i].test || r.Batch != want[i].batch || len(r.Rates) != 2 || r.DType != d || r.Shape != "tiny" {
 				t.Errorf("%v: row %d is %+v", d, i, r)
 			}
-			if !(r.Median() > 0) || !(r.Bound > 0) || limits.Median(r.Limit) == 0 {
+			if !(r.Median() > 0) || !(r.Bound > 0) || !(r.Share() > 0) || limits.Median(r.Limit) == 0 {
 				t.Errorf("%v: row %d: %v tokens/s of %v", d, i, r.Median(), r.Bound)
 			}
 			if (r.Limit == Read) != (i > 0) {
@@ -68,7 +88,7 @@ func TestRun(t *testing.T) {
 
 func TestRunEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := Run(ctx, subject(t, tensor.F32), Options{PromptTokens: 2, Repetitions: 100}, &Limits{}, func(round int) {
+	_, err := Run(ctx, subject(t, tensor.F32), Options{PromptTokens: 2, Repetitions: 100}, steady{}, &Limits{}, func(round int) {
 		if round == 1 {
 			cancel()
 		}

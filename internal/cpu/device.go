@@ -15,6 +15,9 @@ type Options struct {
 	// DType is the type that matrices are multiplied in. Invalid (zero) leaves
 	// each in its own.
 	DType tensor.DType
+	// KVType is the type of the keys and values of a sequence: F32, F16 or BF16.
+	// Invalid (zero) is F32.
+	KVType tensor.DType
 	// Copy makes the device take a copy even of what it could use in place.
 	Copy bool
 	// Copied is told what data of tensors the device has made itself a copy of
@@ -32,7 +35,12 @@ type Device struct {
 }
 
 // New makes a device of the kernels and threads of cpu, which stay the caller's to close.
-func New(cpu *kernel.CPU, o Options) *Device { return &Device{cpu: cpu, options: o} }
+func New(cpu *kernel.CPU, o Options) *Device {
+	if o.KVType == tensor.Invalid {
+		o.KVType = tensor.F32
+	}
+	return &Device{cpu: cpu, options: o}
+}
 
 // Close frees the matrices. Neither the device nor a model on it is used
 // afterwards.
@@ -78,38 +86,6 @@ func (d *Device) NewBuffer(n int) (gpt2.Buffer, error) { return make(buffer, n),
 func (d *Device) LoadVector(t tensor.Tensor) (gpt2.Buffer, error) {
 	v, _ := t.Float32s()
 	return buffer(v), nil
-}
-
-// kv holds [layers][heads][capacity][headDim] of keys and as much of values.
-// The positions of a head are neighbours, so that attention reads in a line.
-type kv struct {
-	gpt2.KVShape
-	capacity int
-	k, v     []float32
-}
-
-// NewKV implements gpt2.Device. The memory is the system's zero pages until
-// positions are written, so a large capacity costs nothing before it is used.
-func (d *Device) NewKV(s gpt2.KVShape, capacity int) (gpt2.KV, error) {
-	n := s.Layers * s.Heads * capacity * s.HeadDim
-	return &kv{KVShape: s, capacity: capacity, k: make([]float32, n), v: make([]float32, n)}, nil
-}
-
-// layer returns the keys and values of one layer, [heads][capacity][headDim].
-func (c *kv) layer(i int) (k, v []float32) {
-	n := c.Heads * c.capacity * c.HeadDim
-	return c.k[i*n : (i+1)*n], c.v[i*n : (i+1)*n]
-}
-
-// CopyFrom implements gpt2.KV.
-func (c *kv) CopyFrom(other gpt2.KV, from, to int) {
-	o := other.(*kv)
-	for h := range c.Layers * c.Heads {
-		dst, src := h*c.capacity*c.HeadDim, h*o.capacity*c.HeadDim
-		lo, hi := from*c.HeadDim, to*c.HeadDim
-		copy(c.k[dst+lo:dst+hi], o.k[src+lo:src+hi])
-		copy(c.v[dst+lo:dst+hi], o.v[src+lo:src+hi])
-	}
 }
 
 // Read implements gpt2.Device.
@@ -159,27 +135,6 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 		k.Bias = e.Bias.(buffer)
 	}
 	d.cpu.Linear(y.(buffer), x.(buffer), rows, &w.(*matrix).Weight, k)
-}
-
-// Attention implements gpt2.Device.
-func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, scale float32) {
-	src := qkv.(buffer)
-	shape := rows[0].KV.(*kv).KVShape
-	hd := shape.HeadDim
-	embd := shape.Heads * hd
-	d.rows = d.rows[:0]
-	for i, r := range rows {
-		cache := r.KV.(*kv)
-		k, v := cache.layer(layer)
-		newK, newV := src[(3*i+1)*embd:(3*i+2)*embd], src[(3*i+2)*embd:(3*i+3)*embd]
-		for h := range shape.Heads {
-			at := (h*cache.capacity + r.Pos) * hd
-			copy(k[at:at+hd], newK[h*hd:])
-			copy(v[at:at+hd], newV[h*hd:])
-		}
-		d.rows = append(d.rows, kernel.AttentionRow{K: k, V: v, Cap: cache.capacity, Len: r.Pos + 1})
-	}
-	d.cpu.Attention(out.(buffer), src, 3*embd, d.rows, shape.Heads, hd, scale)
 }
 
 // Gather implements gpt2.Device.

@@ -2,138 +2,314 @@ package kernel
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
+// KVPanel is how many positions of a key cache lie side by side.
+const KVPanel = 32
+
+// AttentionShape is what all rows of a call have in common.
+type AttentionShape struct {
+	Heads, HeadDim int
+	DType          tensor.DType // of keys and values: F32, F16 or BF16
+	Scale          float32
+}
+
+// KeyBytes returns the size of the keys of positions, which are rounded up to
+// whole panels.
+func (s AttentionShape) KeyBytes(positions int) int {
+	return s.Heads * roundUp(positions, KVPanel) * s.HeadDim * s.DType.Size()
+}
+
+// ValueBytes returns the size of the values of positions.
+func (s AttentionShape) ValueBytes(positions int) int {
+	return s.Heads * positions * s.HeadDim * s.DType.Size()
+}
+
 // AttentionRow is what one row of queries attends to: positions 0 … Len-1 of
-// its sequence. K and V are [heads][Cap][headDim].
+// its sequence, of which the last is its own.
+//
+// K is [heads][⌈Cap/32⌉][headDim][32], so that the scores of 32 positions are a
+// product with keys as they lie there; V is [heads][Cap][headDim]. Both begin
+// at a multiple of their elements' size. What they hold from Len on does not
+// matter, NaN included.
 type AttentionRow struct {
-	K, V     []float32
+	K, V     []byte
 	Cap, Len int
 }
 
-// Attention computes out = softmax(scale·q·Kᵀ)·V for each row and head. The
-// query of row r and head h lies at q[r·ldq+h·headDim]; out is
-// [len(rows)][heads·headDim] and overlaps nothing else. A row that attends to nothing gives zeros.
+// Attention puts the key and the value of each row into its cache and computes
+// out = softmax(scale·q·Kᵀ)·V for each row and head. qkv is
+// [len(rows)][3][heads][headDim]: queries, keys and values; out is
+// [len(rows)][heads][headDim] and overlaps nothing else. A row that attends to
+// nothing gives zeros.
 //
-// Neighbouring rows of one sequence are best given in one call: they share
-// the reading of K and V. Each score and each output has one accumulator,
-// over headDim and over the positions in order.
-func (c *CPU) Attention(out, q []float32, ldq int, rows []AttentionRow, heads, headDim int, scale float32) {
-	width := heads * headDim
+// The rows of one sequence are neighbours, in order of position: they share
+// the reading of K and V. 16-bit keys and values are widened to float32. Each
+// score and each output has one accumulator, over headDim and over the
+// positions in order.
+func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShape) {
+	width := s.Heads * s.HeadDim
 	if len(rows) == 0 || width == 0 {
 		return
 	}
-	if len(out) < len(rows)*width || len(q) < (len(rows)-1)*ldq+width {
-		panic(fmt.Sprintf("kernel: attention of %d rows %d×%d: q %d (stride %d), out %d elements",
-			len(rows), heads, headDim, len(q), ldq, len(out)))
+	if len(out) < len(rows)*width || len(qkv) < len(rows)*3*width || !s.DType.IsFloat() {
+		panic(fmt.Sprintf("kernel: attention of %d rows %d×%d over %v: queries, keys and values %d, out %d elements",
+			len(rows), s.Heads, s.HeadDim, s.DType, len(qkv), len(out)))
 	}
-	longest := 0
+	work := 0
 	for i := range rows {
 		r := &rows[i]
-		if n := heads * r.Cap * headDim; r.Len > r.Cap || r.Len < 0 || len(r.K) < n || len(r.V) < n {
-			panic(fmt.Sprintf("kernel: attention row %d: length %d of %d, K %d and V %d of %d elements",
-				i, r.Len, r.Cap, len(r.K), len(r.V), n))
+		if r.Len > r.Cap || r.Len < 0 || len(r.K) < s.KeyBytes(r.Cap) || len(r.V) < s.ValueBytes(r.Cap) || !aligned(r.K, s.DType) || !aligned(r.V, s.DType) {
+			panic(fmt.Sprintf("kernel: attention row %d: length %d of %d, K %d and V %d bytes, want %d and %d, aligned to %v",
+				i, r.Len, r.Cap, len(r.K), len(r.V), s.KeyBytes(r.Cap), s.ValueBytes(r.Cap), s.DType))
 		}
-		longest = max(longest, r.Len)
+		work += r.Len
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.attention
-	t.c, t.out, t.q, t.ldq, t.rows, t.heads, t.dim, t.scale = c, out, q, ldq, rows, heads, headDim, scale
-	t.plan(longest)
+	t.c, t.out, t.qkv, t.rows, t.AttentionShape = c, out, qkv, rows, s
+	t.plan()
 	t.next.Store(0)
-	c.share(t, 2*len(rows)*longest*width)
-	blocks := t.blocks[:0]
-	*t = attentionTask{blocks: blocks}
+	c.share(t, 2*work*width)
+	*t = attentionTask{blocks: t.blocks[:0]}
 }
 
-// scoreElems bounds the scores that a member holds at a time, as long as one
-// tile of rows fits.
-const scoreElems = 64 << 10
+func aligned(b []byte, d tensor.DType) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%uintptr(d.Size()) == 0
+}
 
-// attentionTask hands out pairs of a block of rows and a head.
+// attentionTask hands out pairs of a head and a block of rows.
 type attentionTask struct {
-	c          *CPU
-	out, q     []float32
-	ldq        int
-	rows       []AttentionRow
-	heads, dim int
-	scale      float32
-	blocks     []rowRange
-	next       atomic.Int64
+	AttentionShape
+	c        *CPU
+	out, qkv []float32
+	rows     []AttentionRow
+	blocks   []rowRange
+	stores   int          // so many claims come first that only store, panels of rows
+	unstored atomic.Int64 // those of them that are not done
+	next     atomic.Int64
 }
 
-// rowRange is a run of rows of one sequence, and the longest of their lengths.
-type rowRange struct{ first, n, longest int }
+// rowRange is a run of rows of one sequence.
+type rowRange struct{ first, n int }
 
-func (t *attentionTask) plan(longest int) {
-	mr := t.c.ops.mr
-	most := max(mr, min(4*mr, scoreElems/max(longest, 1)/mr*mr))
-	t.blocks = t.blocks[:0]
+// claimTiles is how many tiles of rows a claim has: enough to make it cheap and to
+// unpack keys and values rarely, few enough that the members finish together.
+const claimTiles = 4
+
+// plan cuts the rows into blocks. Results do not depend on it. If a sequence is in
+// one block, each head of it is stored just before it is used; else, since
+// other blocks need its keys and values too, all is stored before.
+func (t *attentionTask) plan() {
+	most := claimTiles * t.c.ops.mr
+	t.blocks, t.stores = t.blocks[:0], 0
 	for i := 0; i < len(t.rows); {
-		r := &t.rows[i]
-		b := rowRange{first: i, n: 1, longest: r.Len}
-		for b.n < most && i+b.n < len(t.rows) {
-			next := &t.rows[i+b.n]
-			if unsafe.SliceData(next.K) != unsafe.SliceData(r.K) || unsafe.SliceData(next.V) != unsafe.SliceData(r.V) || next.Cap != r.Cap {
-				break
-			}
-			b.longest = max(b.longest, next.Len)
-			b.n++
+		r, n := &t.rows[i], 1
+		for i+n < len(t.rows) && sameCache(r, &t.rows[i+n]) {
+			n++
 		}
-		t.blocks = append(t.blocks, b)
-		i += b.n
+		if n > most {
+			t.stores = ceilDiv(len(t.rows), KVPanel)
+		}
+		for ; n > 0; n -= most {
+			t.blocks = append(t.blocks, rowRange{i, min(n, most)})
+			i += min(n, most)
+		}
 	}
+	t.unstored.Store(int64(t.stores))
 }
 
-// Run claims pairs until none is left, the last rows (the longest) first.
+func sameCache(a, b *AttentionRow) bool {
+	return unsafe.SliceData(a.K) == unsafe.SliceData(b.K) && a.Cap == b.Cap
+}
+
+// Run claims pairs until none is left: head by head, since the keys and values of
+// one stay in the second-level cache, of each the last rows (the longest) first.
 func (t *attentionTask) Run(member int) {
 	s := &t.c.members[member]
-	n := len(t.blocks) * t.heads
+	n := len(t.blocks)
 	for {
 		i := int(t.next.Add(1)) - 1
-		if i >= n {
+		if i < t.stores {
+			first := i * KVPanel
+			t.store(s, rowRange{first, min(KVPanel, len(t.rows)-first)}, 0, t.Heads)
+			t.unstored.Add(-1)
+			continue
+		}
+		if i -= t.stores; i >= n*t.Heads {
 			return
 		}
-		t.block(s, t.blocks[len(t.blocks)-1-i/t.heads], i%t.heads)
+		head, b := i/n, t.blocks[n-1-i%n]
+		if t.stores > 0 {
+			t.await()
+		} else {
+			t.store(s, b, head, head+1)
+		}
+		if b.n == 1 {
+			t.single(s, b.first, head)
+			continue
+		}
+		// The other members take as many claims in the meantime.
+		if next := i + t.c.team.Size(); next < n*t.Heads {
+			t.prefetchQueries(t.blocks[n-1-next%n], next/n)
+		}
+		t.block(s, b, head)
 	}
 }
+
+// await waits until all keys and values are stored. Other members have begun with
+// what is left, so that this is a matter of microseconds unless the system has
+// taken their processors.
+func (t *attentionTask) await() {
+	for i := 0; t.unstored.Load() > 0; i++ {
+		if i < spinRounds {
+			pause()
+		} else {
+			runtime.Gosched()
+		}
+	}
+}
+
+// cache returns the keys [panels][headDim][32] and the values [Cap][headDim] of
+// one head.
+func (t *attentionTask) cache(r *AttentionRow, head int) (k, v []byte) {
+	nk, nv := t.KeyBytes(r.Cap)/t.Heads, t.ValueBytes(r.Cap)/t.Heads
+	return r.K[head*nk:][:nk], r.V[head*nv:][:nv]
+}
+
+// query returns the queries of a row and a head; width further on lie the
+// keys, after these the values.
+func (t *attentionTask) query(row, head int) []float32 {
+	width := t.Heads * t.HeadDim
+	return t.qkv[row*3*width+head*t.HeadDim:][:2*width+t.HeadDim]
+}
+
+func (t *attentionTask) output(row, head int) []float32 {
+	return t.out[(row*t.Heads+head)*t.HeadDim:][:t.HeadDim]
+}
+
+// single computes one head of one row: K and V pass once, in order, as fast as
+// memory gives them.
+func (t *attentionTask) single(s *scratch, row, head int) {
+	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
+	k, v := t.cache(r, head)
+	panels := ceilDiv(r.Len, KVPanel)
+	if o.scores == nil || o.values == nil || dim%o.nr != 0 {
+		t.block(s, rowRange{row, 1}, head)
+		return
+	}
+	out := t.output(row, head)
+	clear(out)
+	if r.Len == 0 {
+		return
+	}
+	s.c = grow(s.c, panels*KVPanel)
+	o.scores(t.DType, s.c, t.query(row, head)[:dim], k, panels, dim)
+	// Memory is not to be idle while probabilities are computed, nor when the
+	// next head begins, which is most likely this one for this member.
+	prefetch(v, r.Len*dim*t.DType.Size())
+	p := s.c[:r.Len]
+	sum := o.expSum(p, o.scaleMax(p, t.Scale))
+	if next := head + t.c.team.Size(); next < t.Heads {
+		k, _ := t.cache(r, next)
+		prefetch(k, panels*KVPanel*dim*t.DType.Size())
+	}
+	o.values(t.DType, out, p, v, dim)
+	o.scale(out, 1/sum)
+}
+
+// prefetch asks for the first bytes of what is to be read soon; a stream that is
+// under way brings the others.
+func prefetch(b []byte, n int) {
+	if n = min(n, len(b), 8192); n > 0 {
+		prefetchRows(&b[0], 0, 1, n)
+	}
+}
+
+// prefetchQueries asks for what block reads of qkv.
+func (t *attentionTask) prefetchQueries(b rowRange, head int) {
+	q := t.query(b.first, head)
+	prefetchRows(&tensor.Bytes(q)[0], uintptr(12*t.Heads*t.HeadDim), b.n, 4*t.HeadDim)
+}
+
+// prefetchOutput asks for the memory that block overwrites in the end.
+func (t *attentionTask) prefetchOutput(b rowRange, head int) {
+	out := t.output(b.first, head)
+	prefetchRows(&tensor.Bytes(out)[0], uintptr(4*t.Heads*t.HeadDim), b.n, 4*t.HeadDim)
+}
+
+// inPlace reports whether values are multiplied where they lie.
+func (t *attentionTask) inPlace() bool {
+	return t.DType == tensor.F32 && t.HeadDim%t.c.ops.nr == 0
+}
+
+// valueBlock positions are unpacked at a time: they stay in the first-level cache
+// until all tiles have used them.
+const valueBlock = 64
 
 // block computes one head of a run of rows.
 func (t *attentionTask) block(s *scratch, b rowRange, head int) {
-	o, dim := t.c.ops, t.dim
-	r0 := &t.rows[b.first]
-	k := r0.K[head*r0.Cap*dim:][:r0.Cap*dim]
-	v := r0.V[head*r0.Cap*dim:][:r0.Cap*dim]
-
-	ld := roundUp(b.longest, o.nr) + 16 // of the scores; not a power of two
+	o, dim := t.c.ops, t.HeadDim
+	longest := t.longest(b.first, b.n)
+	panels := ceilDiv(longest, KVPanel)
+	ld := panels*KVPanel + 16 // of the scores; not a power of two
 	ldo := roundUp(dim, o.nr)
 	s.c = grow(s.c, b.n*ld)
-	s.b = grow(s.b, max(dim, o.nr)*o.nr)
+	s.b = grow(s.b, max(dim*KVPanel, valueBlock*ldo))
 	s.a = grow(s.a, b.n*(dim+ldo))
 	q, acc := s.a[:b.n*dim], s.a[b.n*dim:]
 	for i := range b.n {
-		copy(q[i*dim:][:dim], t.q[(b.first+i)*t.ldq+head*dim:])
+		copy(q[i*dim:][:dim], t.query(b.first+i, head))
 	}
+	t.prefetchOutput(b, head)
+	k, v := t.cache(&t.rows[b.first], head)
 
-	// Scores: keys are transposed nr at a time into a panel [dim][nr].
-	for p := 0; p < b.longest; p += o.nr {
-		o.packTransposed(s.b, k[p*dim:], min(o.nr, b.longest-p), dim)
+	for p := range panels {
+		keys := t.keys(s, k, p)
 		for i := 0; i < b.n; i += o.mr {
 			mr := min(o.mr, b.n-i)
-			if p < t.longest(b.first+i, mr) {
-				o.multiply(s.c[i*ld+p:], ld, q[i*dim:], dim, s.b, o.nr, mr, dim, false)
+			if p*KVPanel >= t.longest(b.first+i, mr) {
+				continue
+			}
+			for j := 0; j < KVPanel; j += o.nr {
+				o.multiply(s.c[i*ld+p*KVPanel+j:], ld, q[i*dim:], dim, keys.at(0, j), keys.ld, mr, dim, false)
 			}
 		}
 	}
 	clear(acc)
-	for i := 0; i < b.n; i += o.mr {
-		mr := min(o.mr, b.n-i)
-		t.tile(s, acc[i*ldo:], ldo, s.c[i*ld:], ld, v, b.first+i, mr, head)
+	var sums [claimTiles * maxTileRows]float32
+	for i := range b.n {
+		p := s.c[i*ld:][:t.rows[b.first+i].Len]
+		sums[i] = o.expSum(p, o.scaleMax(p, t.Scale))
+	}
+	step := valueBlock
+	if t.inPlace() {
+		step = longest
+	}
+	for from := 0; from < longest; from += step {
+		to := min(from+step, longest)
+		v := t.someValues(s, v, from, to)
+		for i := 0; i < b.n; i += o.mr {
+			t.accumulate(acc[i*ldo:], ldo, s.c[i*ld:], ld, v, from, to, b.first+i, min(o.mr, b.n-i))
+		}
+	}
+	for i := range b.n {
+		row := t.output(b.first+i, head)
+		copy(row, acc[i*ldo:])
+		if t.rows[b.first+i].Len > 0 {
+			o.scale(row, 1/sums[i])
+		}
 	}
 }
+
+// maxTileRows is at least every family's mr.
+const maxTileRows = 16
 
 func (t *attentionTask) longest(first, n int) int {
 	m := 0
@@ -143,70 +319,86 @@ func (t *attentionTask) longest(first, n int) int {
 	return m
 }
 
-// tile turns the scores of up to mr rows into probabilities and adds up the
-// values. What all rows attend to is done together, the rest row by row: a
-// zero probability would not do, since zero times a NaN further on is NaN.
-func (t *attentionTask) tile(s *scratch, acc []float32, ldo int, scores []float32, ld int, v []float32, first, mr, head int) {
+// columns is a matrix as multiply reads it, nr columns at a time. The rows of such
+// a panel are ld apart; each column to the right is step further on.
+type columns struct {
+	data     []float32
+	ld, step int
+}
+
+// at returns the panel at column j, a multiple of nr, from row i on.
+func (c *columns) at(i, j int) []float32 { return c.data[i*c.ld+j*c.step:] }
+
+// keys returns a panel of keys, [headDim] rows of [32] columns.
+func (t *attentionTask) keys(s *scratch, k []byte, panel int) columns {
+	n := t.HeadDim * KVPanel * t.DType.Size()
+	return columns{t.widened(s, k[panel*n:][:n]), KVPanel, 1}
+}
+
+// someValues returns positions from … to-1, rows of [headDim] columns.
+func (t *attentionTask) someValues(s *scratch, v []byte, from, to int) columns {
+	o, row := t.c.ops, t.HeadDim*t.DType.Size()
+	v = v[from*row : to*row]
+	if t.HeadDim%o.nr == 0 {
+		return columns{t.widened(s, v), t.HeadDim, 1}
+	}
+	// Rows end within a panel: they are copied, and filled up with zeros.
+	o.pack(t.DType, s.b, v, row, to-from, t.HeadDim)
+	return columns{s.b, o.nr, to - from}
+}
+
+// widened returns b as float32, where it lies or in the scratch.
+func (t *attentionTask) widened(s *scratch, b []byte) []float32 {
+	if t.DType == tensor.F32 {
+		v, _ := tensor.View[float32](b)
+		return v
+	}
+	n := len(b) / t.DType.Size()
+	if t.c.ops.widen == nil {
+		tensor.ToFloat32(s.b[:n], t.DType, b)
+	} else {
+		t.c.ops.widen(t.DType, s.b[:n], b)
+	}
+	return s.b
+}
+
+// accumulate adds probability × value of positions from … to-1 to up to mr rows.
+// What all rows attend to is done together, the rest row by row: a zero
+// probability would not do, since zero times a NaN further on is NaN.
+func (t *attentionTask) accumulate(acc []float32, ldo int, p []float32, ld int, v columns, from, to, first, mr int) {
 	o := t.c.ops
-	common := t.rows[first].Len
+	common := to
 	for i := range mr {
 		common = min(common, t.rows[first+i].Len)
 	}
-	var sums [maxTileRows]float32
-	for i := range mr {
-		p := scores[i*ld:][:t.rows[first+i].Len]
-		sums[i] = o.expSum(p, o.scaleMax(p, t.scale))
+	if n := common - from; n > 0 {
+		for j := 0; j < t.HeadDim; j += o.nr {
+			o.multiply(acc[j:], ldo, p[from:], ld, v.at(0, j), v.ld, mr, n, true)
+		}
 	}
-	t.values(s, acc, ldo, scores, ld, v, 0, common, mr)
-	for i := range mr {
-		if n := t.rows[first+i].Len; n > common {
-			t.values(s, acc[i*ldo:], ldo, scores[i*ld:], ld, v, common, n, 1)
-		}
-		row := acc[i*ldo:][:t.dim]
-		if t.rows[first+i].Len > 0 {
-			o.scale(row, 1/sums[i])
-		}
-		copy(t.out[(first+i)*t.heads*t.dim+head*t.dim:], row)
-	}
-}
-
-// maxTileRows is at least every family's mr.
-const maxTileRows = 16
-
-// One row passes V once, in order: so many positions are used for all of a
-// head's columns before the next ones. A tile of rows takes them longer.
-const (
-	valueBlock     = 64
-	valueBlockTile = 256
-)
-
-// values adds probabilities × values of positions from … to-1 to acc.
-func (t *attentionTask) values(s *scratch, acc []float32, ldo int, p []float32, ld int, v []float32, from, to, mr int) {
-	o, dim := t.c.ops, t.dim
-	if dim%o.nr == 0 {
-		block := valueBlockTile
-		if mr == 1 {
-			block = valueBlock
-		}
-		for from < to {
-			n := min(block, to-from)
-			for j := 0; j < dim; j += o.nr {
-				o.multiply(acc[j:], ldo, p[from:], ld, v[from*dim+j:], dim, mr, n, true)
-			}
-			from += n
+	common = max(common, from)
+	if o.triangle != nil && mr == o.mr && t.rising(first, mr, common, to) {
+		for j := 0; j < t.HeadDim; j += o.nr {
+			o.triangle(acc[j:], ldo, p[common:], ld, v.at(common-from, j), v.ld)
 		}
 		return
 	}
-	// Rows of V end within a panel: copy nr positions at a time, zero-padded.
-	for ; from < to; from += o.nr {
-		n := min(o.nr, to-from)
-		for j := 0; j < dim; j += o.nr {
-			cols := min(o.nr, dim-j)
-			for i := range n {
-				row := s.b[i*o.nr:][:o.nr]
-				clear(row[copy(row, v[(from+i)*dim+j:][:cols]):])
+	for i := range mr {
+		if n := min(t.rows[first+i].Len, to) - common; n > 0 {
+			for j := 0; j < t.HeadDim; j += o.nr {
+				o.multiply(acc[i*ldo+j:], ldo, p[i*ld+common:], ld, v.at(common-from, j), v.ld, 1, n, true)
 			}
-			o.multiply(acc[j:], ldo, p[from:], ld, s.b, o.nr, mr, n, true)
 		}
 	}
+}
+
+// rising reports whether each row attends to one position more than the one before
+// it, the first to length, the last to no more than most.
+func (t *attentionTask) rising(first, mr, length, most int) bool {
+	for i := range mr {
+		if t.rows[first+i].Len != length+i {
+			return false
+		}
+	}
+	return length+mr-1 <= most
 }

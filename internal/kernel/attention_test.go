@@ -1,35 +1,91 @@
 package kernel
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// attend is attention written from its definition.
-func attend(q []float32, ldq int, rows []AttentionRow, heads, dim int, scale float32) []float64 {
-	out := make([]float64, len(rows)*heads*dim)
-	for r, row := range rows {
-		for h := range heads {
-			base := h * row.Cap * dim
-			p := make([]float64, row.Len)
-			largest, sum := math.Inf(-1), 0.0
-			for t := range p {
-				for d := range dim {
-					p[t] += float64(q[r*ldq+h*dim+d]) * float64(row.K[base+t*dim+d])
-				}
-				p[t] *= float64(scale)
-				largest = math.Max(largest, p[t])
+var kvTypes = []tensor.DType{tensor.F32, tensor.F16, tensor.BF16}
+
+// cache is the keys and values of a sequence, plain and as the kernels want them.
+type cache struct {
+	k, v [][]float32 // [position][heads·dim], as the type rounds them
+	row  AttentionRow
+}
+
+// newCache makes room, filled with NaN, for positions of which the first ones are
+// taken from qkv [tokens][3·width].
+func newCache(t testing.TB, s AttentionShape, positions int, qkv []float32) *cache {
+	t.Helper()
+	width := s.Heads * s.HeadDim
+	tokens := len(qkv) / (3 * width)
+	c := &cache{row: AttentionRow{K: alignedBytes(s.KeyBytes(positions)), V: alignedBytes(s.ValueBytes(positions)), Cap: positions}}
+	for i := range c.row.K {
+		c.row.K[i] = 0xff
+	}
+	for i := range c.row.V {
+		c.row.V[i] = 0xff
+	}
+	round := func(v []float32) []float32 {
+		b := make([]byte, len(v)*s.DType.Size())
+		tensor.FromFloat32(b, s.DType, v)
+		r := make([]float32, len(v))
+		tensor.ToFloat32(r, s.DType, b)
+		return r
+	}
+	for i := range tokens {
+		c.k = append(c.k, round(qkv[(3*i+1)*width:][:width]))
+		c.v = append(c.v, round(qkv[(3*i+2)*width:][:width]))
+		for h := range s.Heads {
+			for d := range s.HeadDim {
+				c.put(s, i, h, d)
 			}
-			for t := range p {
-				p[t] = math.Exp(p[t] - largest)
-				sum += p[t]
+		}
+	}
+	return c
+}
+
+// put writes one element where the documentation of AttentionRow says.
+func (c *cache) put(s AttentionShape, pos, head, d int) {
+	size, panels := s.DType.Size(), (c.row.Cap+31)/32
+	at := ((head*panels+pos/32)*s.HeadDim+d)*32 + pos%32
+	tensor.FromFloat32(c.row.K[at*size:], s.DType, c.k[pos][head*s.HeadDim+d:][:1])
+	at = (head*c.row.Cap+pos)*s.HeadDim + d
+	tensor.FromFloat32(c.row.V[at*size:], s.DType, c.v[pos][head*s.HeadDim+d:][:1])
+}
+
+func (c *cache) at(length int) AttentionRow {
+	r := c.row
+	r.Len = length
+	return r
+}
+
+// attend is attention written from its definition, for the query of one row.
+func (c *cache) attend(q []float32, length int, s AttentionShape) []float64 {
+	out := make([]float64, s.Heads*s.HeadDim)
+	for h := range s.Heads {
+		head := h * s.HeadDim
+		p := make([]float64, length)
+		largest, sum := math.Inf(-1), 0.0
+		for t := range p {
+			for d := range s.HeadDim {
+				p[t] += float64(q[head+d]) * float64(c.k[t][head+d])
 			}
-			for t := range p {
-				for d := range dim {
-					out[(r*heads+h)*dim+d] += p[t] / sum * float64(row.V[base+t*dim+d])
-				}
+			p[t] *= float64(s.Scale)
+			largest = math.Max(largest, p[t])
+		}
+		for t := range p {
+			p[t] = math.Exp(p[t] - largest)
+			sum += p[t]
+		}
+		for t := range p {
+			for d := range s.HeadDim {
+				out[head+d] += p[t] / sum * float64(c.v[t][head+d])
 			}
 		}
 	}
@@ -38,80 +94,101 @@ func attend(q []float32, ldq int, rows []AttentionRow, heads, dim int, scale flo
 
 func TestAttention(t *testing.T) {
 	type shape struct{ heads, dim, tokens int }
-	shapes := []shape{{1, 1, 1}, {2, 3, 40}, {3, 16, 70}, {2, 21, 33}, {2, 32, 65}, {3, 64, 131}, {1, 80, 50}, {1, 5, 2000}}
+	shapes := []shape{{1, 1, 1}, {2, 3, 40}, {3, 16, 70}, {2, 21, 33}, {2, 32, 65}, {3, 64, 131}, {1, 80, 50}, {1, 5, 2000}, {2, 64, 257}}
 	if testing.Short() {
 		shapes = shapes[:5]
 	}
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		alone := newCPU(t, c.Family(), 1)
 		for _, s := range shapes {
-			t.Run(fmt.Sprintf("%dx%d/%d", s.heads, s.dim, s.tokens), func(t *testing.T) {
-				rng := rand.New(rand.NewPCG(uint64(s.dim), uint64(s.tokens)))
-				limit := s.tokens + 3
-				width := s.heads * s.dim
-				ldq := width + 5
-				k, v := random(rng, limit*width), random(rng, limit*width)
-				k2, v2 := random(rng, limit*width), random(rng, limit*width)
-				// What lies behind a row's length must not matter, whatever it is.
-				for h := range s.heads {
-					for i := s.tokens * s.dim; i < limit*s.dim; i++ {
-						k[h*limit*s.dim+i] = float32(math.NaN())
-						v[h*limit*s.dim+i] = float32(math.Inf(1))
-					}
-				}
-				var rows []AttentionRow
-				for i := max(0, s.tokens-60); i < s.tokens; i++ {
-					rows = append(rows, AttentionRow{K: k, V: v, Cap: limit, Len: i + 1})
-				}
-				for i := range 5 {
-					rows = append(rows, AttentionRow{K: k2, V: v2, Cap: limit, Len: 1 + i*7%s.tokens})
-				}
-				q := random(rng, len(rows)*ldq)
-				scale := float32(1 / math.Sqrt(float64(s.dim)))
-				out := make([]float32, len(rows)*width)
-				c.Attention(out, q, ldq, rows, s.heads, s.dim, scale)
-				if e := distance(out, attend(q, ldq, rows, s.heads, s.dim, scale)); !(e < 1e-6) {
-					t.Errorf("off by %g", e)
-				}
-				for _, cpu := range []*CPU{c, alone} {
-					for _, n := range []int{1, 2, 7, 13} {
-						for first := 0; first+n <= len(rows); first += n + 2 {
-							part := make([]float32, n*width)
-							cpu.Attention(part, q[first*ldq:], ldq, rows[first:first+n], s.heads, s.dim, scale)
-							if at := same(part, out[first*width:]); at >= 0 {
-								t.Fatalf("rows %d+%d: element %d differs from the whole", first, n, at)
-							}
-						}
-					}
-				}
-			})
+			for _, d := range kvTypes {
+				t.Run(fmt.Sprintf("%dx%d/%d/%v", s.heads, s.dim, s.tokens, d), func(t *testing.T) {
+					attentionCase(t, c, alone, AttentionShape{s.heads, s.dim, d, float32(1 / math.Sqrt(float64(s.dim)))}, s.tokens)
+				})
+			}
 		}
 	})
 }
 
-// A NaN key or value reaches those rows that attend to it, and no others.
+// attentionCase reads the later part of one text, a short second text, and one
+// token of a third, all together and in parts.
+func attentionCase(t *testing.T, c, alone *CPU, s AttentionShape, tokens int) {
+	rng := rand.New(rand.NewPCG(uint64(s.HeadDim), uint64(tokens)))
+	width := s.Heads * s.HeadDim
+	var rows []AttentionRow
+	var qkv []float32
+	var want []float64
+	var caches, filled []*cache
+	for _, part := range [][2]int{{max(0, tokens-140), tokens}, {0, min(5, tokens)}, {tokens - 1, tokens}} {
+		all := random(rng, part[1]*3*width)
+		full := newCache(t, s, part[1]+3, all)
+		begun := newCache(t, s, part[1]+3, all[:part[0]*3*width])
+		filled, caches = append(filled, full), append(caches, begun)
+		for i := part[0]; i < part[1]; i++ {
+			rows = append(rows, begun.at(i+1))
+			want = append(want, full.attend(all[3*i*width:], i+1, s)...)
+		}
+		qkv = append(qkv, all[part[0]*3*width:]...)
+	}
+	out := make([]float32, len(rows)*width)
+	c.Attention(out, qkv, rows, s)
+	if e := distance(out, want); !(e < 1e-6) {
+		t.Errorf("off by %g", e)
+	}
+	for i := range caches {
+		if !bytes.Equal(caches[i].row.K, filled[i].row.K) || !bytes.Equal(caches[i].row.V, filled[i].row.V) {
+			t.Errorf("text %d: keys or values were not stored as they should be", i)
+		}
+	}
+	for _, cpu := range []*CPU{c, alone} {
+		for _, n := range []int{1, 2, 7, 13, 50} {
+			for first := 0; first+n <= len(rows); first += n + 2 {
+				part := make([]float32, n*width)
+				cpu.Attention(part, qkv[first*3*width:], rows[first:first+n], s)
+				if at := same(part, out[first*width:]); at >= 0 {
+					t.Fatalf("rows %d+%d: element %d differs from the whole", first, n, at)
+				}
+			}
+		}
+	}
+}
+
+// A NaN or infinite key or value reaches those rows that attend to it, and no others.
 func TestAttentionNaN(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		const dim, tokens, bad = 64, 50, 37
-		rng := rand.New(rand.NewPCG(1, 2))
-		for _, inKey := range []bool{true, false} {
-			k, v, q := random(rng, tokens*dim), random(rng, tokens*dim), random(rng, tokens*dim)
-			if inKey {
-				k[bad*dim+3] = float32(math.NaN())
-			} else {
-				v[bad*dim+3] = float32(math.NaN())
-			}
-			rows := make([]AttentionRow, tokens)
-			for i := range rows {
-				rows[i] = AttentionRow{K: k, V: v, Cap: tokens, Len: i + 1}
-			}
-			out := make([]float32, tokens*dim)
-			c.Attention(out, q, dim, rows, 1, dim, 0.125)
-			for r := range tokens {
-				for d := range dim {
-					want := r >= bad && (inKey || d == 3)
-					if got := math.IsNaN(float64(out[r*dim+d])); got != want {
-						t.Fatalf("NaN in key %v: row %d element %d: NaN %v, want %v", inKey, r, d, got, want)
+		for _, d := range kvTypes {
+			for _, odd := range []float64{math.NaN(), math.Inf(1)} {
+				for _, inKey := range []bool{true, false} {
+					s := AttentionShape{1, dim, d, 0.125}
+					qkv := random(rand.New(rand.NewPCG(1, 2)), tokens*3*dim)
+					at := (3*bad+2)*dim + 3
+					if inKey {
+						at -= dim
+					}
+					qkv[at] = float32(odd)
+					cache := newCache(t, s, tokens, nil)
+					rows := make([]AttentionRow, tokens)
+					for i := range rows {
+						rows[i] = cache.at(i + 1)
+						// A positive score of infinity is NaN after the softmax.
+						qkv[3*i*dim+3] = 1
+					}
+					out := make([]float32, tokens*dim)
+					c.Attention(out, qkv, rows, s)
+					for r := range tokens {
+						one := make([]float32, dim)
+						c.Attention(one, qkv[3*r*dim:], rows[r:r+1], s)
+						if at := same(one, out[r*dim:]); at >= 0 && one[at] == one[at] {
+							t.Fatalf("%v %v in key %v: row %d element %d differs alone", d, odd, inKey, r, at)
+						}
+						for d := range dim {
+							want := r >= bad && (inKey || d == 3)
+							got := float64(out[r*dim+d])
+							if is := math.IsNaN(got) || math.IsInf(got, 0); is != want {
+								t.Fatalf("%v in key %v: row %d element %d is %v", odd, inKey, r, d, got)
+							}
+						}
 					}
 				}
 			}
@@ -122,7 +199,7 @@ func TestAttentionNaN(t *testing.T) {
 func TestAttentionOfNothing(t *testing.T) {
 	c := newCPU(t, "", 2)
 	out := []float32{1, 2}
-	c.Attention(out, []float32{1, 2}, 2, []AttentionRow{{}}, 1, 2, 1)
+	c.Attention(out, make([]float32, 6), []AttentionRow{{}}, AttentionShape{1, 2, tensor.F32, 1})
 	if out[0] != 0 || out[1] != 0 {
 		t.Errorf("row of length zero: got %v, want zeros", out)
 	}

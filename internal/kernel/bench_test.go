@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -19,13 +20,26 @@ type gpt2 struct {
 	layers                           [12]struct{ qkv, proj, up, down *Weight }
 	head                             *Weight
 	x, n, qkv, att, hid, gain, bias  []float32
-	k, v                             [12][]float32
+	k, v                             [12][]byte
+	shape                            AttentionShape
 	rows                             []AttentionRow
 	weightBytes, limit, heads, width int
 }
 
 func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
-	m := &gpt2{limit: limit, heads: 12, width: 768}
+	return newGPT2KV(b, d, tensor.F32, limit)
+}
+
+// huge is memory as a device has it for keys and values.
+func huge(b *testing.B, n int) []byte {
+	m := mapped.Anonymous(n)
+	b.Cleanup(func() { _ = m.Free() })
+	return m.Data
+}
+
+// newGPT2KV is newGPT2 with keys and values of type kv.
+func newGPT2KV(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
+	m := &gpt2{limit: limit, heads: 12, width: 768, shape: AttentionShape{12, 64, kv, 0.125}}
 	threads, _ := strconv.Atoi(os.Getenv("THREADS"))
 	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU"), Threads: threads})
 	if err != nil {
@@ -68,9 +82,12 @@ func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
 		l := &m.layers[i]
 		l.qkv, l.proj = take(w, 3*w, false), take(w, w, false)
 		l.up, l.down = take(w, 4*w, false), take(4*w, w, false)
-		m.k[i], m.v[i] = alignedFloats(limit*w), alignedFloats(limit*w)
-		for j := range m.k[i] {
-			m.k[i][j], m.v[i][j] = noise[j%4096], noise[j%4093]
+		m.k[i], m.v[i] = huge(b, m.shape.KeyBytes(limit)), huge(b, m.shape.ValueBytes(limit))
+		kv := make([]byte, 4096*m.shape.DType.Size())
+		tensor.FromFloat32(kv, m.shape.DType, noise)
+		for j := 0; j < len(m.k[i]); j += copy(m.k[i][j:], kv) {
+		}
+		for j := 0; j < len(m.v[i]); j += copy(m.v[i][j:], kv[:len(kv)-24]) {
 		}
 	}
 	m.head = take(w, vocab, true)
@@ -102,7 +119,7 @@ func (m *gpt2) pass(rows, depth int, prefill, head bool) {
 				m.rows[r].Len += r
 			}
 		}
-		c.Attention(m.att, m.qkv, 3*w, m.rows[:rows], m.heads, 64, 0.125)
+		c.Attention(m.att, m.qkv, m.rows[:rows], m.shape)
 		c.Linear(m.x, m.att, rows, l.proj, Epilogue{Bias: m.bias, Add: true})
 		c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5)
 		c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh})
@@ -233,7 +250,7 @@ func BenchmarkParts(b *testing.B) {
 	}{
 		{"norm", func() { m.c.LayerNorm(m.n, m.x, m.gain, m.bias, rows, w, 1e-5) }},
 		{"qkv", func() { m.c.Linear(m.qkv, m.n, rows, l.qkv, Epilogue{Bias: m.bias}) }},
-		{"attention", func() { m.c.Attention(m.att, m.qkv, 3*w, m.rows, m.heads, 64, 0.125) }},
+		{"attention", func() { m.c.Attention(m.att, m.qkv, m.rows, m.shape) }},
 		{"proj", func() { m.c.Linear(m.n, m.att, rows, l.proj, Epilogue{Bias: m.bias}) }},
 		{"up", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias}) }},
 		{"up+gelu", func() { m.c.Linear(m.hid, m.n, rows, l.up, Epilogue{Bias: m.bias, Activation: GELUTanh}) }},

@@ -115,6 +115,15 @@ type ops struct {
 	multiply       func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, k int, load bool)
 	dots           func(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int)
 
+	// Of attention; nil where the family has none, and the functions above serve.
+	scores func(d tensor.DType, s, q []float32, k []byte, panels, dim int)
+	values func(d tensor.DType, out, p []float32, v []byte, dim int) // dim is a multiple of nr
+	narrow func(d tensor.DType, dst []byte, src []float32)           // to F16 or BF16
+	widen  func(d tensor.DType, dst []float32, src []byte)           // from F16 or BF16
+	// triangle is multiply with load, mr rows, of which row i takes the first i of
+	// the mr-1 rows of b.
+	triangle func(c []float32, ldc int, a []float32, lda int, b []float32, ldb int)
+
 	add        func(y, x []float32)
 	scale      func(y []float32, a float32)
 	sum        func(x []float32) float32

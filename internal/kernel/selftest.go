@@ -53,6 +53,17 @@ var selfChecks = []struct {
 	{"transposed tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, true, 5) }},
 	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
+	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
+	{"scores F16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F16) }},
+	{"scores BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.BF16) }},
+	{"values F32", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.F32) }},
+	{"values F16", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.F16) }},
+	{"values BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.BF16) }},
+	{"narrow F16", 0, func(t *trial, o *ops) []float32 { return t.narrow(o, tensor.F16) }},
+	{"narrow BF16", 0, func(t *trial, o *ops) []float32 { return t.narrow(o, tensor.BF16) }},
+	{"widen F16", 0, func(t *trial, o *ops) []float32 { return t.widen(o, tensor.F16) }},
+	{"widen BF16", 0, func(t *trial, o *ops) []float32 { return t.widen(o, tensor.BF16) }},
+	{"triangle", 0, (*trial).triangle},
 }
 
 // selfTest returns what o computes wrongly, if anything. It takes about a

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 type countTask struct{ calls [8]atomic.Int32 }
@@ -83,12 +85,22 @@ func TestNoAllocation(t *testing.T) {
 	w := &Weight{In: 64, Out: 128, DType: 1, Data: make([]byte, 64*128*4)}
 	x, y := make([]float32, 8*128), make([]float32, 8*128)
 	gain := make([]float32, 64)
-	rows := []AttentionRow{{K: x, V: x, Cap: 8, Len: 8}, {K: x, V: x, Cap: 8, Len: 8}}
+	shape := AttentionShape{4, 16, tensor.F16, 1}
+	rows, prompt := make([]AttentionRow, 2), make([]AttentionRow, 70)
+	for i := range rows {
+		rows[i] = newCache(t, shape, 40, nil).at(40)
+	}
+	long := newCache(t, shape, len(prompt), nil)
+	for i := range prompt {
+		prompt[i] = long.at(i + 1)
+	}
+	qkv, out := make([]float32, len(prompt)*3*64), make([]float32, len(prompt)*64)
 	for name, f := range map[string]func(){
 		"one row":   func() { c.Linear(y, x, 1, w, Epilogue{}) },
 		"rows":      func() { c.Linear(y, x, 8, w, Epilogue{}) },
 		"norm":      func() { c.LayerNorm(y, x, gain, gain, 8, 64, 1e-5) },
-		"attention": func() { c.Attention(y, x, 64, rows, 4, 16, 1) },
+		"attention": func() { c.Attention(out, qkv, rows, shape) },
+		"prompt":    func() { c.Attention(out, qkv, prompt, shape) },
 	} {
 		f()
 		if n := testing.AllocsPerRun(20, f); n > 0.5 {

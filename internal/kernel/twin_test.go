@@ -383,16 +383,24 @@ func TestFamiliesAgree(t *testing.T) {
 		x, gain, bias := random(rng, 5*width), random(rng, width), random(rng, width)
 		check("norm", 5*width, func(c *CPU, y []float32) { c.LayerNorm(y, x, gain, bias, 5, width, 1e-5) })
 	}
-	for _, dim := range []int{3, 16, 21, 64} {
-		const heads, tokens = 2, 77
-		k, v, q := random(rng, heads*tokens*dim), random(rng, heads*tokens*dim), random(rng, heads*tokens*dim)
-		var rows []AttentionRow
-		for i := range tokens {
-			rows = append(rows, AttentionRow{K: k, V: v, Cap: tokens, Len: i + 1})
+	for _, dim := range []int{3, 16, 21, 64, 96} {
+		for _, d := range kvTypes {
+			const heads, tokens = 2, 277
+			shape := AttentionShape{heads, dim, d, 0.3}
+			qkv := random(rng, tokens*3*heads*dim)
+			check("attention", heads*tokens*dim, func(c *CPU, y []float32) {
+				cache := newCache(t, shape, tokens, nil)
+				rows := make([]AttentionRow, tokens)
+				for i := range rows {
+					rows[i] = cache.at(i + 1)
+				}
+				c.Attention(y, qkv, rows, shape)
+				for _, i := range []int{0, 40, tokens - 1} {
+					at := i * heads * dim
+					c.Attention(y[at:], qkv[3*at:], rows[i:i+1], shape)
+				}
+			})
 		}
-		check("attention", heads*tokens*dim, func(c *CPU, y []float32) {
-			c.Attention(y, q, heads*dim, rows, heads, dim, 0.3)
-		})
 	}
 	// Every exponent, and what is not a number.
 	var x []float32

@@ -1,0 +1,93 @@
+package cpu
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/mapped"
+)
+
+// kv holds the keys and values of every layer as package kernel's AttentionRow
+// wants them. The positions of a head are neighbours, so that attention reads
+// in a line.
+type kv struct {
+	kernel.AttentionShape
+	capacity int
+	k, v     [][]byte // [layers]
+}
+
+// NewKV implements gpt2.Device. The memory is the system's zero pages until
+// positions are written, huge ones where a cache is large: attention reads a
+// quarter faster from these. It goes back when the KV is garbage.
+func (d *Device) NewKV(s gpt2.KVShape, capacity int) (gpt2.KV, error) {
+	if !d.options.KVType.IsFloat() {
+		return nil, fmt.Errorf("keys and values of type %v: want F32, F16 or BF16", d.options.KVType)
+	}
+	c := &kv{capacity: capacity, k: make([][]byte, s.Layers), v: make([][]byte, s.Layers)}
+	c.Heads, c.HeadDim, c.DType = s.Heads, s.HeadDim, d.options.KVType
+	keys, values := c.KeyBytes(capacity), c.ValueBytes(capacity)
+	memory := mapped.Anonymous(s.Layers * (roundUp(keys) + roundUp(values)))
+	runtime.AddCleanup(c, func(m *mapped.Memory) { _ = m.Free() }, memory)
+	all := memory.Data
+	for i := range s.Layers {
+		c.k[i], all = all[:keys:keys], all[roundUp(keys):]
+		c.v[i], all = all[:values:values], all[roundUp(values):]
+	}
+	return c, nil
+}
+
+// roundUp returns whole cache lines.
+func roundUp(n int) int { return (n + 63) &^ 63 }
+
+// CopyFrom implements gpt2.KV.
+func (c *kv) CopyFrom(other gpt2.KV, from, to int) {
+	o := other.(*kv)
+	size := c.DType.Size()
+	row := c.HeadDim * size
+	for l := range c.k {
+		for h := range c.Heads {
+			dst, src := h*c.capacity, h*o.capacity
+			copy(c.v[l][(dst+from)*row:(dst+to)*row], o.v[l][(src+from)*row:])
+			dst, src = h*c.KeyBytes(c.capacity)/c.Heads, h*o.KeyBytes(o.capacity)/c.Heads
+			copyKeys(c.k[l][dst:], o.k[l][src:], c.HeadDim, size, from, to)
+		}
+	}
+	runtime.KeepAlive(c)
+	runtime.KeepAlive(o)
+}
+
+// copyKeys copies positions of one head, panel by panel.
+func copyKeys(dst, src []byte, dim, size, from, to int) {
+	const panel = kernel.KVPanel
+	for from < to {
+		first := from % panel
+		n := min(panel-first, to-from)
+		at := ((from-first)*dim + first) * size
+		if n == panel {
+			n = panel * dim // its rows follow each other
+			copy(dst[at:][:n*size], src[at:])
+			from += panel
+			continue
+		}
+		for range dim {
+			copy(dst[at:][:n*size], src[at:])
+			at += panel * size
+		}
+		from += n
+	}
+}
+
+// Attention implements gpt2.Device.
+func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, scale float32) {
+	shape := rows[0].KV.(*kv).AttentionShape
+	shape.Scale = scale
+	d.rows = d.rows[:0]
+	for _, r := range rows {
+		c := r.KV.(*kv)
+		d.rows = append(d.rows, kernel.AttentionRow{K: c.k[layer], V: c.v[layer], Cap: c.capacity, Len: r.Pos + 1})
+	}
+	d.cpu.Attention(out.(buffer), qkv.(buffer), d.rows, shape)
+	runtime.KeepAlive(rows)
+}

@@ -1,0 +1,129 @@
+package kernel
+
+import (
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// store puts keys and values of some rows and heads into their caches. Whole
+// panels of keys are transposed at once.
+func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int) {
+	width := t.Heads * t.HeadDim
+	for end := b.first + b.n; b.first < end; {
+		if t.wholePanel(b.first, end) {
+			for h := fromHead; h < toHead; h++ {
+				if h+1 < toHead {
+					t.prefetchPanel(b.first, h+1)
+				}
+				t.storePanel(s, b.first, h)
+			}
+			b.first += KVPanel
+			continue
+		}
+		if r := &t.rows[b.first]; r.Len > 0 {
+			for h := fromHead; h < toHead; h++ {
+				k, v := t.cache(r, h)
+				q := t.query(b.first, h)
+				t.storeKey(s, k, q[width:], r.Len-1)
+				t.narrow(v[(r.Len-1)*t.HeadDim*t.DType.Size():], q[2*width:][:t.HeadDim])
+			}
+		}
+		b.first++
+	}
+}
+
+// wholePanel reports whether the rows from first on fill a panel of keys.
+func (t *attentionTask) wholePanel(first, end int) bool {
+	if end-first < KVPanel {
+		return false
+	}
+	a, z := &t.rows[first], &t.rows[first+KVPanel-1]
+	if a.Len%KVPanel != 1 || z.Len != a.Len+KVPanel-1 || !sameCache(a, z) {
+		return false
+	}
+	for i := range KVPanel {
+		if r := &t.rows[first+i]; r.Len != a.Len+i || !sameCache(a, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// storeKey stores one key: elements of it lie a panel's row apart.
+func (t *attentionTask) storeKey(s *scratch, k []byte, key []float32, pos int) {
+	dim, size := t.HeadDim, t.DType.Size()
+	k = k[pos/KVPanel*KVPanel*dim*size:][:KVPanel*dim*size]
+	if t.DType == tensor.F32 {
+		dst, _ := tensor.View[float32](k)
+		dst = dst[pos%KVPanel:]
+		for d, x := range key[:dim] {
+			dst[d*KVPanel] = x
+		}
+		return
+	}
+	s.b = grow(s.b, ceilDiv(dim, 2))
+	narrowed, _ := tensor.View[uint16](tensor.Bytes(s.b))
+	t.narrow(tensor.Bytes(narrowed), key[:dim])
+	dst, _ := tensor.View[uint16](k)
+	dst = dst[pos%KVPanel:]
+	for d, x := range narrowed[:dim] {
+		dst[d*KVPanel] = x
+	}
+}
+
+// storePanel stores the keys and values of 32 rows from a panel's first position on.
+func (t *attentionTask) storePanel(s *scratch, first, head int) {
+	o, dim, width := t.c.ops, t.HeadDim, t.Heads*t.HeadDim
+	size := t.DType.Size()
+	r := &t.rows[first]
+	k, v := t.cache(r, head)
+	at := (r.Len - 1) * dim * size
+	k, v = k[at:][:KVPanel*dim*size], v[at:][:KVPanel*dim*size]
+	s.a = grow(s.a, KVPanel*dim)
+	s.b = grow(s.b, dim*o.nr)
+	for i := range KVPanel {
+		q := t.query(first+i, head)
+		copy(s.a[i*dim:][:dim], q[width:])
+		t.narrow(v[i*dim*size:], q[2*width:][:dim])
+	}
+	if o.nr == KVPanel && t.DType == tensor.F32 {
+		dst, _ := tensor.View[float32](k)
+		o.packTransposed(dst, s.a, KVPanel, dim)
+		return
+	}
+	for j := 0; j < KVPanel; j += o.nr {
+		o.packTransposed(s.b, s.a[j*dim:], o.nr, dim)
+		if o.nr == KVPanel {
+			t.narrow(k, s.b)
+			return
+		}
+		for d := range dim {
+			t.narrow(k[(d*KVPanel+j)*size:], s.b[d*o.nr:][:o.nr])
+		}
+	}
+}
+
+// prefetchPanel asks for what storePanel reads, and for the memory that it
+// overwrites: it is not in a cache.
+func (t *attentionTask) prefetchPanel(first, head int) {
+	width, size := t.Heads*t.HeadDim, t.DType.Size()
+	r := &t.rows[first]
+	k, v := t.cache(r, head)
+	at := (r.Len - 1) * t.HeadDim * size
+	prefetchRows(&k[at], 0, 1, KVPanel*t.HeadDim*size)
+	prefetchRows(&v[at], 0, 1, KVPanel*t.HeadDim*size)
+	q := tensor.Bytes(t.query(first, head))
+	prefetchRows(&q[4*width], uintptr(12*width), KVPanel, 4*t.HeadDim)
+	prefetchRows(&q[8*width], uintptr(12*width), KVPanel, 4*t.HeadDim)
+}
+
+// narrow writes src in the cache's type, rounded to nearest even.
+func (t *attentionTask) narrow(dst []byte, src []float32) {
+	switch {
+	case t.DType == tensor.F32:
+		copy(dst, tensor.Bytes(src))
+	case t.c.ops.narrow != nil:
+		t.c.ops.narrow(t.DType, dst, src)
+	default:
+		tensor.FromFloat32(dst, t.DType, src)
+	}
+}

@@ -1,0 +1,49 @@
+package generic
+
+import "github.com/gptctl/gptctl/internal/tensor"
+
+// Scores computes s[i] = Σ q[d]·k[d][i], d in order from zero, for the keys of
+// whole panels: k is [panels][dim][32] of type d, s is [panels][32].
+func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int) {
+	const wide = 32
+	var buf [block]float32
+	row := wide * d.Size()
+	for p := range panels {
+		out := s[p*wide:][:wide]
+		clear(out)
+		for i, x := range q[:dim] {
+			for j, y := range convert(&buf, d, k[(p*dim+i)*row:], wide) {
+				out[j] += float32(x * y)
+			}
+		}
+	}
+}
+
+// Values computes out[j] += Σ p[i]·v[i][j], i in order, for rows of dim values of
+// type d one after another.
+func Values(d tensor.DType, out, p []float32, v []byte, dim int) {
+	var buf [block]float32
+	row := dim * d.Size()
+	for i, x := range p {
+		for j := 0; j < dim; j += block {
+			n := min(block, dim-j)
+			for c, y := range convert(&buf, d, v[i*row+j*d.Size():], n) {
+				out[j+c] += float32(x * y)
+			}
+		}
+	}
+}
+
+// Narrow rounds float32 to F16 or BF16, to nearest even.
+func Narrow(d tensor.DType, dst []byte, src []float32) { tensor.FromFloat32(dst, d, src) }
+
+// Widen converts F16 or BF16 to float32.
+func Widen(d tensor.DType, dst []float32, src []byte) { tensor.ToFloat32(dst, d, src) }
+
+// Triangle adds to a tile of MR × NR results: to row i the products with the first i
+// of the MR-1 rows of b, in order.
+func Triangle(c []float32, ldc int, a []float32, lda int, b []float32, ldb int) {
+	for i := 1; i < MR; i++ {
+		Multiply(c[i*ldc:], ldc, a[i*lda:], lda, b, ldb, 1, i, true)
+	}
+}
