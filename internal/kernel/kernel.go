@@ -5,7 +5,7 @@
 // nothing but the element's own inputs: not on the number of rows in a call,
 // not on the other rows, not on the number of threads or how work was split.
 // So a token has the same logits bit for bit in a prompt, decoded alone, or
-// decoded in a batch. The families avx2 and avx512 agree bit for bit as well;
+// decoded in a batch. The families avx2, avx512 and neon agree bit for bit;
 // generic (plain Go, without fused multiply-add) rounds differently, and so does
 // a product with bf16 weights where the processor multiplies bf16 by bf16 faster
 // than float32 (AVX512_BF16 on AMD): there x is rounded to bf16 as well. amx is
@@ -28,7 +28,7 @@ import (
 // Options chooses how a CPU computes.
 type Options struct {
 	Threads int    // 0: the physical cores that affinity and the cgroup's quota allow
-	Family  string // generic, avx2, avx512 or amx; "": the best this machine has
+	Family  string // generic, avx2, avx512, amx or neon; "": the best this machine has
 	Wide    bool   // bf16 weights are multiplied in float32 even where bf16 by bf16 is faster
 }
 
