@@ -273,8 +273,9 @@ func ggufTokens(f *gguf.File, p *tokenizer.Parts) error {
 	return nil
 }
 
-// ggufSpecials reads what is named or put around a text. Where a file names no
-// token that begins or ends a text, it is GPT-2's own, if there is one.
+// ggufSpecials reads what is named or put around a text. As in llama.cpp GPT-2's
+// own <|endoftext|> is special whatever a file says, and ends a text where the
+// file names nothing that does; it begins one too.
 func ggufSpecials(f *gguf.File, p *tokenizer.Parts) (err error) {
 	for _, named := range []struct {
 		dst *int32
@@ -284,10 +285,11 @@ func ggufSpecials(f *gguf.File, p *tokenizer.Parts) (err error) {
 			return err
 		}
 	}
-	for i := len(p.Tokens) - 1; i >= 0 && (p.BOS < 0 || p.EOS < 0); i-- {
-		if p.Tokens[i].Text != endOfText {
+	for i, piece := range p.Tokens {
+		if piece.Text != endOfText || piece.Kind == tokenizer.Hole {
 			continue
 		}
+		p.Tokens[i].Kind = tokenizer.Special
 		if p.EOS < 0 {
 			p.EOS = int32(i)
 		}
