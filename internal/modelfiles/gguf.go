@@ -103,7 +103,8 @@ func openGGUF(path string, o Options) (_ *Model, err error) {
 	return m, nil
 }
 
-// checkGGUF refuses what is not a GPT-2 in one file, in types that are read.
+// checkGGUF refuses what is not a GPT-2 in one file, in types that are read or
+// can be brought to one.
 func checkGGUF(f *gguf.File) error {
 	architecture, ok, err := f.Text(gguf.KeyArchitecture)
 	switch {
@@ -121,6 +122,7 @@ func checkGGUF(f *gguf.File) error {
 	case parts > 1:
 		return fmt.Errorf("the file is one of %d parts of a model: join them with llama-gguf-split --merge", parts)
 	}
+	f.Requantize()
 	return f.CheckTypes()
 }
 
