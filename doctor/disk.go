@@ -43,11 +43,14 @@ func diskFree(_ context.Context, e *Env) Finding {
 	if err != nil {
 		return skipped("%v", err)
 	}
-	need := uint64(e.Need.Disk.FreeGB * 1e9)
+	need, what := uint64(e.Need.Disk.FreeGB*1e9), ""
 	if e.work != nil {
 		need = e.diskNeed()
+		if e.work.Purpose == fit.Finetune {
+			what = " for the model and three checkpoints of its training"
+		}
 	}
-	return atLeast(u.FreeBytes >= need, Fail, "%s free for %s", gb(u.FreeBytes), e.modelsDir).needs("%s", gb(need)).
+	return atLeast(u.FreeBytes >= need, Fail, "%s free for %s", gb(u.FreeBytes), e.modelsDir).needs("%s%s", gb(need), what).
 		mend("export HF_HOME=<folder on a larger disk>", "free some room, or keep models on a larger disk")
 }
 

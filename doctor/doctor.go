@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gptctl/gptctl/doctor/fit"
+	"github.com/gptctl/gptctl/doctor/nvidia"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -94,6 +95,7 @@ type Options struct {
 // Work is the purpose of --for with its settings.
 type Work struct {
 	fit.Work
+	Name string // of the model in a report, where Work.Model is none
 	// Required: the work is to be done on Work.Device. Else any will do.
 	Required bool
 }
@@ -124,6 +126,17 @@ func Checks() []Check {
 	order := []string{groupSystem, groupMemory, groupProcessor, groupDisk, groupPython, groupGPU, "cuda", "cudnn", "network"}
 	slices.SortStableFunc(all, func(a, b Check) int { return slices.Index(order, a.Group) - slices.Index(order, b.Group) })
 	return all
+}
+
+// Chosen lists the checks that ids or groups select, all if there are none. The
+// error is an UnknownCheckError.
+func Chosen(only []string) ([]Check, error) {
+	all := Checks()
+	chosen, err := choose(all, only)
+	if err != nil || len(only) == 0 {
+		return all, err
+	}
+	return slices.DeleteFunc(all, func(c Check) bool { return !chosen[c.ID] }), nil
 }
 
 // choose returns the checks that names select; a group's name, with or without
@@ -237,6 +250,8 @@ func (c Check) ask(ctx context.Context, env *Env) Finding {
 	}
 	if c.needsGPU || c.needsDriver {
 		switch inv := env.gpus(); {
+		case inv.State == nvidia.StateTimeout && !inv.present():
+			return skipped("the driver did not answer in time, so whether there is a GPU is not known")
 		case inv.pciUnknown != nil && len(inv.GPUs) == 0:
 			return skipped("no NVIDIA GPU answers, and %v", inv.pciUnknown)
 		case !inv.present():

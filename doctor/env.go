@@ -97,7 +97,7 @@ func newEnv(ctx context.Context, o Options) (*Env, error) {
 	ctx = context.WithoutCancel(ctx)
 	timed := func(d time.Duration) context.Context {
 		ctx, cancel := context.WithTimeout(ctx, d)
-		time.AfterFunc(d, cancel)
+		time.AfterFunc(d+time.Second, cancel) // later, for the error to be that time is up
 		return ctx
 	}
 	e.gpus = sync.OnceValue(func() gpus {

@@ -57,6 +57,9 @@ func (e *Env) driverVerdict() Verdict {
 }
 
 func gpuPresent(_ context.Context, e *Env) Finding {
+	if devices, err := e.Host.NVIDIADevices(); err != nil || len(devices) == 0 {
+		go e.limits() // will be wanted; both together would take too long
+	}
 	g := e.gpus()
 	var names []string
 	for _, d := range g.GPUs {
@@ -78,6 +81,9 @@ func gpuPresent(_ context.Context, e *Env) Finding {
 			names = append(names, name)
 		}
 		return passed("%s, on the PCI bus", count(names))
+	}
+	if g.State == nvidia.StateTimeout {
+		return skipped("the driver did not answer in time, so whether there is a GPU is not known")
 	}
 	bad := e.Need.GPU.Missing
 	if e.work != nil {

@@ -191,8 +191,8 @@ func gpuFabric(ctx context.Context, e *Env) Finding {
 		case f.State != nvidia.FabricCompleted:
 			return judged(e.driverVerdict(), "GPU %d: %s", d.Index, strings.ToLower(string(f.State))).needs("completed").
 				mend(start, "start the fabric manager of the driver's version; while it is in progress, wait a minute")
-		case f.Failure != "":
-			worst = judged(e.driverVerdict(), "GPU %d: %s", d.Index, f.Failure).needs("completed").
+		case f.Failed:
+			worst = judged(e.driverVerdict(), "GPU %d: completed with an error", d.Index).needs("completed without").
 				mend("sudo systemctl restart nvidia-fabricmanager", "restart the fabric manager and look at its log, /var/log/fabricmanager.log")
 		case worst.Verdict == Skip:
 			worst = passed("set up")

@@ -155,7 +155,7 @@ func gpuMIG(_ context.Context, e *Env) Finding {
 func gpuECC(_ context.Context, e *Env) Finding {
 	return ofEach(e, func(d nvidia.GPU) Finding {
 		if d.VolatileUncorrected != nil && *d.VolatileUncorrected > 0 {
-			return failed("%d uncorrectable since the driver was loaded", *d.VolatileUncorrected).needs("0").
+			return judged(e.driverVerdict(), "%d uncorrectable since the driver was loaded", *d.VolatileUncorrected).needs("0").
 				mend("sudo nvidia-smi --gpu-reset", "reset the GPU; if errors come back, replace it")
 		}
 		if d.ECC == nil || !*d.ECC {
@@ -172,7 +172,7 @@ func gpuRemap(_ context.Context, e *Env) Finding {
 	return ofEach(e, func(d nvidia.GPU) Finding {
 		switch {
 		case d.Remap != nil && d.Remap.Failed:
-			return failed("remapping failed: no spare rows are left").needs("none").mend("", "have the GPU replaced")
+			return judged(e.driverVerdict(), "remapping failed: no spare rows are left").needs("none").mend("", "have the GPU replaced")
 		case d.Remap != nil && d.Remap.Pending, d.RetiredPagesPending != nil && *d.RetiredPagesPending:
 			return warned("some wait for a reset").needs("none").mend("sudo nvidia-smi --gpu-reset", "reset the GPU, or restart")
 		case d.Remap == nil && d.RetiredPagesPending == nil:
@@ -268,7 +268,10 @@ func gpuWork(ctx context.Context, e *Env) Finding {
 	case nvidia.WorkBusy, nvidia.WorkUnsupported, nvidia.WorkTimeout:
 		return skipped("%s", yes(r.Detail != "", r.Detail, string(r.State)))
 	case nvidia.WorkWrong:
-		return failed("byte %d came back wrong", r.WrongAt).needs("what was sent").mend("", "the GPU's memory is broken: have it tested")
+		return judged(e.driverVerdict(), "byte %d came back wrong", r.WrongAt).needs("what was sent").mend("", "the GPU's memory is broken: have it tested")
+	}
+	if r.State == nvidia.WorkNoLibrary || r.State == nvidia.WorkStub {
+		return judged(e.driverVerdict(), "libcuda cannot be used").needs("a GPU that computes").mend("", "see cuda.library")
 	}
 	return judged(e.driverVerdict(), "%s: %s", r.State, r.Detail).needs("a GPU that computes").
 		mend("nvidia-smi", "see gpu.driver, gpu.uvm and gpu.visible")

@@ -54,8 +54,8 @@ const (
 	largeFile = "/openai-community/gpt2/resolve/main/model.safetensors"
 )
 
-func (e *Env) askHub(ctx context.Context) hubAnswer {
-	a := hubAnswer{endpoint: strings.TrimRight(e.Host.Getenv("HF_ENDPOINT"), "/")}
+func (e *Env) askHub(ctx context.Context) (a hubAnswer) {
+	a = hubAnswer{endpoint: strings.TrimRight(e.Host.Getenv("HF_ENDPOINT"), "/")}
 	if a.endpoint == "" {
 		a.endpoint = "https://huggingface.co"
 	}
@@ -75,7 +75,7 @@ func (e *Env) askHub(ctx context.Context) hubAnswer {
 	a.rate = parseRateLimit(r.Header)
 
 	var rest sync.WaitGroup
-	defer rest.Wait()
+	defer rest.Wait() // before a, which has a name for that, is copied
 	token, source := e.token()
 	a.token = source
 	if u, err := url.Parse(a.endpoint); token != "" && err == nil && u.Scheme != "https" && !loopback(u.Hostname()) {
@@ -315,7 +315,7 @@ func unreachable(err error) (words, remedy string) {
 		return "its certificate is for another name", "a proxy or a login page of the network answers in its place"
 	case errors.As(err, &invalid), errors.As(err, &cert):
 		return "its certificate is not accepted", "check this machine's clock and CA certificates"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "it does not speak TLS", "a proxy or a login page of the network answers in its place"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "it refuses the connection", "check the firewall and the proxy"

@@ -294,7 +294,7 @@ func (t Thresholds) vram() uint64 { return uint64(t.GPU.MemoryGB * 1e9) }
 // nearest is the name most like word, "" if none is like it: at most a third of
 // its letters differ (Levenshtein's distance), or it is the end of one.
 func nearest(word string, names []string) string {
-	best, least := "", max(2, len(word)/3)+1
+	best, least := "", min(len(word), max(2, len(word)/3)+1)
 	for _, name := range names {
 		d := distance(strings.ToLower(word), strings.ToLower(name))
 		if _, last, ok := strings.Cut(name, "."); ok && strings.EqualFold(last, word) {

@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/gptctl/gptctl/doctor/fit"
@@ -14,6 +16,8 @@ type Purpose struct {
 	Device       fit.Device `json:"device"`        // "" if on none
 	LargestModel string     `json:"largest_model"` // of the GPT-2 family, "" if none fits
 	Why          string     `json:"why"`
+
+	idle string // GPUs that would hold it, on which this program does not compute
 }
 
 // Place is a device with the memory that is free on it, and how the work of
@@ -31,17 +35,31 @@ type Place struct {
 	Suggestions []string `json:"suggestions,omitempty"`
 }
 
-// places are the devices of this machine: the GPUs that answer, then the CPU.
+// places are the devices of this machine: the GPUs that answer, or their slices,
+// then the CPU.
 func (e *Env) places() []Place {
 	var all []Place
-	for _, d := range e.gpus().GPUs {
-		if d.State != nvidia.StateOK || d.MemoryFree == nil {
-			continue
-		}
-		all = append(all, Place{Device: fit.CUDA, Name: fmt.Sprintf("GPU %d, %s", d.Index, d.Name), Usable: e.computes(fit.CUDA), AvailableBytes: int64(*d.MemoryFree)})
+	free, _, err := e.freeMemory()
+	add := func(d fit.Device, bytes uint64, format string, args ...any) {
+		all = append(all, Place{Device: d, Name: fmt.Sprintf(format, args...), Usable: e.computes(d), AvailableBytes: int64(min(bytes, math.MaxInt64))})
 	}
-	if free, _, err := e.freeMemory(); err == nil {
-		all = append(all, Place{Device: fit.CPU, Name: "CPU", Usable: e.computes(fit.CPU), AvailableBytes: int64(free)})
+	for _, d := range e.gpus().GPUs {
+		switch {
+		case d.State != nvidia.StateOK, d.ComputeMode != nil && *d.ComputeMode == nvidia.ComputeProhibited:
+		case d.MIG != nil && *d.MIG: // it computes in slices only
+			for _, s := range d.MIGInstances {
+				if s.MemoryFree != nil {
+					add(fit.CUDA, *s.MemoryFree, "GPU %d, slice %d, %s", d.Index, s.Index, d.Name)
+				}
+			}
+		case d.MemoryFree != nil:
+			add(fit.CUDA, *d.MemoryFree, "GPU %d, %s", d.Index, d.Name)
+		case d.MemoryTotal == nil && d.Name != "" && err == nil: // GB10, Jetson
+			add(fit.CUDA, free, "GPU %d, %s, in the machine's memory", d.Index, d.Name)
+		}
+	}
+	if err == nil {
+		add(fit.CPU, free, "CPU")
 	}
 	return all
 }
@@ -92,13 +110,14 @@ func (e *Env) purpose(w fit.Work, places []Place, blocked string) Purpose {
 		switch {
 		case !place.Usable:
 			if ok {
+				best.idle = place.Name + " is not used: this program does not compute there yet"
 				why = append(why, fmt.Sprintf("%s would hold %s, but this program does not compute there yet", place.Name, name))
 			}
 		case need > place.AvailableBytes:
-			why = append(why, fmt.Sprintf("%s needs %s, %s has %s free", target(w), gb(uint64(need)), place.Name, gb(uint64(place.AvailableBytes))))
+			why = append(why, fmt.Sprintf("%s needs %s, %s has %s free", e.target(w), gb(uint64(need)), place.Name, gb(uint64(place.AvailableBytes))))
 		case !best.Ready:
-			best = Purpose{Ready: true, Device: place.Device, LargestModel: name}
-			why = append([]string{fmt.Sprintf("%s needs %s, %s has %s free", target(w), gb(uint64(need)), place.Name, gb(uint64(place.AvailableBytes)))}, why...)
+			best = Purpose{Ready: true, Device: place.Device, LargestModel: name, idle: best.idle}
+			why = append([]string{fmt.Sprintf("%s needs %s, %s has %s free", e.target(w), gb(uint64(need)), place.Name, gb(uint64(place.AvailableBytes)))}, why...)
 		}
 		if ok && place.Usable && best.LargestModel == "" {
 			best.LargestModel = name
@@ -119,10 +138,18 @@ func (e *Env) purpose(w fit.Work, places []Place, blocked string) Purpose {
 }
 
 // target names a piece of work: "gpt2 in f32, batch 8".
-func target(w fit.Work) string {
-	s := w.Model
-	if s == "" {
-		s = "the model"
+func (e *Env) target(w fit.Work) string {
+	name := ""
+	if e.work != nil && w.Model == "" {
+		name = e.work.Name
+	}
+	return target(w, name)
+}
+
+func target(w fit.Work, name string) string {
+	s := cmp.Or(w.Model, name, "the model")
+	if w.Purpose == fit.Finetune && w.Precision != "" {
+		s += " in " + string(w.Precision)
 	}
 	if w.DType != "" && w.Purpose != fit.Finetune {
 		s += " in " + string(w.DType)

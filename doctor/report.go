@@ -168,6 +168,7 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 	}
 	writeFit(&b, p, r)
 	fmt.Fprintf(&b, "\n%s\n", p.paint("1", "ready for"))
+	idle := ""
 	for _, name := range []string{"run", "finetune", "serve"} {
 		purpose, ok := r.ReadyFor[name]
 		if !ok {
@@ -176,8 +177,13 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 		verdict, words := Pass, fmt.Sprintf("yes, on the %s, up to %s", strings.ToUpper(string(purpose.Device)), purpose.LargestModel)
 		if !purpose.Ready {
 			verdict, words = Fail, "no: "+purpose.Why
+		} else if purpose.idle != "" {
+			idle = purpose.idle
 		}
 		fmt.Fprintf(&b, "  %s %-8s  %s\n", p.paint(colors[verdict], string(verdict)), name, words)
+	}
+	if idle != "" {
+		fmt.Fprintf(&b, "  %s\n", p.paint("2", idle))
 	}
 	b.WriteString("\n" + summary(r, p) + "\n")
 	_, err := io.WriteString(w, b.String())
@@ -215,11 +221,14 @@ func writeFit(b *strings.Builder, p painter, r *Report) {
 	if len(r.Fit) == 0 || r.work == nil {
 		return
 	}
-	fmt.Fprintf(b, "\n%s\n", p.paint("1", "to "+verbOf(r.work.Purpose)+" "+target(r.work.Work)))
+	fmt.Fprintf(b, "\n%s\n", p.paint("1", "to "+verbOf(r.work.Purpose)+" "+target(r.work.Work, r.work.Name)))
 	for _, place := range r.Fit {
 		verdict := Pass
-		if !place.Fits {
+		switch {
+		case !place.Fits:
 			verdict = Fail
+		case !place.Usable:
+			verdict = Warn
 		}
 		fmt.Fprintf(b, "  %s %s: needs %s, %s free", p.paint(colors[verdict], string(verdict)), place.Name, gb(uint64(place.NeededBytes)), gb(uint64(place.AvailableBytes)))
 		if place.LargestBatch > 0 {
@@ -227,6 +236,9 @@ func writeFit(b *strings.Builder, p painter, r *Report) {
 		}
 		if place.LargestModel != "" {
 			fmt.Fprintf(b, "; largest model %s", place.LargestModel)
+		}
+		if !place.Usable {
+			b.WriteString("; this program does not compute there yet")
 		}
 		b.WriteByte('\n')
 		for _, s := range place.Suggestions {

@@ -255,7 +255,17 @@ func (a *applier) work(ctx context.Context, s *Step) error {
 // begin records what is there before. After an interruption the first record
 // counts, not what the interrupted run left.
 func (a *applier) begin(ctx context.Context, s *Step) error {
-	if a.journal.open(s.ID) || s.watch.empty() {
+	var expected []string
+	if s.expect != nil {
+		expected = s.expect(ctx)
+	}
+	if r, n := a.journal.last(s.ID); r != nil && r.done == nil {
+		if s.expect == nil {
+			return nil
+		}
+		return a.journal.append(entry{Event: "again", N: n, Expected: expected})
+	}
+	if s.watch.empty() {
 		return nil
 	}
 	packages, existed, dists, err := snapshot(ctx, a.plan.host, s.watch)
@@ -264,7 +274,7 @@ func (a *applier) begin(ctx context.Context, s *Step) error {
 	}
 	return a.journal.append(entry{
 		Event: "begin", N: len(a.journal.records), Step: s.ID, Component: s.Component, Title: s.Title,
-		Watch: &s.watch, Packages: packages, Existed: existed, Dists: dists,
+		Watch: &s.watch, Packages: packages, Expected: expected, Existed: existed, Dists: dists,
 	})
 }
 
@@ -280,7 +290,9 @@ func (a *applier) close(ctx context.Context, s *Step) error {
 	}
 	e := entry{Event: "done", N: n}
 	e.Added, e.Changed = compare(r.begin.Packages, packages)
+	e.Added = r.ours(e.Added)
 	e.AddedDists, _ = compare(r.begin.Dists, dists)
+	e.Sums = sums(a.plan.host, r.begin.Watch.Paths)
 	if s.fact != nil {
 		e.Fact = s.fact()
 	}
@@ -293,7 +305,13 @@ func (a *applier) command(ctx context.Context, s *Step, c *Command, verify bool)
 	a.tell(Event{Kind: EventCommand, Step: s, Command: c})
 	for start, waited := time.Now(), time.Duration(0); ; {
 		tail := &tail{}
-		err := a.opt.run(ctx, *c, io.MultiWriter(a.opt.Output, tail))
+		out := io.MultiWriter(a.opt.Output, tail)
+		if a.plan.waits != "" && c.Root {
+			out = io.MultiWriter(out, &waiting{text: a.plan.waits, tell: func(line string) {
+				a.tell(Event{Kind: EventWait, Step: s, Text: "another package manager is at work: " + line})
+			}})
+		}
+		err := a.opt.run(ctx, *c, out)
 		if err == nil {
 			return nil
 		}
@@ -309,10 +327,35 @@ func (a *applier) command(ctx context.Context, s *Step, c *Command, verify bool)
 			return &LockedError{What: "the package manager", Waited: waited, Said: holder}
 		}
 		waited += a.opt.pause
-		if err := a.wait(ctx, s, "waiting for another package manager: "+holder); err != nil {
+		if err := a.wait(ctx, s, "another package manager is at work: "+holder); err != nil {
 			return err
 		}
 	}
+}
+
+// waiting tells of a line with a text, once.
+type waiting struct {
+	text string
+	tell func(line string)
+	line []byte
+	told bool
+}
+
+func (w *waiting) Write(p []byte) (int, error) {
+	for _, c := range p {
+		if c != '\n' {
+			if len(w.line) < 1<<10 {
+				w.line = append(w.line, c)
+			}
+			continue
+		}
+		if line := string(w.line); !w.told && strings.Contains(line, w.text) {
+			w.told = true
+			w.tell(strings.TrimSpace(line))
+		}
+		w.line = w.line[:0]
+	}
+	return len(p), nil
 }
 
 // lockLine returns the line that says that a lock is held, "" if none does.
@@ -333,7 +376,9 @@ func (a *applier) exec(ctx context.Context, c Command, out io.Writer) error {
 	cmd.ExtraFiles = inherited(a.journal.file)
 	// A package manager that is asked to stop does so at a safe point.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 30 * time.Second
+	if !c.Root { // which is no package manager, and may be killed
+		cmd.WaitDelay = 30 * time.Second
+	}
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) {
 		return fmt.Errorf("there is no command %s", c.Argv[0])

@@ -396,6 +396,37 @@ func TestLockedPackages(t *testing.T) {
 	}
 }
 
+// A package manager that waits by itself is heard, too.
+func TestWaitingPackageManager(t *testing.T) {
+	y, host := newToy(t)
+	p := y.plan(t, host, false)
+	p.waits = "Waiting for process with pid"
+	var waits []string
+	run := func(ctx context.Context, c Command, out io.Writer) error {
+		if c.Root {
+			fmt.Fprint(out, "Last check\nWaiting for pro")
+			fmt.Fprint(out, "cess with pid 7 to finish.\nWaiting for process with pid 7 to finish.\n")
+		}
+		return y.run(ctx, c, out)
+	}
+	err := Apply(context.Background(), p, ApplyOptions{run: run, Event: func(e Event) {
+		if e.Kind == EventWait {
+			waits = append(waits, e.Text)
+		}
+	}})
+	roots := 0
+	for _, s := range p.Steps {
+		for _, c := range s.Commands {
+			if c.Root {
+				roots++
+			}
+		}
+	}
+	if err != nil || len(waits) != roots || roots == 0 || waits[0] != "another package manager is at work: Waiting for process with pid 7 to finish." {
+		t.Errorf("got %v, waited %q for %d commands", err, waits, roots)
+	}
+}
+
 func TestFailedStep(t *testing.T) {
 	y, host := newToy(t)
 	y.fail = "--index-url"

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"path"
@@ -135,12 +136,34 @@ func (b *builder) packageStep(id, component, title, why string, names []string) 
 		return nil
 	}
 	return b.add(&Step{
-		ID: id, Component: component, Title: title, Why: why,
+		ID: id, Component: component, Title: title, Why: why, expect: b.expect(names),
 		Commands: []Command{b.root(fill(b.manager.Install, names)...)},
 		Verify:   []Command{{Argv: fill(b.manager.Installed, plain(names))}},
 		Undo:     []Command{b.root(fill(b.manager.Remove, plain(names))...)},
 		watch:    watch{Packages: true}, locked: b.manager.Locked,
 	})
+}
+
+// expect asks the package manager what the installation of packages will add.
+func (b *builder) expect(names []string) func(context.Context) []string {
+	if len(b.manager.SimulateInstall) == 0 {
+		return nil
+	}
+	argv := fill(b.manager.SimulateInstall, names)
+	return func(ctx context.Context) []string {
+		out, err := b.host.Run(ctx, argv[0], argv[1:]...)
+		if err != nil {
+			return nil
+		}
+		expected := slices.Clone(names)
+		for line := range strings.Lines(string(out)) {
+			if rest, ok := strings.CutPrefix(line, b.manager.Adds); ok {
+				name, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+				expected = append(expected, name)
+			}
+		}
+		return expected
+	}
 }
 
 // plain takes the version off zypper's name=version.

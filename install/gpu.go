@@ -132,39 +132,52 @@ func (b *builder) oldDriverNote(version string) {
 
 func (b *builder) newDriver() error {
 	const id, component = "driver.packages", "driver"
-	packages, before, branch := b.recipe.Driver, b.release.DriverBefore, "580"
-	why := "the GPU " + b.gpuNames() + " has no driver; the open kernel modules, built for this kernel by dkms"
+	why := "the GPU " + b.gpuNames() + " has no driver; "
 	for _, d := range b.devices {
-		switch g := d.Generation(); g {
-		case "", "kepler":
+		if g := d.Generation(); g == "" || g == "kepler" {
 			b.block(component, "the GPU "+b.gpuNames()+" is too old for any driver that CUDA 12 or 13 works with", "use the CPU: gptctl install python venv torch")
 			return nil
-		case "maxwell", "pascal", "volta":
-			packages, before = b.recipe.DriverOld, b.release.DriverOldBefore
-			if len(b.release.DriverOld) > 0 {
-				packages = b.release.DriverOld
-			}
-			why = "the GPU " + b.gpuNames() + " has no driver; branch 580 is the last for it"
+		}
+	}
+	old := b.oldGPU([]string{"maxwell", "pascal", "volta"})
+	packages, before, signed := b.recipe.Driver, b.release.DriverBefore, b.release.Signed
+	if old {
+		packages, before, signed = b.recipe.DriverOld, b.release.DriverOldBefore, b.release.SignedOld
+		if len(b.release.DriverOld) > 0 {
+			packages = b.release.DriverOld
+		}
+	}
+	secure := b.host.SecureBoot()
+	if secure == machine.SecureBootUnknown {
+		b.note("driver: whether Secure Boot is on cannot be seen here; with it, the module has to be signed")
+	}
+	name := b.recipe.Name
+	if len(signed) > 0 {
+		switch {
+		case b.release.SignedFirst:
+			return b.signedDriver(signed, why+"its modules come built and signed from the distribution, which Secure Boot accepts, and their libraries from NVIDIA")
+		case secure == machine.SecureBootOn:
+			return b.signedDriver(signed, why+"Secure Boot is on, so it is "+name+"'s own, whose modules are signed")
+		case b.release.NVIDIA == "":
+			return b.signedDriver(signed, why+"NVIDIA has no repository for "+b.plan.System+", so it is "+name+"'s own")
+		case len(packages) == 0:
+			return b.signedDriver(signed, why+"branch 580 is the last for it, and NVIDIA's repository for "+b.plan.System+" has only newer ones, so it is "+name+"'s own")
 		}
 	}
 	if len(packages) == 0 {
-		b.block(component, b.recipe.Name+" "+b.release.Version+" has no driver package for the GPU "+b.gpuNames()+" that we know", "see NVIDIA's driver installation guide for branch 580")
+		b.block(component, name+" "+b.release.Version+" has no driver package for the GPU "+b.gpuNames()+" that we know", "see NVIDIA's driver installation guide for branch 580")
 		return nil
 	}
-	secure := b.host.SecureBoot()
 	if secure == machine.SecureBootOn {
-		if len(b.release.Signed) == 0 || b.oldGPU([]string{"maxwell", "pascal", "volta"}) {
-			b.block(component, "Secure Boot is on, and it refuses a module that is built here until its key is enrolled at the console",
-				"enroll a key of your own (mokutil --import) and let dkms sign with it, or switch Secure Boot off in the firmware; then run this again",
-				"or install the driver that your distribution signs")
-			return nil
-		}
-		b.packageStep(id, component, titles[component], "the GPU "+b.gpuNames()+" has no driver; Secure Boot is on, so it is "+b.recipe.Name+"'s own, whose modules are signed", b.release.Signed)
-		b.afterDriver(packageBranch(b.release.Signed))
+		b.block(component, "Secure Boot is on, and it refuses a module that is built here until its key is enrolled at the console",
+			"enroll a key of your own (mokutil --import) and let dkms sign with it, or switch Secure Boot off in the firmware; then run this again",
+			"or install the driver that your distribution signs")
 		return nil
 	}
-	if secure == machine.SecureBootUnknown {
-		b.note("driver: whether Secure Boot is on cannot be seen here; with it, the module has to be signed")
+	if old {
+		why += "branch 580 is the last for it"
+	} else {
+		why += "the open kernel modules, built for this kernel by dkms"
 	}
 	if !b.repository(component) {
 		return nil
@@ -173,9 +186,12 @@ func (b *builder) newDriver() error {
 		b.packageStep("driver.epel", component, "the EPEL repository", "dkms, which builds the kernel modules, comes from there", []string{b.release.EPEL})
 	}
 	kernel := b.host.Kernel()
-	headers := fill(b.recipe.Headers, nil, "{kernel}", kernel, "{kernel-version}", strings.TrimSuffix(kernel, "-default"))
 	if !b.host.KernelHeaders() {
-		b.packageStep("driver.headers", component, "headers of the running kernel", "the module is built for kernel "+kernel+"; the newest headers may be for another one", headers)
+		b.packageStep("driver.headers", component, "headers of the running kernel", "the module is built for kernel "+kernel+"; the newest headers may be for another one", b.ofKernel(b.recipe.Headers))
+	}
+	if old && len(b.release.DriverOldPin) > 0 {
+		// A transaction of its own: apt reads the pin before it chooses.
+		b.packageStep("driver.pin", component, "hold the driver at branch 580", "newer branches have no module for the GPU "+b.gpuNames(), b.release.DriverOldPin)
 	}
 	step := b.packageStep(id, component, titles[component], why, packages)
 	if step != nil {
@@ -186,20 +202,64 @@ func (b *builder) newDriver() error {
 			step.Undo = append(step.Undo, b.root(moduleReset...))
 		}
 	}
-	b.afterDriver(branch)
+	b.afterDriver("")
 	if b.recipe.DriverNote != "" {
 		b.note("driver: %s", b.recipe.DriverNote)
 	}
 	return nil
 }
 
-// packageBranch finds the branch in nvidia-driver-580-open.
+// sameVersion is a shell script: it installs the packages $3 … of the version
+// that the package $2 has, by the command $1.
+const sameVersion = `manager=$1 version=$(rpm -q --queryformat '%{VERSION}\n' "$2" | cut -d _ -f 1 | tail -n 1)
+shift 2
+for p; do shift; set -- "$@" "$p=$version"; done
+exec $manager "$@"`
+
+// signedDriver plans the driver whose modules the distribution signs.
+func (b *builder) signedDriver(signed []string, why string) error {
+	const id, component = "driver.packages", "driver"
+	if b.release.SignedFirst && !b.repository(component) {
+		return nil
+	}
+	packages := b.ofKernel(signed)
+	step := b.packageStep(id, component, titles[component], why, packages)
+	if after := strings.Fields(b.release.SignedAfter); step != nil && len(after) > 0 {
+		install := strings.Join(fill(b.manager.Install, nil), " ")
+		step.Commands = append(step.Commands, b.root(append([]string{"sh", "-c", sameVersion, "sh", install, packages[0]}, after...)...))
+		step.Verify = append(step.Verify, Command{Argv: fill(b.manager.Installed, after)})
+		step.Undo = []Command{b.root(fill(b.manager.Remove, append(slices.Clone(packages), after...))...)}
+	}
+	b.ownDriver = !b.release.SignedFirst
+	b.afterDriver(packageBranch(signed))
+	return nil
+}
+
+// ofKernel puts the running kernel into the names of packages.
+func (b *builder) ofKernel(names []string) []string {
+	kernel := b.host.Kernel()
+	flavour := kernel[strings.LastIndexByte(kernel, '-')+1:]
+	if own := b.release.Kernel; own != "" && (flavour == "generic" || flavour == "lowlatency") && !strings.HasPrefix(kernel, own+".") {
+		flavour += "-hwe-" + b.release.Version
+	}
+	return fill(names, nil, "{kernel}", kernel, "{kernel-version}", strings.TrimSuffix(kernel, "-default"), "{flavour}", flavour)
+}
+
+// packageBranch finds the branch in nvidia-driver-580-open, "" if there is none.
 func packageBranch(names []string) string {
 	return regexp.MustCompile(`[0-9]{3}`).FindString(strings.Join(names, " "))
 }
 
+// afterDriver says what follows a driver that is to come, of a branch, ""
+// if only the release knows it.
 func (b *builder) afterDriver(branch string) {
-	b.comingDrive = branch
+	b.comingDrive = orElse(branch, "580")
+	if own := b.release.Branch; own != "" && strings.HasPrefix(own, branch) {
+		b.comingDrive = own
+	}
+	if b.oldGPU([]string{"maxwell", "pascal", "volta"}) && machine.CompareVersions(b.comingDrive, "580") > 0 {
+		b.comingDrive = "580"
+	}
 	modules, _ := b.host.Modules()
 	if modules["nouveau"] {
 		b.note("driver: nouveau drives the GPU now and stays in memory: restart the machine afterwards, then run `gptctl doctor`")
@@ -224,19 +284,30 @@ func (b *builder) repository(component string) bool {
 		return b.repoOK
 	}
 	b.repoDone = true
-	distro := b.release.NVIDIA
-	if b.wsl == 2 && b.recipe.WSL != "" {
-		distro = b.recipe.WSL
+	distro, keys := b.release.NVIDIA, b.release.Keys
+	if b.inWSL() {
+		distro, keys = b.recipe.WSL, b.recipe.WSLKeys
 	}
-	if distro == "" {
+	named := slices.ContainsFunc(b.repos, func(r machine.Repository) bool { return r.NVIDIA() == "nvidia" })
+	switch {
+	case distro != "", named:
+	case b.release.ByHand != "":
+		b.block(component, "NVIDIA's repository for "+b.plan.System+" cannot be verified", b.release.ByHand)
+		return false
+	default:
 		b.block(component, "NVIDIA has no repository that we know for "+b.plan.System, "use the packages of your distribution")
 		return false
 	}
-	for _, c := range machine.NVIDIAConflicts(b.repos, distro) {
-		b.block(component, c.Why, "remove or disable all but one of: "+strings.Join(c.Files, ", "))
+	if found := machine.NVIDIAConflicts(b.repos, distro); len(found) > 0 {
+		c := found[0]
+		hint := "remove or disable all but one of: " + strings.Join(c.Files, ", ")
+		if len(c.Files) == 1 {
+			hint = "remove or disable " + c.Files[0]
+		}
+		b.block(component, c.Why, hint)
 		return false
 	}
-	pin := b.comingDrive == "" && (b.workingDriver() != "" || b.wsl == 2)
+	pin := b.ownDriver || b.comingDrive == "" && (b.workingDriver() != "" || b.wsl == 2)
 	for _, r := range b.repos {
 		switch who := r.NVIDIA(); {
 		case who == "nvidia":
@@ -255,7 +326,7 @@ func (b *builder) repository(component string) bool {
 		return false
 	}
 	url := fill([]string{b.recipes.nvidia.Repository}, nil, "{distro}", distro, "{arch}", arch)[0]
-	key, err := b.offeredKey(url)
+	key, err := b.offeredKey(url, keys)
 	if err != nil {
 		b.block(component, "NVIDIA's repository "+url+" cannot be used: "+err.Error(), "check the network and the proxy settings")
 		return false
@@ -265,10 +336,13 @@ func (b *builder) repository(component string) bool {
 	return true
 }
 
-// offeredKey returns the first of the release's keys that is there.
-func (b *builder) offeredKey(url string) (string, error) {
+// inWSL tells that NVIDIA's repository is the one for WSL2.
+func (b *builder) inWSL() bool { return b.wsl == 2 && b.recipe.WSL != "" }
+
+// offeredKey returns the first of the keys that is there.
+func (b *builder) offeredKey(url string, keys []string) (string, error) {
 	err := fmt.Errorf("its key is not known")
-	for _, key := range b.release.Keys {
+	for _, key := range keys {
 		if err = b.reach(b.ctx, url+key+".pub"); err == nil {
 			return key, nil
 		}
@@ -277,8 +351,13 @@ func (b *builder) offeredKey(url string) (string, error) {
 }
 
 // checkKey is a shell script: $1 is a file, $2 the fingerprint of the only key
-// that may be in it.
-const checkKey = `home=$(mktemp -d)
+// that may be in it, or the SHA-256 of the file without its Version line.
+const checkKey = `case ${#2} in
+64)
+	case $(sed '/^Version/d' "$1" | sha256sum) in "$2 "*) exit 0 ;; esac
+	echo "$1 is not the file with the sum $2" >&2; rm -f "$1"; exit 1 ;;
+esac
+home=$(mktemp -d)
 keys=$(GNUPGHOME=$home gpg --batch --with-colons --show-keys "$1")
 rm -rf "$home"
 case $(printf '%s\n' "$keys" | grep -c '^pub:') in 1) ;; *) keys= ;; esac
@@ -294,11 +373,11 @@ func (b *builder) repositoryStep(component, url, key string, pin bool) {
 	}
 	files := []string{m.KeyFile, m.RepoFile}
 	text := strings.TrimPrefix(fill([]string{m.Repo}, nil, "{url}", url, "{key}", m.KeyFile)[0], "\n")
-	why := "driver, CUDA and cuDNN come from there; its key is checked against the fingerprint " + b.recipes.nvidia.Keys[key]
+	why := "driver, CUDA and cuDNN come from there; its key is checked against " + map[bool]string{true: "the checksum ", false: "the fingerprint "}[len(b.recipes.nvidia.Keys[key]) == 64] + b.recipes.nvidia.Keys[key]
 	if pin {
 		text += m.RepoPin
 		if m.Pin != "" || m.RepoPin != "" {
-			why += "; the driver packages there are ruled out, as the driver of this machine works"
+			why += "; the driver packages there are ruled out, as the driver " + map[bool]string{true: "comes from the distribution", false: "of this machine works"}[b.ownDriver]
 		}
 	}
 	s := b.add(&Step{
@@ -309,6 +388,10 @@ func (b *builder) repositoryStep(component, url, key string, pin bool) {
 			b.root("sh", "-c", checkKey, "sh", m.KeyFile, b.recipes.nvidia.Keys[key]),
 		},
 	})
+	rpmKey := ""
+	if m.Installed[0] == "rpm" { // which imports it itself where we do not
+		rpmKey = strings.ToLower(key)
+	}
 	if len(m.Import) > 0 {
 		s.Commands = append(s.Commands, b.root(fill(m.Import, nil, "{key}", m.KeyFile)...))
 	}
@@ -318,7 +401,7 @@ func (b *builder) repositoryStep(component, url, key string, pin bool) {
 	}
 	s.Commands = append(s.Commands, b.write(m.RepoFile, text), b.root(m.Refresh...))
 	s.Undo = []Command{b.root(append([]string{"rm", "-f"}, files...)...), b.root(m.Refresh...)}
-	s.watch = watch{Paths: files, Root: true, After: b.root(m.Refresh...).Argv}
+	s.watch = watch{Paths: files, Root: true, RPMKey: rpmKey, After: b.root(m.Refresh...).Argv}
 }
 
 func (b *builder) cuda() error {
@@ -347,7 +430,7 @@ func (b *builder) cuda() error {
 	}
 	version, why := b.chooseToolkit()
 	if version == "" {
-		b.block(component, why)
+		b.unavailable(component, why)
 		return nil
 	}
 	if !b.repository(component) {
@@ -358,6 +441,16 @@ func (b *builder) cuda() error {
 		[]string{"cuda-toolkit-" + strings.ReplaceAll(version, ".", "-")})
 	b.note("cuda: add /usr/local/cuda-%s/bin to PATH to have nvcc at hand; the torch wheels bring their own CUDA and need none of it", version)
 	return nil
+}
+
+// unavailable deals with a toolkit or cuDNN that cannot be had: torch brings its
+// own, so it stops a plan only if it was asked for.
+func (b *builder) unavailable(component, why string) {
+	if b.explicit(component) {
+		b.block(component, why, "the torch wheels bring CUDA and cuDNN along: gptctl install python venv torch")
+		return
+	}
+	b.satisfied(component+".packages", component, titles[component], "left out: %s; the torch wheels bring their own", why)
 }
 
 // refusedWith blocks a component for the reason another one was blocked for.
@@ -382,21 +475,28 @@ func (b *builder) chooseToolkit() (version, why string) {
 		}
 	}
 	why = fmt.Sprintf("the newest that driver %s runs in full", driver)
-	if b.oldGPU([]string{"maxwell", "pascal", "volta"}) && machine.CompareVersions(version, "12.9") > 0 {
+	old := b.oldGPU([]string{"maxwell", "pascal", "volta"})
+	if old && machine.CompareVersions(version, "12.9") > 0 {
 		version, why = "12.9", "the last that supports the GPU "+b.gpuNames()
 	}
-	if most := b.release.CUDAMost; most != "" && machine.CompareVersions(version, most) > 0 {
+	most, least := b.release.CUDAMost, b.release.CUDALeast
+	if b.inWSL() {
+		most, least = "", ""
+	}
+	if most != "" && machine.CompareVersions(version, most) > 0 {
 		version, why = most, "the newest for "+b.plan.System
 	}
-	least := b.release.CUDALeast
 	if major, _, _ := strings.Cut(version, "."); strings.HasPrefix(least, major+".") && machine.CompareVersions(version, least) < 0 {
 		// Within a major version any driver runs any toolkit's binaries.
 		return least, fmt.Sprintf("the oldest for %s; driver %s runs what it compiles for this GPU, but no PTX of it", b.plan.System, driver)
 	}
-	if version == "" || least != "" && machine.CompareVersions(version, least) < 0 {
-		return "", fmt.Sprintf("driver %s is too old for the CUDA toolkits that NVIDIA has for %s", driver, b.plan.System)
+	switch {
+	case version != "" && (least == "" || machine.CompareVersions(version, least) >= 0):
+		return version, why
+	case old:
+		return "", fmt.Sprintf("CUDA 12.9 is the last that supports the GPU %s, and NVIDIA has only newer ones for %s", b.gpuNames(), b.plan.System)
 	}
-	return version, why
+	return "", fmt.Sprintf("driver %s is too old for the CUDA toolkits that NVIDIA has for %s", driver, b.plan.System)
 }
 
 func (b *builder) cudnn() error {
@@ -420,16 +520,26 @@ func (b *builder) cudnn() error {
 	}
 	cuda := b.toolkit
 	if cuda == "" {
-		cuda, _ = b.chooseToolkit()
+		var why string
+		if cuda, why = b.chooseToolkit(); cuda == "" {
+			b.unavailable(component, why)
+			return nil
+		}
+	}
+	if b.oldGPU([]string{"maxwell", "pascal", "volta"}) {
+		// docs.nvidia.com, cuDNN Support Matrix 9.10.2 and 9.11.
+		b.unavailable(component, "cuDNN 9.10 is the last that supports the GPU "+b.gpuNames()+", and NVIDIA's repository installs a newer one")
+		return nil
 	}
 	major, _, _ := strings.Cut(cuda, ".")
 	if major != "12" && major != "13" {
-		b.block(component, "NVIDIA's cuDNN 9 is for CUDA 12 and 13, and this machine has "+orElse(cuda, "an older driver"))
+		b.unavailable(component, "NVIDIA's cuDNN 9 is for CUDA 12 and 13, and this machine has CUDA "+cuda)
 		return nil
 	}
 	if !b.repository(component) {
 		return b.refusedWith(component)
 	}
+	// One name for apt, dnf and zypper: docs.nvidia.com, "Installing cuDNN Backend on Linux".
 	b.packageStep(component+".packages", component, titles[component]+" 9 for CUDA "+major, "it matches CUDA "+cuda, []string{"cudnn9-cuda-" + major})
 	return nil
 }

@@ -39,6 +39,16 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
+func TestNearestComponent(t *testing.T) {
+	for name, want := range map[string]string{
+		"tortch": "torch", "Torch": "torch", "pytorch": "torch", "drivers": "driver", "cudann": "cudnn", "pyhton": "python", "al": "all", "x": "", "nonsense": "", "": "",
+	} {
+		if got := (&UnknownComponentError{name}).Nearest(); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
 // The scripts parse, say nothing twice, and quote what needs it.
 func TestScripts(t *testing.T) {
 	files, _ := filepath.Glob("testdata/machines/*.txtar")

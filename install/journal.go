@@ -3,6 +3,7 @@ package install
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,19 +24,21 @@ const journalSchema = "gptctl.install.journal/1"
 // before and after.
 type watch struct {
 	Packages bool     `json:"packages,omitempty"`
-	Half     bool     `json:"half,omitempty"`  // half-installed packages count as there before
-	Paths    []string `json:"paths,omitempty"` // files and folders that the step makes
-	Venv     string   `json:"venv,omitempty"`  // an environment whose packages change
-	Root     bool     `json:"root,omitempty"`  // Paths belong to root
-	After    []string `json:"after,omitempty"` // a command of root after Paths were taken away
+	Half     bool     `json:"half,omitempty"`    // half-installed packages count as there before
+	Paths    []string `json:"paths,omitempty"`   // files and folders that the step makes
+	Venv     string   `json:"venv,omitempty"`    // an environment whose packages change
+	Root     bool     `json:"root,omitempty"`    // Paths belong to root
+	After    []string `json:"after,omitempty"`   // a command of root after Paths were taken away
+	RPMKey   string   `json:"rpm_key,omitempty"` // the end of a key's fingerprint, which rpm comes to trust
 }
 
 func (w watch) empty() bool { return !w.Packages && len(w.Paths) == 0 && w.Venv == "" }
 
 // entry is one line of the journal. A step writes begin before its first
-// command and done after its verification; undone takes record N back.
+// command and done after its verification; one that goes on after an
+// interruption writes again what it expects; undone takes record N back.
 type entry struct {
-	Event  string `json:"event"` // open, begin, done, undone
+	Event  string `json:"event"` // open, begin, again, done, undone
 	Schema string `json:"schema,omitempty"`
 	N      int    `json:"n"` // of the record, from 0 in the order of begin
 
@@ -45,20 +49,32 @@ type entry struct {
 	Title     string            `json:"title,omitempty"`
 	Watch     *watch            `json:"watch,omitempty"`
 	Packages  map[string]string `json:"packages,omitempty"` // begin: the versions of all that were installed
-	Existed   []string          `json:"existed,omitempty"`  // begin: those of Watch.Paths that were there
+	Expected  []string          `json:"expected,omitempty"` // begin, again: packages that the package manager says it will add; nil if it does not say
+	Existed   []string          `json:"existed,omitempty"`  // begin: those of Watch.Paths that were there, and Watch.RPMKey
 	Dists     map[string]string `json:"dists,omitempty"`    // begin: the packages of Watch.Venv
 
 	Added      []string          `json:"added,omitempty"`       // done: packages
 	Changed    map[string]string `json:"changed,omitempty"`     // done: packages that have another version now: the version before
 	AddedDists []string          `json:"added_dists,omitempty"` // done: packages of Watch.Venv
+	Sums       map[string]string `json:"sums,omitempty"`        // done: SHA-256 of those of Watch.Paths that are files
 	Fact       string            `json:"fact,omitempty"`        // done
 }
 
 // record is what the journal says of one run of a step.
 type record struct {
-	begin  entry
+	begin  entry // with what again expects, too
 	done   *entry
 	undone bool
+}
+
+// ours leaves of packages that are new since the record began those that its
+// step may have brought: somebody else may have added others after an
+// interruption.
+func (r *record) ours(added []string) []string {
+	if r.begin.Expected == nil {
+		return added
+	}
+	return slices.DeleteFunc(added, func(name string) bool { return !slices.Contains(r.begin.Expected, name) })
 }
 
 type journal struct {
@@ -121,6 +137,13 @@ func (j *journal) take(e entry) error {
 			return fmt.Errorf("record %d, want %d with what it watches", e.N, len(j.records))
 		}
 		j.records = append(j.records, &record{begin: e})
+	case "again":
+		r := j.records[e.N]
+		if e.Expected == nil || r.begin.Expected == nil {
+			r.begin.Expected = nil
+		} else {
+			r.begin.Expected = append(slices.Clone(r.begin.Expected), e.Expected...)
+		}
 	case "done":
 		j.records[e.N].done = &e
 	case "undone":
@@ -181,24 +204,9 @@ func openJournal(ctx context.Context, prefix string, j *journal, wait func() err
 	if err := os.MkdirAll(prefix, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := lockJournal(ctx, j.path, wait)
 	if err != nil {
 		return nil, err
-	}
-	for {
-		got, err := lock(f)
-		if err == nil && !got {
-			if err = ctx.Err(); err == nil {
-				err = wait()
-			}
-		}
-		if err != nil {
-			f.Close()
-			return nil, err
-		}
-		if got {
-			break
-		}
 	}
 	// Another run may have gone on while we waited.
 	data, err := io.ReadAll(f)
@@ -226,6 +234,39 @@ func openJournal(ctx context.Context, prefix string, j *journal, wait func() err
 		}
 	}
 	return w, nil
+}
+
+// lockJournal opens the file and locks it. Who had it before may have taken
+// the file away, prefix and all: then it is made anew.
+func lockJournal(ctx context.Context, path string, wait func() error) (*os.File, error) {
+	for {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // just taken away
+		}
+		if err != nil {
+			return nil, err
+		}
+		got, err := lock(f)
+		if err == nil && !got {
+			if err = ctx.Err(); err == nil {
+				err = wait()
+			}
+		}
+		if err == nil && got {
+			mine, _ := f.Stat()
+			if there, err := os.Stat(path); err == nil && os.SameFile(mine, there) {
+				return f, nil
+			}
+		}
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 func (w *writer) append(e entry) error {
@@ -279,10 +320,37 @@ func snapshot(ctx context.Context, host *machine.Host, w watch) (packages map[st
 			existed = append(existed, p)
 		}
 	}
+	if w.RPMKey != "" && trustsRPMKey(ctx, host, w.RPMKey) {
+		existed = append(existed, w.RPMKey)
+	}
 	if w.Venv != "" {
 		dists = distributions(host, w.Venv)
 	}
 	return packages, existed, dists, nil
+}
+
+var rpmKeyID = regexp.MustCompile(`^[0-9a-f]{8}$`)
+
+// trustsRPMKey tells whether rpm has a key, given by the end of its
+// fingerprint. Where rpm does not say, it is taken to have it, so that nobody
+// takes it away.
+func trustsRPMKey(ctx context.Context, host *machine.Host, id string) bool {
+	out, err := host.Run(ctx, "rpm", "-qa", "gpg-pubkey*")
+	return err != nil || strings.Contains(strings.ToLower(string(out)), id)
+}
+
+// sums are the checksums of those paths that are files.
+func sums(host *machine.Host, paths []string) map[string]string {
+	var all map[string]string
+	for _, p := range paths {
+		if data, err := host.ReadFile(p); err == nil {
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[p] = fmt.Sprintf("%x", sha256.Sum256(data))
+		}
+	}
+	return all
 }
 
 // distributions lists the Python packages of an environment.

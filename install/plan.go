@@ -2,6 +2,8 @@ package install
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -60,12 +62,13 @@ type Step struct {
 	DiskBytes     int64 `json:"disk_bytes,omitempty"`
 
 	watch   watch
-	prepare func() error  // runs before Commands
-	finish  func() error  // runs after Verify
-	locked  []string      // what the package manager prints when another one works
-	fact    func() string // what the journal keeps once the step is done; nil for nothing
-	undoes  []int         // the records that this step of an undo takes back
-	last    bool          // takes the journal itself away
+	prepare func() error                   // runs before Commands
+	finish  func() error                   // runs after Verify
+	expect  func(context.Context) []string // the packages that will be added, nil if that is not known
+	locked  []string                       // what the package manager prints when another one works
+	fact    func() string                  // what the journal keeps once the step is done; nil for nothing
+	undoes  []int                          // the records that this step of an undo takes back
+	last    bool                           // takes the journal itself away
 }
 
 // Blocked says why a component cannot be installed as asked.
@@ -88,6 +91,7 @@ type Plan struct {
 
 	host  *machine.Host
 	again func(context.Context) (*Plan, error) // makes the plan anew
+	waits string                               // what the package manager prints while it waits by itself
 	// sudo is put before commands of root, nothing if we are root.
 	sudo []string
 }
@@ -135,6 +139,38 @@ type UnknownComponentError struct{ Name string }
 
 func (e *UnknownComponentError) Error() string {
 	return fmt.Sprintf("unknown component %q, want one of %s or all", e.Name, strings.Join(Components(), ", "))
+}
+
+// Nearest is the component that was probably meant, "" if none is near.
+func (e *UnknownComponentError) Nearest() string {
+	best, least := "", len(e.Name)/3+2 // a slip of the hand in every third letter
+	for _, c := range append(Components(), "all") {
+		if d := edits(strings.ToLower(e.Name), c); d < least && d < len(c) {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// edits counts the letters to insert, drop or replace to make b of a.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := corner
+			if a[i] != b[j] {
+				replaced++
+			}
+			corner = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // UnknownSystemError is returned for a distribution without a recipe.
@@ -192,6 +228,9 @@ func MakePlan(ctx context.Context, host *machine.Host, opt Options) (*Plan, erro
 		return nil, err
 	}
 	b.needRoot()
+	if b.manager != nil {
+		b.plan.waits = b.manager.Waits
+	}
 	b.plan.again = func(ctx context.Context) (*Plan, error) { return MakePlan(ctx, host, opt) }
 	return b.plan, nil
 }
@@ -236,7 +275,10 @@ func reachable(ctx context.Context, url string) error {
 	resp, err := http.DefaultClient.Do(req)
 	var asked *neturl.Error
 	var lookup *net.DNSError
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &untrusted) && noRoots():
+		return nil // it answered; the packages that pip needs bring ca-certificates
 	case errors.As(err, &lookup):
 		return fmt.Errorf("no address for %s", lookup.Name)
 	case errors.As(err, &asked) && asked.Timeout():
@@ -251,6 +293,13 @@ func reachable(ctx context.Context, url string) error {
 		return fmt.Errorf("HTTP status %s", resp.Status)
 	}
 	return nil
+}
+
+// noRoots tells that this machine trusts no certificate at all, as a fresh
+// one without ca-certificates.
+func noRoots() bool {
+	pool, err := x509.SystemCertPool()
+	return err != nil || pool.Equal(x509.NewCertPool())
 }
 
 // builder makes one plan.
@@ -268,6 +317,7 @@ type builder struct {
 	pythonIs    string // its version
 	toolkit     string // the CUDA toolkit that is or will be there: 13.0
 	comingDrive string // the driver that the plan installs, "" if none: 580
+	ownDriver   bool   // that one is the distribution's
 	repoDone    bool   // NVIDIA's repository is dealt with …
 	repoOK      bool   // … and can be used
 }

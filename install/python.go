@@ -62,11 +62,8 @@ func (b *builder) heldAmong(names []string) []string {
 // if nothing is known of it.
 func (b *builder) olderTorch(python string) string {
 	newest := ""
-	if minor := strings.SplitN(python, ".", 3); len(minor) < 2 {
-		return "" // not known, as in an environment that was there before
-	}
-	if machine.CompareVersions(python, "3.10") >= 0 {
-		return ""
+	if !strings.Contains(python, ".") || machine.CompareVersions(python, b.recipes.torch.Python) >= 0 {
+		return "" // the newest, or not known, as in an environment that was there before
 	}
 	for _, o := range b.recipes.torch.Older {
 		if machine.CompareVersions(o.Python, python) <= 0 {
@@ -121,6 +118,12 @@ func (b *builder) venv() error {
 	}
 	if b.interpreter == "" {
 		return nil // Python is blocked
+	}
+	const room = 150e6 // with a second pip meanwhile
+	if free, ok := b.free(); ok && free < room {
+		b.block("venv", fmt.Sprintf("%s has %s free, an environment takes about %s", b.plan.Prefix, size(free), size(room)),
+			"free some room", "or choose another disk with --prefix")
+		return nil
 	}
 	create := []string{b.interpreter, "-m", "venv", dir}
 	if b.occupied(dir) {

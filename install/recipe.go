@@ -25,24 +25,35 @@ type recipe struct {
 	Driver    []string
 	DriverOld []string `toml:"driver_old"` // for GPUs without open modules: branch 580
 	// DriverNote is for the reader of a plan that installs the driver.
-	DriverNote string `toml:"driver_note"`
-	WSL        string // NVIDIA's repository under WSL2
+	DriverNote string   `toml:"driver_note"`
+	WSL        string   // NVIDIA's repository under WSL2
+	WSLKeys    []string `toml:"wsl_keys"`
 	Release    []release
 }
 
 // release is one version of a distribution.
 type release struct {
-	Version         string            // VERSION_ID, whole or up to the dot
-	NVIDIA          string            // folder of NVIDIA's repository, "" if it has none
-	NVIDIAByID      map[string]string `toml:"nvidia_by_id"`
-	Keys            []string          // the first that the repository offers is taken
-	CUDAMost        string            `toml:"cuda_most"`  // newest toolkit there, "" is any
-	CUDALeast       string            `toml:"cuda_least"` // oldest toolkit there
-	Signed          []string          // the distribution's own driver, signed for Secure Boot
-	EPEL            string            // the URL of epel-release, which dkms comes from
-	DriverBefore    [][]string        `toml:"driver_before"`
-	DriverOld       []string          `toml:"driver_old"` // in place of the distribution's
-	DriverOldBefore [][]string        `toml:"driver_old_before"`
+	Version    string            // VERSION_ID, whole or up to the dot
+	NVIDIA     string            // folder of NVIDIA's repository, "" if it has none
+	NVIDIAByID map[string]string `toml:"nvidia_by_id"`
+	Keys       []string          // the first that the repository offers is taken
+	CUDAMost   string            `toml:"cuda_most"`  // newest toolkit there, "" is any
+	CUDALeast  string            `toml:"cuda_least"` // oldest toolkit there
+	ByHand     string            `toml:"by_hand"`    // what to do where NVIDIA's repository cannot be added
+	Kernel     string            // the kernel that the release came with: 6.8
+	Branch     string            // a driver branch that its driver packages are not below, "" is 580
+	// Signed is the distribution's own driver, signed for Secure Boot; {kernel}
+	// is uname -r, {flavour} its end. SignedOld is for GPUs without open modules.
+	Signed      []string
+	SignedOld   []string `toml:"signed_old"`
+	SignedFirst bool     `toml:"signed_first"` // it is taken without Secure Boot, too, on top of NVIDIA's repository …
+	SignedAfter string   `toml:"signed_after"` // … which has these, of the same version
+
+	EPEL            string     // the URL of epel-release, which dkms comes from
+	DriverBefore    [][]string `toml:"driver_before"`
+	DriverOld       []string   `toml:"driver_old"` // in place of the distribution's
+	DriverOldPin    []string   `toml:"driver_old_pin"`
+	DriverOldBefore [][]string `toml:"driver_old_before"`
 	Python          pythonRecipe
 	Newer           pythonRecipe // a newer Python beside it
 }
@@ -63,10 +74,13 @@ func (p pythonRecipe) interpreter(newer bool) string {
 // manager is how one package manager is driven; see recipes/managers.toml.
 type manager struct {
 	Refresh, Install, Remove, Installed, Download, Import []string
+	SimulateInstall                                       []string `toml:"simulate_install"`
+	Adds                                                  string   // what a line of SimulateInstall begins with, before a package
 	SimulateRemove                                        []string `toml:"simulate_remove"`
 	Removes                                               []string
 	Repair                                                [][]string
 	Lists                                                 string
+	Waits                                                 string // what it prints while it waits for another one by itself
 	Locked                                                []string
 	Needs                                                 []string
 	KeyFile                                               string `toml:"key_file"`
@@ -88,6 +102,7 @@ type torchRecipe struct {
 	Python  string
 	Wheels  map[string]wheels
 	Default struct {
+		Index          string
 		Download, Disk int64
 		OldDriver      string   `toml:"old_driver"`
 		OldTorch       string   `toml:"old_torch"`
@@ -100,7 +115,7 @@ type wheels struct {
 	Driver         string
 	Generations    []string
 	Torch          string // a bound on the version
-	First          string // the oldest torch there
+	First, Last    string // the oldest and the newest torch there; "" is of all
 	Download, Disk int64  // MB
 }
 

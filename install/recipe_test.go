@@ -34,11 +34,11 @@ func TestRecipes(t *testing.T) {
 				t.Errorf("%s: NVIDIA's repository without a key", where)
 			}
 			for _, k := range rel.Keys {
-				if len(r.nvidia.Keys[k]) != 40 {
-					t.Errorf("%s: key %s has no fingerprint", where, k)
+				if n := len(r.nvidia.Keys[k]); n != 40 && n != 64 {
+					t.Errorf("%s: key %s has neither a fingerprint nor a checksum", where, k)
 				}
 			}
-			for _, list := range [][]string{d.Driver, d.DriverOld, rel.DriverOld, rel.Signed} {
+			for _, list := range [][]string{d.Driver, d.DriverOld, rel.DriverOld, rel.Signed, rel.SignedOld} {
 				if slices.Contains(list, "cuda") {
 					t.Errorf("%s installs the meta-package cuda", where)
 				}

@@ -3,6 +3,7 @@ package install
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -85,12 +86,44 @@ func (b *builder) torchStep(title string, missing []string) {
 		step.Commands = append(step.Commands, b.pip(args...))
 	}
 	step.Commands = append(step.Commands, Command{Argv: []string{"rm", "-rf", b.scratch()}})
-	if free, err := b.host.Usage(existing(b.host, b.plan.Prefix)); err == nil && free.FreeBytes < uint64(step.DownloadBytes+step.DiskBytes) {
-		b.block("torch", fmt.Sprintf("%s has %.1f GB free, torch takes about %.1f GB and as much again as the %.1f GB it fetches meanwhile",
-			b.plan.Prefix, float64(free.FreeBytes)/1e9, float64(step.DiskBytes)/1e9, float64(step.DownloadBytes)/1e9),
+	if free, ok := b.free(); ok && free < uint64(step.DownloadBytes+step.DiskBytes) {
+		b.block("torch", fmt.Sprintf("%s has %s free, torch takes about %s and as much again as the %s it fetches meanwhile",
+			b.plan.Prefix, size(free), size(uint64(step.DiskBytes)), size(uint64(step.DownloadBytes))),
 			"free some room", "or choose another disk with --prefix")
 	}
+	if w.index == "" && !b.ownIndex() {
+		if err := b.reach(b.ctx, b.recipes.torch.Default.Index+"/torch/"); err != nil {
+			b.block("torch", fmt.Sprintf("neither PyTorch's index nor pip's default %s can be reached: %v", b.recipes.torch.Default.Index, err),
+				"check the network and the proxy settings (HTTPS_PROXY)", "or name a mirror: PIP_INDEX_URL, or index-url in pip.conf")
+		}
+	}
 	b.add(step)
+}
+
+// free is what the prefix's disk has left, in bytes.
+func (b *builder) free() (uint64, bool) {
+	usage, err := b.host.Usage(existing(b.host, b.plan.Prefix))
+	return usage.FreeBytes, err == nil
+}
+
+func size(bytes uint64) string {
+	if bytes < 1e9 {
+		return fmt.Sprintf("%.0f MB", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
+}
+
+// ownIndex tells whether pip was told where to look for packages, which is
+// then not ours to judge.
+func (b *builder) ownIndex() bool {
+	for _, name := range []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CONFIG_FILE"} {
+		if b.host.Getenv(name) != "" {
+			return true
+		}
+	}
+	home := b.host.Getenv("HOME")
+	config := orElse(b.host.Getenv("XDG_CONFIG_HOME"), home+"/.config")
+	return slices.ContainsFunc([]string{"/etc/pip.conf", "/etc/xdg/pip/pip.conf", config + "/pip/pip.conf", home + "/.pip/pip.conf"}, b.host.Exists)
 }
 
 // existing is the deepest part of a path that exists.
@@ -161,25 +194,36 @@ func (b *builder) wheelsFor() (name, why string) {
 	case driver == "":
 		return "cpu", "the NVIDIA GPU has no working driver: the wheels for the CPU"
 	}
-	names := make([]string, 0, len(b.recipes.torch.Wheels))
-	for n := range b.recipes.torch.Wheels {
-		if n != "cpu" {
-			names = append(names, n)
-		}
+	older := b.olderTorch(b.pythonIs)
+	best := "" // the one with the newest torch, of these the one with the newest CUDA
+	newest := func(name string) string {
+		return leastVersion(orElse(b.recipes.torch.Wheels[name].Last, "99"), orElse(older, "99"))
 	}
-	slices.SortFunc(names, func(x, y string) int { return strings.Compare(y, x) }) // the newest CUDA first
-	for _, n := range names {
+	for _, n := range slices.Sorted(maps.Keys(b.recipes.torch.Wheels)) {
 		w := b.recipes.torch.Wheels[n]
 		fits := !slices.ContainsFunc(b.devices, func(d machine.Device) bool { return !slices.Contains(w.Generations, d.Generation()) })
-		older := b.olderTorch(b.pythonIs)
-		if older != "" && machine.CompareVersions(older, w.First) < 0 {
-			continue // nothing there for this Python
-		}
-		if fits && machine.CompareVersions(driver, w.Driver) >= 0 {
-			return n, fmt.Sprintf("driver %s runs the wheels for CUDA %s.%s", driver, n[2:4], n[4:])
+		switch {
+		case n == "cpu", !fits, machine.CompareVersions(driver, w.Driver) < 0:
+		case older != "" && machine.CompareVersions(older, w.First) < 0: // nothing there for this Python
+		case best == "" || machine.CompareVersions(newest(n), newest(best)) >= 0:
+			best = n
 		}
 	}
+	if best != "" {
+		why = fmt.Sprintf("driver %s runs the wheels for CUDA %s.%s", driver, best[2:4], best[4:])
+		if last := b.recipes.torch.Wheels[best].Last; last != "" && newest(best) == last && last != older {
+			why += ", the last of which are of torch " + last
+		}
+		return best, why
+	}
 	return "cpu", fmt.Sprintf("no torch for this GPU runs on driver %s: the wheels for the CPU", driver)
+}
+
+func leastVersion(x, y string) string {
+	if machine.CompareVersions(x, y) < 0 {
+		return x
+	}
+	return y
 }
 
 // versionsIn names what the reference script depends on.

@@ -11,6 +11,7 @@ import (
 // undo plans to take back what the journal names, the last first. Packages go
 // all at once in the end: one may need another that a different step brought.
 func (b *builder) undo() error {
+	b.extras()
 	left := 0
 	all := &Step{ID: "undo.packages", Title: "remove the packages that were added"}
 	var packages []string
@@ -62,6 +63,10 @@ func (b *builder) undo() error {
 	return nil
 }
 
+// forgetKey is a shell script: it takes the key $1 from those that rpm trusts.
+const forgetKey = `keys=$(rpm -qa "gpg-pubkey-*$1*")
+[ -z "$keys" ] || rpm -e $keys`
+
 // undoRecord makes the step that takes a record back; it has no commands if
 // nothing is left of it.
 func (b *builder) undoRecord(n int, r *record) (*Step, error) {
@@ -76,8 +81,24 @@ func (b *builder) undoRecord(n int, r *record) (*Step, error) {
 		if !b.ours(p, w.Root) {
 			return nil, fmt.Errorf("%s: record %d names %s, which is no file of ours", b.journal.path, n, p)
 		}
-		if b.host.Exists(p) && !slices.Contains(r.begin.Existed, p) {
-			paths = append(paths, p)
+		if !b.host.Exists(p) || slices.Contains(r.begin.Existed, p) {
+			continue
+		}
+		if r.done != nil && r.done.Sums[p] != "" && r.done.Sums[p] != sums(b.host, []string{p})[p] {
+			if b.wanted[r.begin.Component] {
+				b.note("%s was changed since and stays as it is", p)
+			}
+			continue
+		}
+		paths = append(paths, p)
+	}
+	if id := w.RPMKey; id != "" && !slices.Contains(r.begin.Existed, id) {
+		if !rpmKeyID.MatchString(id) {
+			return nil, fmt.Errorf("%s: record %d names the key %q, want 8 hexadecimal digits", b.journal.path, n, id)
+		}
+		if trustsRPMKey(b.ctx, b.host, id) {
+			s.Commands = append(s.Commands, b.root("sh", "-c", forgetKey, "sh", id))
+			why = append(why, "rpm trusts the key "+id+" because of it")
 		}
 	}
 	if len(paths) > 0 {
@@ -92,7 +113,7 @@ func (b *builder) undoRecord(n int, r *record) (*Step, error) {
 		}
 		why = append(why, "it made "+strings.Join(paths, ", "))
 	}
-	if w.Venv != "" && !b.journal.madePath(w.Venv) {
+	if w.Venv != "" && b.host.Exists(w.Venv) && (!b.journal.madePath(w.Venv) || !b.wanted["venv"]) {
 		if !b.ours(w.Venv, false) {
 			return nil, fmt.Errorf("%s: record %d names %s, which is no folder of ours", b.journal.path, n, w.Venv)
 		}
@@ -105,7 +126,7 @@ func (b *builder) undoRecord(n int, r *record) (*Step, error) {
 		}
 		if len(added) > 0 {
 			s.Commands = append(s.Commands, Command{Argv: append([]string{w.Venv + "/bin/python", "-m", "pip", "--no-input", "uninstall", "-y"}, added...)})
-			why = append(why, fmt.Sprintf("it added %d packages to %s, which was there before", len(added), w.Venv))
+			why = append(why, fmt.Sprintf("it added %d packages to %s, which stays", len(added), w.Venv))
 		}
 	}
 	if r.begin.Step == "driver.packages" && b.release != nil && len(b.release.DriverBefore) > 0 && len(s.Commands) > 0 {
@@ -116,6 +137,37 @@ func (b *builder) undoRecord(n int, r *record) (*Step, error) {
 	}
 	s.Why = strings.Join(why, "; ")
 	return s, nil
+}
+
+// extras blocks an undo that would take away what somebody else put into an
+// environment of ours.
+func (b *builder) extras() {
+	venv := b.plan.Venv
+	if b.site == "" || !b.wanted["venv"] || !b.journal.madePath(venv) {
+		return
+	}
+	ours := map[string]bool{"pip": true, "setuptools": true, "wheel": true, "pkg_resources": true, "distribute": true}
+	for _, r := range b.journal.records {
+		if r.done == nil && !r.undone {
+			return // it was interrupted: what is there may be of its making
+		}
+		if r.done != nil && r.begin.Watch.Venv == venv {
+			for _, d := range r.done.AddedDists {
+				ours[d] = true
+			}
+		}
+	}
+	var others []string
+	for _, name := range slices.Sorted(maps.Keys(distributions(b.host, venv))) {
+		if !ours[name] {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		b.block("venv", fmt.Sprintf("removing %s would also remove the Python packages %s, installed there since", venv, strings.Join(firstFew(others), ", ")),
+			fmt.Sprintf("remove them first if they are no longer needed: %s/bin/python -m pip uninstall %s", venv, strings.Join(others, " ")),
+			"or take back only the rest: gptctl install --undo driver cuda cudnn")
+	}
 }
 
 // addedPackages lists what a step added and what is still there; tell notes
@@ -130,7 +182,7 @@ func (b *builder) addedPackages(r *record, tell bool) []string {
 			now[name] = p.Version // the half-installed ones, too
 		}
 		added, _ := compare(r.begin.Packages, now)
-		return added
+		return r.ours(added)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.done.Changed)) {
 		if tell {

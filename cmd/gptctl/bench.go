@@ -151,17 +151,18 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 		if err != nil {
 			return err
 		}
+		meter := bench.NewCPUMeter(s.CPU)
 		if i == 0 {
 			if err = out.begin(s); err == nil {
 				err = fits(s, o.speed)
 			}
 			if err == nil {
-				limits.MeasureAll(s.CPU) // all, whatever the rows need
+				err = limits.MeasureAll(ctx, meter) // whatever the rows need
 			}
 		}
 		var rows []bench.Row
 		if err == nil {
-			rows, err = bench.Run(ctx, s, o.speed, &limits, func(round int) {
+			rows, err = bench.Run(ctx, s, o.speed, meter, &limits, func(round int) {
 				t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
 			})
 		}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +13,10 @@ import (
 	"github.com/gptctl/gptctl/doctor"
 	"github.com/gptctl/gptctl/doctor/fit"
 	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/machine"
+	"github.com/gptctl/gptctl/internal/modelfiles"
+	"github.com/gptctl/gptctl/run"
 )
 
 // doctorOptions are what `gptctl doctor` was asked for.
@@ -57,7 +60,7 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.purpose, "for", "", "judge only what this work needs: `run|finetune|serve`")
-	f.StringVar(&o.model, "model", "gpt2", "with --for, the `MODEL`: gpt2, gpt2-medium, gpt2-large, gpt2-xl or distilgpt2; OWNER/NAME asks whether the Hub gives it")
+	f.StringVar(&o.model, "model", "gpt2", "with --for, the `MODEL`: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, demo, a folder, or one of the Hub; OWNER/NAME is also asked for at the Hub")
 	f.StringVar(&o.dtype, "dtype", "f32", "with --for, the type of the weights: `f32|bf16|f16|q8_0|q4_0`")
 	f.IntVar(&o.batch, "batch", 1, "with --for, sequences at once, `N`")
 	f.IntVar(&o.context, "context", 0, "with --for, the longest text in tokens, `N` (0: the model's own)")
@@ -73,6 +76,18 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 	f.StringVar(&o.since, "since", "", "tell what changed since the report in `FILE`, made with --json")
 	f.BoolVar(&o.fix, "fix", false, "plan to install what mends the findings, as gptctl install would")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.list {
+			for _, name := range []string{"for", "skip", "since", "fix", "strict", "deep"} {
+				if cmd.Flags().Changed(name) && !fromSettings(t, cmd, name) {
+					return usagef("--list only names the checks: --%s does not go with it", name)
+				}
+			}
+		}
+		if o.fix && t.json {
+			// Two documents on standard output are none.
+			return withHints(usagef("--fix plans an installation, --json writes a report: they do not go together"),
+				"gptctl doctor --json > report.json", "gptctl install --dry-run --json …")
+		}
 		if o.purpose == "" {
 			for _, name := range []string{"model", "dtype", "batch", "context", "device"} {
 				if name == "model" && strings.Contains(o.model, "/") {
@@ -95,17 +110,17 @@ const thresholdsKey = "thresholds"
 
 func runDoctor(ctx context.Context, t *terminal, o doctorOptions) error {
 	if o.list {
-		return listChecks(t)
+		return listChecks(t, o.only)
 	}
 	var before *doctor.Report
 	if o.since != "" {
 		f, err := os.Open(o.since)
 		if err != nil {
-			return fmt.Errorf("read report: %w", err)
+			return &usageError{fmt.Errorf("read report: %w", err)} // 1 would say that the machine is not ready
 		}
 		defer f.Close()
 		if before, err = doctor.ReadReport(f); err != nil {
-			return withHints(fmt.Errorf("%s: %w", o.since, err), "a report is made with gptctl doctor --json > "+o.since)
+			return withHints(usagef("%s: %w", o.since, err), "a report is made with gptctl doctor --json > "+o.since)
 		}
 	}
 	options, err := doctorRun(t, o)
@@ -141,10 +156,7 @@ var errNotReady = errors.New("not ready")
 func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	profile, err := doctor.LoadProfile(o.profile)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return doctor.Options{}, err
-		}
-		return doctor.Options{}, &usageError{err}
+		return doctor.Options{}, &usageError{err} // 1 would say that the machine is not ready
 	}
 	if _, ok := t.settings["doctor"][thresholdsKey]; ok {
 		// Read again, because only the text knows where a mistake is.
@@ -159,7 +171,7 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	host := machine.Local()
 	options := doctor.Options{Profile: profile, Only: o.only, Skip: o.skip, Strict: o.strict, Deep: o.deep,
 		Network: !o.offline, Host: host, Devices: []fit.Device{fit.CPU}}
-	if strings.Contains(o.model, "/") {
+	if strings.Contains(o.model, "/") && !isFolder(o.model) {
 		id, err := fetch.ParseModelID(o.model)
 		if err != nil {
 			return options, &usageError{err}
@@ -170,6 +182,14 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 		return options, nil
 	}
 	w := fit.Work{Purpose: fit.Purpose(o.purpose), Model: o.model, DType: fit.DType(o.dtype), Batch: o.batch, Context: o.context, FileMapped: true}
+	name := ""
+	if _, known := fit.Lookup(o.model); !known {
+		config, err := ownConfig(t, o.model)
+		if err != nil {
+			return options, &usageError{err}
+		}
+		w.Model, w.Config, name = "", config, o.model
+	}
 	switch o.device {
 	case "auto":
 	case "cpu", "cuda":
@@ -177,8 +197,11 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	default:
 		return options, usagef("--device %q: want auto, cpu or cuda", o.device)
 	}
-	if o.batch < 1 || o.context < 0 {
-		return options, usagef("--batch %d --context %d: want at least 1 and 0", o.batch, o.context)
+	if o.batch < 1 {
+		return options, usagef("--batch %d: want at least 1", o.batch)
+	}
+	if o.context < 0 {
+		return options, usagef("--context %d: want at least 1, or 0 for the model's own", o.context)
 	}
 	if w.Purpose == fit.Finetune {
 		w.FileMapped = false
@@ -193,12 +216,60 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	if err := w.Check(); err != nil {
 		return options, &usageError{err}
 	}
-	options.Work = &doctor.Work{Work: w, Required: o.device != "auto"}
+	options.Work = &doctor.Work{Work: w, Name: name, Required: o.device != "auto"}
 	return options, nil
 }
 
-func listChecks(t *terminal) error {
-	for _, c := range doctor.Checks() {
+// isFolder tells a model in a folder from one of the Hub, as run does.
+func isFolder(model string) bool {
+	if filepath.IsAbs(model) || strings.HasPrefix(model, ".") || strings.HasPrefix(model, "~") || strings.Count(model, "/") > 1 {
+		return true
+	}
+	_, err := os.Stat(model)
+	return err == nil
+}
+
+// ownConfig is that of a model which is on this machine: the one in the binary,
+// one in a folder, or one in the cache of the Hub.
+func ownConfig(t *terminal, model string) (gpt2.Config, error) {
+	if model == run.DemoModel {
+		m, err := modelfiles.OpenDemo(modelfiles.Options{})
+		if err != nil {
+			return gpt2.Config{}, err
+		}
+		defer m.Close()
+		return m.Config, nil
+	}
+	dir := model
+	if !isFolder(model) {
+		cached, err := fetch.CachedModel(model, t.getenv)
+		if err != nil {
+			var names []string
+			for _, m := range fit.Models() {
+				names = append(names, m.Name)
+			}
+			return gpt2.Config{}, withHints(fmt.Errorf("model %q is not one of %s, and its config.json is not on this machine", model, strings.Join(names, ", ")),
+				"gptctl fetch "+model)
+		}
+		dir = cached
+	}
+	data, err := readBounded(filepath.Join(dir, "config.json"), 1<<20)
+	if err != nil {
+		return gpt2.Config{}, fmt.Errorf("read model: %w", err)
+	}
+	c, err := gpt2.ParseConfig(data)
+	if err != nil {
+		return gpt2.Config{}, fmt.Errorf("read model %s: %w", model, err)
+	}
+	return c, nil
+}
+
+func listChecks(t *terminal, only []string) error {
+	checks, err := doctor.Chosen(only)
+	if err != nil {
+		return withHints(&usageError{err}, "gptctl doctor --list")
+	}
+	for _, c := range checks {
 		var err error
 		if t.json {
 			err = t.printJSON(map[string]string{"schema": doctor.Schema, "id": c.ID, "title": c.Title, "group": c.Group, "why": c.Why})

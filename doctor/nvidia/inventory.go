@@ -116,8 +116,8 @@ type NVLink struct{ Active, Inactive int }
 // Fabric is how far the fabric manager has come with this GPU. CUDA does not
 // start on it before FabricCompleted.
 type Fabric struct {
-	State   FabricState
-	Failure string // what NVML says went wrong; empty if nothing did
+	State  FabricState
+	Failed bool // it was completed with an error
 }
 
 // FabricState is NVML's GPU_FABRIC_STATE in nvidia-smi's words.

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	_ "github.com/gptctl/gptctl/doctor/nvidia/lazy" // or the program may not start
 )
 
 // nvmlLock lets one probe at a time into the library: go-nvml keeps state of
@@ -321,9 +323,7 @@ func (d *nvmlGPU) links(g *GPU) {
 			nvml.GPU_FABRIC_STATE_NOT_STARTED: FabricNotStarted, nvml.GPU_FABRIC_STATE_IN_PROGRESS: FabricInProgress,
 			nvml.GPU_FABRIC_STATE_COMPLETED: FabricCompleted,
 		}[f.State]}
-		if status := nvml.Return(f.Status); fabric.State == FabricCompleted && status != nvml.SUCCESS {
-			fabric.Failure = nvmlWords(status)
-		}
+		fabric.Failed = fabric.State == FabricCompleted && nvml.Return(f.Status) != nvml.SUCCESS
 		if fabric.State != "" {
 			g.Fabric = &fabric
 		}

@@ -3,7 +3,11 @@
 package nvidia
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
@@ -139,6 +143,74 @@ func TestNVMLEqualsSMI(t *testing.T) {
 
 	withMIG(device(s, 0))
 	compare(t, readNVML(s), fromNVML(probeFile(t, "mig-v12.xml", "00000000:19:00.0, 9.0")))
+}
+
+// Links, firmware and power in other states than the healthy one.
+func TestNVMLLinksEqualSMI(t *testing.T) {
+	text, err := os.ReadFile("testdata/smi/h100-v12.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const completed = "<state>Completed</state>\n\t\t\t<status>Success</status>"
+	for _, test := range []struct {
+		name, old, new string
+		change         func(d *server.Device)
+	}{
+		{"not started", completed, "<state>Not Started</state><status>N/A</status>", func(d *server.Device) {
+			d.GetGpuFabricInfoFunc = func() (nvml.GpuFabricInfo, nvml.Return) {
+				return nvml.GpuFabricInfo{State: nvml.GPU_FABRIC_STATE_NOT_STARTED}, nvml.SUCCESS
+			}
+		}},
+		{"in progress", completed, "<state>In Progress</state><status>N/A</status>", func(d *server.Device) {
+			d.GetGpuFabricInfoFunc = func() (nvml.GpuFabricInfo, nvml.Return) {
+				return nvml.GpuFabricInfo{State: nvml.GPU_FABRIC_STATE_IN_PROGRESS}, nvml.SUCCESS
+			}
+		}},
+		{"failed", completed, "<state>Completed</state><status>Unknown Error</status>", func(d *server.Device) {
+			d.GetGpuFabricInfoFunc = func() (nvml.GpuFabricInfo, nvml.Return) {
+				return nvml.GpuFabricInfo{State: nvml.GPU_FABRIC_STATE_COMPLETED, Status: uint32(nvml.ERROR_UNKNOWN)}, nvml.SUCCESS
+			}
+		}},
+		{"no fabric", completed, "<state>N/A</state><status>N/A</status>", func(d *server.Device) {
+			d.GetGpuFabricInfoFunc = func() (nvml.GpuFabricInfo, nvml.Return) {
+				return nvml.GpuFabricInfo{State: nvml.GPU_FABRIC_STATE_NOT_SUPPORTED}, nvml.SUCCESS
+			}
+		}},
+		{"no firmware", "<gsp_firmware_version>550.54.15", "<gsp_firmware_version>N/A", func(d *server.Device) {
+			d.GetGspFirmwareVersionFunc = func() (string, nvml.Return) { return "", nvml.ERROR_NOT_SUPPORTED }
+		}},
+		{"a virtual GPU", "<virtualization_mode>None", "<virtualization_mode>VGPU", func(d *server.Device) {
+			d.GetVirtualizationModeFunc = func() (nvml.GpuVirtualizationMode, nvml.Return) {
+				return nvml.GPU_VIRTUALIZATION_MODE_VGPU, nvml.SUCCESS
+			}
+		}},
+		{"power capped", "<current_power_limit>700.00 W", "<current_power_limit>400.00 W", func(d *server.Device) {
+			d.GetEnforcedPowerLimitFunc = func() (uint32, nvml.Return) { return 400000, nvml.SUCCESS }
+		}},
+		{"link idle", "<current_link_gen>4", "<current_link_gen>1", func(d *server.Device) {
+			d.GetCurrPcieLinkGenerationFunc = func() (int, nvml.Return) { return 1, nvml.SUCCESS }
+		}},
+		{"window full", "<used>3 MiB", "<used>131000 MiB", func(d *server.Device) {
+			d.GetBAR1MemoryInfoFunc = func() (nvml.BAR1Memory, nvml.Return) {
+				return nvml.BAR1Memory{Bar1Total: 131072 << 20, Bar1Used: 131000 << 20}, nvml.SUCCESS
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if !strings.Contains(string(text), test.old) {
+				t.Fatalf("no %q in the file", test.old)
+			}
+			xml := filepath.Join(t.TempDir(), "h100-v12.xml")
+			if err := os.WriteFile(xml, []byte(strings.Replace(string(text), test.old, test.new, 1)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			smi := Probe(t.Context(), Options{Source: SourceSMI, SMI: fakeSMI(t, "cat '"+xml+"'", "echo 00000000:19:00.0, 9.0"), Root: t.TempDir(), Timeout: time.Minute})
+			s := dgxh100.NewWithGPUs(gpus.H100_SXM5_80GB)
+			full(device(s, 0))
+			test.change(device(s, 0))
+			compare(t, readNVML(s), fromNVML(smi))
+		})
+	}
 }
 
 func withMIG(d *server.Device) {

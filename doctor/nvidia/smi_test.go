@@ -272,3 +272,22 @@ func FuzzReadSMI(f *testing.F) {
 		}
 	})
 }
+
+func TestParseLinks(t *testing.T) {
+	const said = "GPU 0: A (UUID: GPU-1)\n\t Link 0: 25 GB/s\n\t Link 1: <inactive>\nGPU 1: B (UUID: GPU-2)\nGPU 2: C\n\t Link 0: 26.562 GB/s\n\t Link 1: 26.562 GB/s\nLink 9: 1 GB/s\n"
+	compare(t, parseLinks([]byte(said)), map[int]NVLink{0: {1, 1}, 2: {2, 0}})
+	if got := parseLinks([]byte("\t Link 0: 25 GB/s\nNVML: Unable to retrieve NVLink information as all links are inActive\n")); len(got) != 0 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func FuzzParseLinks(f *testing.F) {
+	f.Add([]byte("GPU 0: A\n\t Link 0: 25 GB/s\n\t Link 1: <inactive>\n"))
+	f.Fuzz(func(t *testing.T, out []byte) {
+		for i, n := range parseLinks(out) {
+			if i < 0 || i > 999 || n.Active+n.Inactive < 1 {
+				t.Errorf("GPU %d: %+v", i, n)
+			}
+		}
+	})
+}

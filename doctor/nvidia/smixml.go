@@ -190,10 +190,7 @@ func (s *smiGPU) gpu(index int) GPU {
 	case FabricNotStarted, FabricInProgress:
 		g.Fabric = &Fabric{State: state}
 	case FabricCompleted:
-		g.Fabric = &Fabric{State: state}
-		if status := smiName(s.Fabric.Status); status != "Success" {
-			g.Fabric.Failure = status
-		}
+		g.Fabric = &Fabric{state, !slices.Contains([]string{"Success", "N/A", ""}, strings.TrimSpace(s.Fabric.Status))}
 	}
 	if g.RetiredPagesPending == nil {
 		g.RetiredPagesPending = enabled(s.Blacklist)

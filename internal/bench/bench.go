@@ -46,18 +46,18 @@ type Row struct {
 	Batch int    // sequences at once
 	Bytes int64  // of the weights
 
-	Rates []float64 // tokens a second of each repetition, of all sequences together
-	Limit Limit     // what bounds it
-	// Bound is what the machine allows at most: tokens a second that the median
-	// measurement of Limit makes.
-	Bound float64
+	Rates  []float64 // tokens a second of each repetition, of all sequences together
+	Shares []float64 // of what the machine allowed at that moment
+	Limit  Limit     // what bounds it
+	Bound  float64   // tokens a second that the machine allows, the median
 }
 
 // Median returns the middle rate; the mean of two middle ones.
 func (r Row) Median() float64 { return median(r.Rates) }
 
-// Share returns the part of Bound that was reached.
-func (r Row) Share() float64 { return r.Median() / r.Bound }
+// Share returns the part of the limit that was reached, the median of the
+// repetitions, each beside the limit of its own moment.
+func (r Row) Share() float64 { return median(r.Shares) }
 
 func median(values []float64) float64 {
 	s := slices.Sorted(slices.Values(values))
@@ -72,14 +72,14 @@ func median(values []float64) float64 {
 type test struct {
 	row    Row
 	perSec float64   // units of the limit that a token takes, in 10⁹
-	limits []float64 // measured around the repetitions
+	bounds []float64 // tokens a second that the limit around each repetition makes
 	run    func(ctx context.Context) (tokens int, took time.Duration, err error)
 }
 
 // Run measures a subject: a warm-up, then Repetitions rounds over all tests, so
 // that a slow moment of the machine meets all of them. It calls progress before
 // each round.
-func Run(ctx context.Context, s *Subject, o Options, l *Limits, progress func(round int)) ([]Row, error) {
+func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, progress func(round int)) ([]Row, error) {
 	tests, err := plan(s, o)
 	if err != nil {
 		return nil, err
@@ -90,21 +90,29 @@ func Run(ctx context.Context, s *Subject, o Options, l *Limits, progress func(ro
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			before := l.measure(s.CPU, t.row.Limit)
+			before, err := l.measure(ctx, m, t.row.Limit)
+			if err != nil {
+				return nil, err
+			}
 			tokens, took, err := t.run(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
 			}
-			after := l.measure(s.CPU, t.row.Limit)
+			after, err := l.measure(ctx, m, t.row.Limit)
+			if err != nil {
+				return nil, err
+			}
 			if round > 0 {
-				t.row.Rates = append(t.row.Rates, float64(tokens)/took.Seconds())
-				t.limits = append(t.limits, before, after)
+				rate := float64(tokens) / took.Seconds()
+				t.row.Rates = append(t.row.Rates, rate)
+				t.bounds = append(t.bounds, (before+after)/2/t.perSec)
+				t.row.Shares = append(t.row.Shares, rate/t.bounds[len(t.bounds)-1])
 			}
 		}
 	}
 	var rows []Row
 	for _, t := range tests {
-		t.row.Bound = median(t.limits) / t.perSec
+		t.row.Bound = median(t.bounds)
 		rows = append(rows, t.row)
 	}
 	return rows, nil

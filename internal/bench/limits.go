@@ -21,6 +21,12 @@ const (
 // AllLimits lists them.
 var AllLimits = []Limit{Read, F32, BF16, Int8}
 
+// Meter measures a limit once, in about ten milliseconds. It is 0 where the
+// machine has no instruction for it.
+type Meter interface {
+	Measure(ctx context.Context, l Limit) (float64, error)
+}
+
 // Limits are the measurements of a machine, made beside those of its models.
 type Limits struct {
 	seen map[Limit][]float64
@@ -29,25 +35,57 @@ type Limits struct {
 // Median returns the median of all measurements of a limit, 0 if there are none.
 func (l *Limits) Median(of Limit) float64 { return median(l.seen[of]) }
 
-// MeasureAll takes each limit that the CPU has once.
-func (l *Limits) MeasureAll(c *kernel.CPU) {
-	for _, limit := range AllLimits {
-		l.measure(c, limit)
+// MeasureAll takes each limit a few times.
+func (l *Limits) MeasureAll(ctx context.Context, m Meter) error {
+	const times = 5
+	for range times {
+		for _, limit := range AllLimits {
+			if _, err := l.measure(ctx, m, limit); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
 }
 
-func (l *Limits) measure(c *kernel.CPU, limit Limit) float64 {
-	m, _ := c.MeasureLimits(context.Background())
-	v := m.ReadGBs
-	if limit != Read {
-		v = m.F32GFLOPs
+func (l *Limits) measure(ctx context.Context, m Meter, limit Limit) (float64, error) {
+	v, err := m.Measure(ctx, limit)
+	if err != nil {
+		return 0, err
 	}
 	if l.seen == nil {
 		l.seen = make(map[Limit][]float64)
 	}
 	l.seen[limit] = append(l.seen[limit], v)
-	return v
+	return v, nil
+}
+
+// CPUMeter measures the limits of the threads of a CPU.
+type CPUMeter struct{ meter *kernel.Meter }
+
+// NewCPUMeter takes 256 MB of memory.
+func NewCPUMeter(c *kernel.CPU) CPUMeter { return CPUMeter{c.NewMeter()} }
+
+// Measure implements Meter.
+func (m CPUMeter) Measure(ctx context.Context, l Limit) (float64, error) {
+	switch l {
+	case F32:
+		return m.meter.Peak(ctx, kernel.Float32)
+	case BF16:
+		return m.meter.Peak(ctx, kernel.BFloat16)
+	case Int8:
+		return m.meter.Peak(ctx, kernel.Int8)
+	}
+	return m.meter.Read(ctx)
 }
 
 // peakOf is the limit of the arithmetic that a CPU multiplies weights of a type with.
-func peakOf(*kernel.CPU, tensor.DType) Limit { return F32 }
+func peakOf(c *kernel.CPU, d tensor.DType) Limit {
+	switch c.Multiplies(d) {
+	case kernel.BFloat16:
+		return BF16
+	case kernel.Int8:
+		return Int8
+	}
+	return F32
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -25,29 +26,42 @@ type gpt2 struct {
 
 func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
 	m := &gpt2{limit: limit, heads: 12, width: 768}
-	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU")})
+	threads, _ := strconv.Atoi(os.Getenv("THREADS"))
+	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU"), Threads: threads})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(c.Close)
 	m.c = c
 	const w, vocab = 768, 50257
-	elems := 12*12*w*w + w*vocab
-	buf := alignedBytes(elems * d.Size())
-	pattern := make([]byte, 4096*d.Size())
+	size := func(in, out int) int {
+		if d.IsQuantized() {
+			return PackedBytes(d, in, out)
+		}
+		return in * out * d.Size()
+	}
 	noise := make([]float32, 4096)
 	for i := range noise {
 		noise[i] = float32(i%61-30) / 1000
 	}
-	tensor.FromFloat32(pattern, d, noise)
+	pattern := make([]byte, size(w, 64)) // for all widths, as a panel of 4·w is four of w
+	n := &Weight{In: w, Out: 64, DType: tensor.F32, Data: make([]byte, w*64*4)}
+	for i := 0; i < w*64; i += len(noise) {
+		tensor.FromFloat32(n.Data[4*i:], tensor.F32, noise)
+	}
+	if !d.IsQuantized() {
+		c.Convert(pattern, d, n.Data, tensor.F32)
+	} else if err := c.PackWeight(pattern, n, d); err != nil {
+		b.Fatal(err)
+	}
+	buf := alignedBytes(12*(size(w, 3*w)+size(w, w)+size(w, 4*w)+size(4*w, w)) + size(w, vocab))
 	for i := 0; i < len(buf); i += len(pattern) {
 		copy(buf[i:], pattern)
 	}
 	m.weightBytes = len(buf)
 	take := func(in, out int, outMajor bool) *Weight {
-		n := in * out * d.Size()
-		data := buf[:n]
-		buf = buf[n:]
+		data := buf[:size(in, out)]
+		buf = buf[len(data):]
 		return &Weight{In: in, Out: out, OutMajor: outMajor, DType: d, Data: data}
 	}
 	for i := range m.layers {
@@ -100,56 +114,108 @@ func (m *gpt2) pass(rows, depth int, prefill, head bool) {
 	}
 }
 
-// limits are taken before and after, since a shared machine has its moods.
-func (m *gpt2) limits(b *testing.B, l *Limits) {
-	b.StopTimer()
-	now, err := m.c.MeasureLimits(context.Background())
-	if err != nil {
-		b.Fatal(err)
+// judge runs f between measurements of a limit, b.N times, and returns the
+// median of its seconds, of the limit, and of the share of work ÷ seconds.
+func judge(b *testing.B, limit func(context.Context) (float64, error), work float64, f func()) (seconds, most, share float64) {
+	measure := func() float64 {
+		v, err := limit(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		return v
 	}
-	l.ReadGBs, l.F32GFLOPs = max(l.ReadGBs, now.ReadGBs), max(l.F32GFLOPs, now.F32GFLOPs)
+	f()
+	measure()
+	var s, l, q []float64
+	before := measure()
+	b.ResetTimer()
+	for range b.N {
+		start := time.Now()
+		f()
+		took := time.Since(start).Seconds()
+		after := measure()
+		now := (before + after) / 2
+		s, l, q = append(s, took), append(l, now), append(q, work/took/1e9/now)
+		before = after
+	}
+	return median(s), median(l), median(q)
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
 func BenchmarkDecode(b *testing.B) {
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
-		for _, depth := range []int{0, 1000} {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
+		for _, depth := range []int{0, 128, 1000} {
 			for _, rows := range []int{1, 4, 8} {
 				b.Run(d.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
 					m := newGPT2(b, d, 1024)
-					var l Limits
-					m.limits(b, &l)
-					m.pass(rows, depth, false, true)
-					b.StartTimer()
-					best := m.best(b, func() { m.pass(rows, depth, false, true) })
-					m.limits(b, &l)
 					// What has to be read: weights, and K and V of one sequence
 					// (here all rows share it, as the cache does).
 					bytes := float64(m.weightBytes + 12*2*4*768*(depth+1))
-					b.ReportMetric(float64(rows)/best, "tok/s")
-					b.ReportMetric(100*bytes/best/1e9/l.ReadGBs, "%read")
-					b.ReportMetric(l.ReadGBs, "GB/s-limit")
+					seconds, limit, share := judge(b, m.c.NewMeter().Read, bytes, func() { m.pass(rows, depth, false, true) })
+					b.ReportMetric(float64(rows)/seconds, "tok/s")
+					b.ReportMetric(100*share, "%read")
+					b.ReportMetric(limit, "GB/s-limit")
 				})
 			}
 		}
 	}
 }
 
-func BenchmarkPrefill(b *testing.B) {
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+// BenchmarkBatch compares eight sequences with one, interleaved.
+func BenchmarkBatch(b *testing.B) {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
 		b.Run(d.String(), func(b *testing.B) {
-			const rows = 512
-			m := newGPT2(b, d, rows)
-			var l Limits
-			m.limits(b, &l)
-			m.pass(rows, 0, true, false)
-			b.StartTimer()
-			best := m.best(b, func() { m.pass(rows, 0, true, false) })
-			m.limits(b, &l)
-			flops := 2*12*12*768*768*float64(rows) + 12*4*768*float64(rows)*(rows+1)/2
-			b.ReportMetric(rows/best, "tok/s")
-			b.ReportMetric(100*flops/best/1e9/l.F32GFLOPs, "%peak")
-			b.ReportMetric(l.F32GFLOPs, "GFLOP/s-limit")
+			m := newGPT2(b, d, 1024)
+			var q []float64
+			for range b.N + 1 {
+				start := time.Now()
+				m.pass(1, 64, false, true)
+				one := time.Since(start)
+				start = time.Now()
+				m.pass(8, 64, false, true)
+				eight := time.Since(start)
+				start = time.Now()
+				m.pass(1, 64, false, true)
+				one += time.Since(start)
+				q = append(q, 8*float64(one)/2/float64(eight))
+			}
+			b.ReportMetric(median(q), "×one")
 		})
+	}
+}
+
+func BenchmarkPrefill(b *testing.B) {
+	for _, outMajor := range []bool{false, true} {
+		for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0} {
+			if outMajor && d.IsQuantized() {
+				continue
+			}
+			name := d.String()
+			if outMajor {
+				name += "/OutMajor"
+			}
+			b.Run(name, func(b *testing.B) {
+				const rows = 512
+				m := newGPT2(b, d, rows)
+				for i := range m.layers {
+					l := &m.layers[i]
+					for _, w := range []*Weight{l.qkv, l.proj, l.up, l.down} {
+						w.OutMajor = outMajor
+					}
+				}
+				kind := m.c.Multiplies(d)
+				meter := m.c.NewMeter()
+				peak := func(ctx context.Context) (float64, error) { return meter.Peak(ctx, kind) }
+				seconds, limit, share := judge(b, peak, rows*170e6, func() { m.pass(rows, 0, true, false) })
+				b.ReportMetric(rows/seconds, "tok/s")
+				b.ReportMetric(100*share, "%peak")
+				b.ReportMetric(limit, "GFLOP/s-limit")
+			})
+		}
 	}
 }
 

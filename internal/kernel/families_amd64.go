@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"golang.org/x/sys/cpu"
@@ -10,7 +11,6 @@ import (
 	"github.com/gptctl/gptctl/internal/kernel/amx"
 	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
-	"github.com/gptctl/gptctl/internal/kernel/generic"
 )
 
 func families() []*ops {
@@ -23,10 +23,17 @@ func families() []*ops {
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			peak: avx512.Peak, read: avx512.Read,
-			quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
+			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
+			few: 4, pairs: bf16Pairs(),
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
+		}
+		if o.pairs != nil {
+			o.peakBF16 = avx512.PeakPairs
+		}
+		if amx.Available() == nil {
+			have = append(have, withTiles(*o))
 		}
 		have = append(have, o)
 	}
@@ -38,10 +45,19 @@ func families() []*ops {
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
 			peak: avx2.Peak, read: avx2.Read,
-			quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
+			quantize: avx2.Quantize, products: avx2.Products, packTile: avx2.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}
 	return append(have, genericOps())
+}
+
+// withTiles is AVX-512 with products of many rows in AMX's tiles.
+func withTiles(o ops) *ops {
+	o.name = "amx"
+	o.packRowTiles, o.packTiles, o.multiplyTiles, o.storeTile = amx.PackRowTiles, amx.PackTiles, amx.MultiplyTiles, amx.StoreTile
+	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
+	o.pairs = nil // bf16 has tiles, and a few rows are not worth their rounding
+	return &o
 }
 
 // refusals lists families that the processor has and the system does not allow.
@@ -51,6 +67,31 @@ func refusals() []refusal {
 	}
 	return nil
 }
+
+// bf16Pairs returns the products by VDPBF16PS where they are worth while: on
+// Intel's cores it runs at half the rate of float32.
+func bf16Pairs() *pairOps {
+	if !cpu.X86.HasAVX512BF16 || vendor() != "AuthenticAMD" {
+		return nil
+	}
+	return &pairOps{
+		round: avx512.RoundPairs, accumulate: avx512.AccumulatePairs, pack: avx512.PackPairs,
+		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs,
+	}
+}
+
+// vendor is the processor's maker as it names itself, in twelve letters.
+func vendor() string {
+	b, d, c := cpuid0()
+	var s [12]byte
+	binary.LittleEndian.PutUint32(s[0:], b)
+	binary.LittleEndian.PutUint32(s[4:], d)
+	binary.LittleEndian.PutUint32(s[8:], c)
+	return string(s[:])
+}
+
+// cpuid0 is the CPUID instruction, leaf 0.
+func cpuid0() (b, d, c uint32)
 
 // pause tells the core for about a microsecond that it is waiting.
 func pause()

@@ -12,10 +12,10 @@ import (
 const PanelOuts = generic.PanelOuts
 
 const (
-	panelOuts  = PanelOuts
-	quantItem  = 128       // outputs of a claim with many rows
-	quantRows  = 384 << 10 // bytes of x that stay in the second-level cache
-	quantClaim = 32 << 10  // bytes of W of a claim with few rows
+	panelOuts = PanelOuts
+	quantItem = 128       // outputs of a claim with many rows
+	quantRows = 144 << 10 // bytes of x in the second-level cache, beside y and W
+	fewClaims = 8         // claims of a member with few rows
 )
 
 // linearQuantized is Linear for packed Q8_0 and Q4_0 weights. x is quantised in
@@ -69,7 +69,7 @@ func (t *quantizedTask) multiply() {
 	all := ceilDiv(t.w.Out, panelOuts)
 	t.product, t.rowsBlock = true, t.rows
 	if t.rows <= fewRows {
-		t.panels = max(1, quantClaim/max(1, t.n*generic.PanelBlock(t.w.DType)))
+		t.panels = min(max(1, all/(fewClaims*t.c.team.Size())), quantItem/panelOuts)
 	} else {
 		t.panels = quantItem / panelOuts
 		t.rowsBlock = min(t.rows, max(48, quantRows/max(1, t.w.In)/12*12))
@@ -115,21 +115,34 @@ func (t *quantizedTask) Run(member int) {
 
 // block computes one item of the product.
 func (t *quantizedTask) block(member, item int) {
-	s := &t.c.members[member]
 	row, col := item/t.colItems*t.rowsBlock, item%t.colItems*t.panels*panelOuts
 	rows, cols := min(t.rowsBlock, t.rows-row), min(t.panels*panelOuts, t.w.Out-col)
 	panels := ceilDiv(cols, panelOuts)
-	ld := panels * panelOuts
-	s.c = grow(s.c, rows*ld)
+	// Results go to y at once unless they are added to it, or y has no room for
+	// whole panels.
+	acc, ld := t.y[row*t.w.Out+col:], t.w.Out
+	direct := !t.e.Add && cols%panelOuts == 0
+	if !direct {
+		s := &t.c.members[member]
+		ld = panels * panelOuts
+		s.c = grow(s.c, rows*ld)
+		acc = s.c
+	}
 	if t.n == 0 {
-		clear(s.c)
+		for r := range rows {
+			clear(acc[r*ld:][:cols])
+		}
 	} else {
 		panel := t.n * generic.PanelBlock(t.w.DType)
-		t.c.ops.products(t.w.DType, s.c, ld, t.blocks[row*t.n:][:rows*t.n], rows,
+		t.c.ops.products(t.w.DType, acc, ld, t.blocks[row*t.n:][:rows*t.n], rows,
 			t.w.Data[col/panelOuts*panel:][:panels*panel], panels)
 	}
 	for r := range rows {
-		t.e.finish(t.c.ops, t.y[(row+r)*t.w.Out+col:][:cols], s.c[r*ld:][:cols], col)
+		if y := acc[r*ld:][:cols]; direct {
+			t.e.apply(t.c.ops, y, col)
+		} else {
+			t.e.finish(t.c.ops, t.y[(row+r)*t.w.Out+col:][:cols], y, col)
+		}
 	}
 }
 

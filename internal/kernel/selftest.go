@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -40,12 +41,24 @@ var selfChecks = []struct {
 	{"maximum", 0, func(t *trial, o *ops) []float32 { s := t.floats(37); return append(s, o.scaleMax(s, -0.7)) }},
 	{"exponential", 1e-6, func(t *trial, o *ops) []float32 { s := t.floats(37); return append(s, o.expSum(s, 1)) }},
 	{"gate", 1e-6, func(t *trial, o *ops) []float32 { x := t.floats(37); o.gate(x, 1.5957691, 0.07135481); return x }},
+	{"quantize Q8_0", 0, func(t *trial, o *ops) []float32 { return t.quantize(o, tensor.Q8_0) }},
+	{"quantize Q4_0", 0, func(t *trial, o *ops) []float32 { return t.quantize(o, tensor.Q4_0) }},
+	{"products Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.products(o, tensor.Q8_0) }},
+	{"products Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.products(o, tensor.Q4_0) }},
+	{"pack Q8_0", 0, func(t *trial, o *ops) []float32 { return t.packTile(o, tensor.Q8_0) }},
+	{"pack Q4_0", 0, func(t *trial, o *ops) []float32 { return t.packTile(o, tensor.Q4_0) }},
+	{"tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, false, 35) }},
+	{"tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, false, 5) }},
+	{"transposed tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, true, 5) }},
+	{"transposed tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, true, 5) }},
+	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
+	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
 }
 
 // selfTest returns what o computes wrongly, if anything. It takes about a
 // millisecond.
 func (o *ops) selfTest() error {
-	plain := genericOps()
+	plain := twinOps()
 	for _, c := range selfChecks {
 		got, err := attempt(o, c.run)
 		if err != nil {
@@ -63,6 +76,14 @@ func (o *ops) selfTest() error {
 		}
 	}
 	return nil
+}
+
+// twinOps is plain Go with a twin of every primitive that any family offers.
+func twinOps() *ops {
+	o := genericOps()
+	o.packRowTiles, o.packTiles = generic.PackRowTiles, generic.PackTiles
+	o.multiplyTiles, o.storeTile = generic.MultiplyTiles, generic.StoreTile
+	return o
 }
 
 // attempt turns a panic into an error.
@@ -170,5 +191,87 @@ func (t *trial) dots(o *ops, d tensor.DType) []float32 {
 	const rows, outs = 5, 6
 	y := make([]float32, rows*outs)
 	o.dots(d, y, outs, t.floats(rows*trialDepth), rows, trialDepth, t.weights(d, outs*trialDepth), trialDepth*d.Size(), outs)
+	return y
+}
+
+func (t *trial) quantize(o *ops, d tensor.DType) []float32 {
+	blocks := make([]generic.Block, 5)
+	o.quantize(blocks, t.floats(len(blocks)*tensor.QuantBlock), d)
+	var out []float32
+	for _, b := range blocks {
+		out = append(out, b.Scale, float32(b.Offset))
+		for _, q := range b.Q {
+			out = append(out, float32(q))
+		}
+	}
+	return out
+}
+
+func (t *trial) products(o *ops, d tensor.DType) []float32 {
+	const rows, n, panels = 5, 3, 3
+	blocks := make([]generic.Block, rows*n)
+	o.quantize(blocks, t.floats(len(blocks)*tensor.QuantBlock), d)
+	y := make([]float32, rows*panels*panelOuts)
+	o.products(d, y, panels*panelOuts, blocks, rows, t.panels(d, n*tensor.QuantBlock, panels*panelOuts), panels)
+	return y
+}
+
+// panels returns a packed weight of any codes.
+func (t *trial) panels(d tensor.DType, in, outs int) []byte {
+	w := alignedBytes(PackedBytes(d, in, outs))
+	for i, v := range t.floats(len(w)) {
+		w[i] = byte(int(v * 64))
+	}
+	for i := 0; i < len(w); i += generic.PanelBlock(d) {
+		tensor.FromFloat32(w[i:], tensor.F16, t.floats(panelOuts))
+	}
+	return w
+}
+
+func (t *trial) packTile(o *ops, d tensor.DType) []float32 {
+	const ld = 32
+	block := make([]byte, generic.PanelBlock(d))
+	o.packTile(d, block, t.floats(tensor.QuantBlock*ld), ld)
+	out := make([]float32, len(block))
+	for i, b := range block {
+		out[i] = float32(b)
+	}
+	return out
+}
+
+// tiles multiplies through a matrix unit, by two tiles of rows and by one.
+func (t *trial) tiles(o *ops, d tensor.DType, outMajor bool, rows int) []float32 {
+	if o.multiplyTiles == nil {
+		return nil
+	}
+	const step = generic.TileStep
+	depth, stride := 40, trialCols*d.Size()
+	var w []byte
+	switch {
+	case d.IsQuantized():
+		depth = 2 * tensor.QuantBlock
+		stride = PackedBytes(d, depth, panelOuts)
+		w = t.panels(d, depth, trialCols)
+	default:
+		if outMajor {
+			stride = depth * d.Size()
+		}
+		w = t.weights(d, depth*trialCols)
+	}
+	steps, panels, tiles := ceilDiv(depth, step), ceilDiv(trialCols, step), ceilDiv(rows, step/2)
+	bytes := steps * generic.StepBytes
+	x, start := t.floats(rows*depth), t.floats(panels*step)
+	a, b := alignedBytes(ceilDiv(rows, step)*bytes), alignedBytes(panels*bytes)
+	c, y := alignedFloats(tiles*step*step/2), t.floats(rows*trialCols)
+	for r := 0; r < rows; r += step {
+		o.packRowTiles(a[r/step*bytes:], x[r*depth:], depth, min(step, rows-r), depth)
+	}
+	o.packTiles(d, outMajor, b, w, stride, depth, trialCols)
+	for j := range panels {
+		// In two parts, the second on top of the first.
+		o.multiplyTiles(c, start[j*step:], 0, a, bytes, b[j*bytes:], 1, tiles)
+		o.multiplyTiles(c, c, step, a[generic.StepBytes:], bytes, b[j*bytes+generic.StepBytes:], steps-1, tiles)
+		o.storeTile(y[j*step:], trialCols, c, rows, min(step, trialCols-j*step), j == 0)
+	}
 	return y
 }

@@ -13,7 +13,7 @@ import (
 
 // Every family of this machine passes, quickly.
 func TestSelfTest(t *testing.T) {
-	for _, o := range families() {
+	for _, o := range append(families(), twinOps()) {
 		start := time.Now()
 		if err := o.selfTest(); err != nil {
 			t.Errorf("%s: %v", o.name, err)
@@ -116,7 +116,7 @@ func TestSelfTestCoversOps(t *testing.T) {
 			continue
 		}
 		offered, checked := false, false
-		for _, o := range families() {
+		for _, o := range append(families(), twinOps()) {
 			whole := reflect.ValueOf(o).Elem()
 			if whole.Field(i).IsNil() {
 				continue

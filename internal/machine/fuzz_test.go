@@ -24,6 +24,9 @@ func FuzzParse(f *testing.F) {
 		`{"cuda":{"version":"12.4.1"}}`,
 		"#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 1\n#define CUDNN_PATCHLEVEL 1\n",
 		"Python 3.13.0rc1",
+		"[1.0] NVRM: Xid (PCI:0000:01:00): 79, pid=7, name=x\n",
+		"Disk quotas for user a (uid 1000): \n /dev/sda1 12* 10 20 0 1 0 0 0\n",
+		"0-3,8,70000-80000",
 	} {
 		f.Add([]byte(s))
 	}
@@ -34,6 +37,19 @@ func FuzzParse(f *testing.F) {
 		for name, p := range ParseDpkgStatus(data, "amd64") {
 			if p.Name == "" || !strings.HasPrefix(name, p.Name) {
 				t.Errorf("package %q as %q", p.Name, name)
+			}
+		}
+		for _, x := range ParseXids(data) {
+			if x.Count < 1 || x.Code < 0 || x.Code > 9999 || x.BusID == "" {
+				t.Errorf("%+v", x)
+			}
+		}
+		if q, ok := ParseQuota(data, "/dev/sda1"); !ok && q != (Quota{}) {
+			t.Errorf("%+v", q)
+		}
+		for cpu := range cpuList(string(data)) {
+			if cpu < 0 || cpu > 1<<16 {
+				t.Errorf("processor %d", cpu)
 			}
 		}
 		for name, p := range ParseRPMList(data) {

@@ -43,13 +43,19 @@ func dequantizeQ4(dst []float32, src []byte) {
 // to multiply by before rounding.
 func Q8Scale(amax float32) (scale, inverse float32) {
 	scale = amax / 127
-	if scale != 0 {
-		inverse = 1 / scale
-	}
-	return scale, inverse
+	return scale, inverseOf(scale)
 }
 
-// quantizeQ8 rounds halves away from zero, as GGUF's reference does.
+// inverseOf is 0 where 1/scale is too large for a float32.
+func inverseOf(scale float32) float32 {
+	if inverse := 1 / scale; !math.IsInf(float64(inverse), 0) {
+		return inverse
+	}
+	return 0
+}
+
+// quantizeQ8 rounds halves away from zero, as GGUF's reference does. A NaN or an
+// infinity makes the scale one.
 func quantizeQ8(dst []byte, src []float32) {
 	for len(src) > 0 {
 		var amax float32
@@ -59,26 +65,31 @@ func quantizeQ8(dst []byte, src []float32) {
 		scale, inverse := Q8Scale(amax)
 		binary.LittleEndian.PutUint16(dst, Float32ToF16(scale))
 		for i, v := range src[:QuantBlock] {
-			dst[2+i] = byte(int8(math.Round(float64(v * inverse))))
+			dst[2+i] = q8Code(float32(v * inverse))
 		}
 		dst, src = dst[q8Bytes:], src[QuantBlock:]
 	}
 }
 
-// quantizeQ4 gives the element of the largest magnitude the code -8, exactly.
+func q8Code(v float32) byte {
+	if v != v {
+		return 0
+	}
+	return byte(int8(math.Round(float64(v))))
+}
+
+// quantizeQ4 gives the element of the largest magnitude the code -8, exactly. A
+// NaN or an infinity makes the scale one.
 func quantizeQ4(dst []byte, src []float32) {
 	for len(src) > 0 {
 		var amax, extreme float32
 		for _, v := range src[:QuantBlock] {
-			if a := float32(math.Abs(float64(v))); a > amax {
+			if a := float32(math.Abs(float64(v))); a > amax || a != a {
 				amax, extreme = a, v
 			}
 		}
 		scale := extreme / -8
-		var inverse float32
-		if scale != 0 {
-			inverse = 1 / scale
-		}
+		inverse := inverseOf(scale)
 		binary.LittleEndian.PutUint16(dst, Float32ToF16(scale))
 		const half = QuantBlock / 2
 		for i := range half { // the conversions forbid the compiler to fuse
@@ -88,4 +99,9 @@ func quantizeQ4(dst []byte, src []float32) {
 	}
 }
 
-func q4Code(v float32) byte { return byte(min(15, int8(v+8.5))) }
+func q4Code(v float32) byte {
+	if v != v {
+		return 8
+	}
+	return byte(min(15, int8(v+8.5)))
+}

@@ -9,7 +9,7 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// These need VNNI as well.
+// All but PackTile need VNNI as well.
 
 //go:noescape
 func q8rows1(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
@@ -36,6 +36,18 @@ func q8rows7(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, bl
 func q8rows8(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
 
 //go:noescape
+func q8rows9(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
+
+//go:noescape
+func q8rows10(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
+
+//go:noescape
+func q8rows11(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
+
+//go:noescape
+func q8rows12(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
+
+//go:noescape
 func q4rows1(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
 
 //go:noescape
@@ -60,13 +72,25 @@ func q4rows7(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, bl
 func q4rows8(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
 
 //go:noescape
-func q8tile(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int, panel uintptr)
+func q4rows9(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
 
 //go:noescape
-func q4tile(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int, panel uintptr)
+func q4rows10(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
+
+//go:noescape
+func q4rows11(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
+
+//go:noescape
+func q4rows12(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
 
 //go:noescape
 func quantize(dst *generic.Block, x *float32, blocks int, move uint32)
+
+//go:noescape
+func packTileQ8(dst *byte, tile *float32, ld uintptr) bool
+
+//go:noescape
+func packTileQ4(dst *byte, tile *float32, ld uintptr) bool
 
 func peakInt8(n int)
 
@@ -83,8 +107,18 @@ func Quantize(dst []generic.Block, x []float32, d tensor.DType) {
 	quantize(&dst[0], &x[0], len(dst), move)
 }
 
-// Products multiplies with panels: few rows one panel at a time, which streams
-// by, many by tiles of six rows and two panels.
+// mostRows is how many rows of x are multiplied at once.
+const mostRows = 12
+
+type rowsFunc func(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
+
+var (
+	q8rows = [mostRows]rowsFunc{q8rows1, q8rows2, q8rows3, q8rows4, q8rows5, q8rows6, q8rows7, q8rows8, q8rows9, q8rows10, q8rows11, q8rows12}
+	q4rows = [mostRows]rowsFunc{q4rows1, q4rows2, q4rows3, q4rows4, q4rows5, q4rows6, q4rows7, q4rows8, q4rows9, q4rows10, q4rows11, q4rows12}
+)
+
+// Products multiplies twelve rows at a time with a panel, which lies in the
+// first-level cache meanwhile.
 func Products(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int) {
 	n := len(x) / rows
 	if n == 0 || panels == 0 {
@@ -93,46 +127,28 @@ func Products(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int,
 	panel := n * generic.PanelBlock(d)
 	_, _ = y[(rows-1)*ldy+panels*generic.PanelOuts-1], w[panels*panel-1]
 	ly, lx := uintptr(ldy*4), uintptr(n)*unsafe.Sizeof(x[0])
-	const few = 16
-	tile := q8tile
+	multiply := &q8rows
 	if d == tensor.Q4_0 {
-		tile = q4tile
+		multiply = &q4rows
 	}
-	p := 0
-	if rows > few {
-		for ; p+2 <= panels; p += 2 {
-			r := 0
-			for ; r+6 <= rows; r += 6 {
-				tile(&y[r*ldy+p*generic.PanelOuts], ly, &x[r*n], lx, &w[p*panel], n, uintptr(panel))
-			}
-			if r < rows {
-				rowsN(d, rows-r, &y[r*ldy+p*generic.PanelOuts], ly, &x[r*n], lx, &w[p*panel], n)
-				rowsN(d, rows-r, &y[r*ldy+(p+1)*generic.PanelOuts], ly, &x[r*n], lx, &w[(p+1)*panel], n)
-			}
-		}
-	}
-	for ; p < panels; p++ {
-		for r := 0; r < rows; {
-			m := min(8, rows-r)
-			if rows-r > 8 && rows-r < 16 {
-				m = (rows - r + 1) / 2
-			}
-			rowsN(d, m, &y[r*ldy+p*generic.PanelOuts], ly, &x[r*n], lx, &w[p*panel], n)
-			r += m
+	for p := range panels {
+		for r := 0; r < rows; r += mostRows {
+			m := min(mostRows, rows-r)
+			multiply[m-1](&y[r*ldy+p*generic.PanelOuts], ly, &x[r*n], lx, &w[p*panel], n)
 		}
 	}
 }
 
-func rowsN(d tensor.DType, rows int, y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int) {
+// PackTile quantises 32 inputs × 16 outputs to a block of a panel.
+func PackTile(d tensor.DType, dst []byte, tile []float32, ld int) {
+	_, _ = dst[generic.PanelBlock(d)-1], tile[(tensor.QuantBlock-1)*ld+generic.PanelOuts-1]
+	f := packTileQ8
 	if d == tensor.Q4_0 {
-		[...]func(*float32, uintptr, *generic.Block, uintptr, *byte, int){
-			q4rows1, q4rows2, q4rows3, q4rows4, q4rows5, q4rows6, q4rows7, q4rows8,
-		}[rows-1](y, ldy, x, ldx, w, blocks)
-		return
+		f = packTileQ4
 	}
-	[...]func(*float32, uintptr, *generic.Block, uintptr, *byte, int){
-		q8rows1, q8rows2, q8rows3, q8rows4, q8rows5, q8rows6, q8rows7, q8rows8,
-	}[rows-1](y, ldy, x, ldx, w, blocks)
+	if !f(&dst[0], &tile[0], uintptr(ld*4)) {
+		generic.PackTile(d, dst, tile, ld)
+	}
 }
 
 // PeakInt8 runs n rounds of multiply-adds of bytes and returns their operations.

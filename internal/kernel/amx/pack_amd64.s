@@ -1,0 +1,396 @@
+//go:build !noasm
+
+#include "textflag.h"
+
+// VCVTNE2PS2BF16 Z16, Z17, Z18: 32 float32, the lower 16 of them in Z16, as
+// bfloat16 in Z18.
+#define NARROW BYTE $0x62; BYTE $0xa2; BYTE $0x77; BYTE $0x40; BYTE $0x72; BYTE $0xd0
+
+// MASK32 sets K to the lowest N lanes, at most 32; R and CX are spoiled.
+#define MASK32(N, R, K) \
+	MOVQ N, CX; \
+	MOVL $1, R; \
+	SHLQ CX, R; \
+	DECQ R; \
+	KMOVD R, K
+
+// The 32 words 0, 32, 1, 33 … and 16, 48, 17, 49 … of two registers, and the
+// words 0, 16, 1, 17 … of one.
+DATA lower<>+0(SB)/8, $0x0021000100200000
+DATA lower<>+8(SB)/8, $0x0023000300220002
+DATA lower<>+16(SB)/8, $0x0025000500240004
+DATA lower<>+24(SB)/8, $0x0027000700260006
+DATA lower<>+32(SB)/8, $0x0029000900280008
+DATA lower<>+40(SB)/8, $0x002b000b002a000a
+DATA lower<>+48(SB)/8, $0x002d000d002c000c
+DATA lower<>+56(SB)/8, $0x002f000f002e000e
+GLOBL lower<>(SB), RODATA, $64
+
+DATA halves<>+0(SB)/8, $0x0011000100100000
+DATA halves<>+8(SB)/8, $0x0013000300120002
+DATA halves<>+16(SB)/8, $0x0015000500140004
+DATA halves<>+24(SB)/8, $0x0017000700160006
+DATA halves<>+32(SB)/8, $0x0019000900180008
+DATA halves<>+40(SB)/8, $0x001b000b001a000a
+DATA halves<>+48(SB)/8, $0x001d000d001c000c
+DATA halves<>+56(SB)/8, $0x001f000f001e000e
+GLOBL halves<>(SB), RODATA, $64
+
+DATA sixteen<>+0(SB)/4, $0x00100010
+GLOBL sixteen<>(SB), RODATA, $4
+DATA nibble<>+0(SB)/4, $0x0f0f0f0f
+GLOBL nibble<>(SB), RODATA, $4
+DATA eight<>+0(SB)/4, $0x08080808
+GLOBL eight<>(SB), RODATA, $4
+
+// Thirty-two elements at M (those of K1) as bfloat16 in V.
+#define LOADBF16(M, V) VMOVDQU16.Z M, K1, V
+#define LOADF16(M, V) \
+	VMOVDQU16.Z M, K1, Z19; \
+	VEXTRACTI64X4 $1, Z19, Y20; \
+	VCVTPH2PS Y19, Z16; \
+	VCVTPH2PS Y20, Z17; \
+	NARROW; \
+	VMOVDQA64 Z18, V
+
+// func pairBF16(dst *byte, panel uintptr, lo, hi *byte, n int)
+// func pairF16(dst *byte, panel uintptr, lo, hi *byte, n int)
+//
+// Two rows of W as one row of the tiles: 64 bytes to each, panels of two tiles
+// lie panel bytes apart. hi may be nil for a row of zeros. DI dst, DX panel, SI
+// lo, R8 hi, BX elements left. Z30 and Z31 pick for the two tiles.
+#define PAIR(LOAD) \
+	MOVQ dst+0(FP), DI; \
+	MOVQ panel+8(FP), DX; \
+	MOVQ lo+16(FP), SI; \
+	MOVQ hi+24(FP), R8; \
+	MOVQ n+32(FP), BX; \
+	VMOVDQU64 lower<>(SB), Z30; \
+	VPBROADCASTD sixteen<>(SB), Z31; \
+	VPADDW Z30, Z31, Z31; \
+	VPXORD Z1, Z1, Z1; \
+	KXNORD K1, K1, K1; \
+loop: \
+	TESTQ BX, BX; \
+	JLE  done; \
+	CMPQ BX, $32; \
+	JGE  load; \
+	MASK32(BX, AX, K1); \
+load: \
+	LOAD((SI), Z0); \
+	TESTQ R8, R8; \
+	JZ   store; \
+	LOAD((R8), Z1); \
+	ADDQ $64, R8; \
+store: \
+	VMOVDQA64 Z0, Z2; \
+	VPERMT2W Z1, Z30, Z2; \
+	VPERMT2W Z1, Z31, Z0; \
+	VMOVDQU64 Z2, (DI); \
+	VMOVDQU64 Z0, 1024(DI); \
+	ADDQ DX, DI; \
+	ADDQ $64, SI; \
+	SUBQ $32, BX; \
+	JMP  loop; \
+done: \
+	VZEROUPPER; \
+	RET
+
+// func transposeBF16(dst, src *byte, stride uintptr, rows, n int)
+// func transposeF16(dst, src *byte, stride uintptr, rows, n int)
+//
+// n ≤ 32 elements of each of up to 16 outputs as one tile: its row r holds the
+// pairs of elements 2r and 2r+1 of each output. DI dst, SI src, DX stride, BX
+// rows. Z0-Z15 the rows, then by turns Z16-Z31 and Z0-Z15.
+#define NEXT(LOAD, N, V) \
+	CMPQ BX, $N; \
+	JLE  loaded; \
+	LOAD((SI), V); \
+	ADDQ DX, SI
+
+#define TRANSPOSE(LOAD) \
+	MOVQ dst+0(FP), DI; \
+	MOVQ src+8(FP), SI; \
+	MOVQ stride+16(FP), DX; \
+	MOVQ rows+24(FP), BX; \
+	MASK32(n+32(FP), AX, K1); \
+	VPXORD Z0, Z0, Z0; \
+	VPXORD Z1, Z1, Z1; \
+	VPXORD Z2, Z2, Z2; \
+	VPXORD Z3, Z3, Z3; \
+	VPXORD Z4, Z4, Z4; \
+	VPXORD Z5, Z5, Z5; \
+	VPXORD Z6, Z6, Z6; \
+	VPXORD Z7, Z7, Z7; \
+	VPXORD Z8, Z8, Z8; \
+	VPXORD Z9, Z9, Z9; \
+	VPXORD Z10, Z10, Z10; \
+	VPXORD Z11, Z11, Z11; \
+	VPXORD Z12, Z12, Z12; \
+	VPXORD Z13, Z13, Z13; \
+	VPXORD Z14, Z14, Z14; \
+	VPXORD Z15, Z15, Z15; \
+	NEXT(LOAD, 0, Z0); \
+	NEXT(LOAD, 1, Z1); \
+	NEXT(LOAD, 2, Z2); \
+	NEXT(LOAD, 3, Z3); \
+	NEXT(LOAD, 4, Z4); \
+	NEXT(LOAD, 5, Z5); \
+	NEXT(LOAD, 6, Z6); \
+	NEXT(LOAD, 7, Z7); \
+	NEXT(LOAD, 8, Z8); \
+	NEXT(LOAD, 9, Z9); \
+	NEXT(LOAD, 10, Z10); \
+	NEXT(LOAD, 11, Z11); \
+	NEXT(LOAD, 12, Z12); \
+	NEXT(LOAD, 13, Z13); \
+	NEXT(LOAD, 14, Z14); \
+	NEXT(LOAD, 15, Z15); \
+loaded: \
+	VPUNPCKLDQ Z1, Z0, Z16; \
+	VPUNPCKHDQ Z1, Z0, Z17; \
+	VPUNPCKLDQ Z3, Z2, Z18; \
+	VPUNPCKHDQ Z3, Z2, Z19; \
+	VPUNPCKLDQ Z5, Z4, Z20; \
+	VPUNPCKHDQ Z5, Z4, Z21; \
+	VPUNPCKLDQ Z7, Z6, Z22; \
+	VPUNPCKHDQ Z7, Z6, Z23; \
+	VPUNPCKLDQ Z9, Z8, Z24; \
+	VPUNPCKHDQ Z9, Z8, Z25; \
+	VPUNPCKLDQ Z11, Z10, Z26; \
+	VPUNPCKHDQ Z11, Z10, Z27; \
+	VPUNPCKLDQ Z13, Z12, Z28; \
+	VPUNPCKHDQ Z13, Z12, Z29; \
+	VPUNPCKLDQ Z15, Z14, Z30; \
+	VPUNPCKHDQ Z15, Z14, Z31; \
+	VPUNPCKLQDQ Z18, Z16, Z0; \
+	VPUNPCKHQDQ Z18, Z16, Z1; \
+	VPUNPCKLQDQ Z19, Z17, Z2; \
+	VPUNPCKHQDQ Z19, Z17, Z3; \
+	VPUNPCKLQDQ Z22, Z20, Z4; \
+	VPUNPCKHQDQ Z22, Z20, Z5; \
+	VPUNPCKLQDQ Z23, Z21, Z6; \
+	VPUNPCKHQDQ Z23, Z21, Z7; \
+	VPUNPCKLQDQ Z26, Z24, Z8; \
+	VPUNPCKHQDQ Z26, Z24, Z9; \
+	VPUNPCKLQDQ Z27, Z25, Z10; \
+	VPUNPCKHQDQ Z27, Z25, Z11; \
+	VPUNPCKLQDQ Z30, Z28, Z12; \
+	VPUNPCKHQDQ Z30, Z28, Z13; \
+	VPUNPCKLQDQ Z31, Z29, Z14; \
+	VPUNPCKHQDQ Z31, Z29, Z15; \
+	QUARTERS(Z0, Z4, Z8, Z12, 0); \
+	QUARTERS(Z1, Z5, Z9, Z13, 64); \
+	QUARTERS(Z2, Z6, Z10, Z14, 128); \
+	QUARTERS(Z3, Z7, Z11, Z15, 192); \
+	VZEROUPPER; \
+	RET
+
+// Columns c, c+4, c+8 and c+12 lie in the four quarters of each of A-D, which
+// are outputs 0-3, 4-7, 8-11 and 12-15; they become rows of the tile.
+#define QUARTERS(A, B, C, D, AT) \
+	VSHUFI32X4 $0x44, B, A, Z16; \
+	VSHUFI32X4 $0xee, B, A, Z17; \
+	VSHUFI32X4 $0x44, D, C, Z18; \
+	VSHUFI32X4 $0xee, D, C, Z19; \
+	VSHUFI32X4 $0x88, Z18, Z16, Z20; \
+	VSHUFI32X4 $0xdd, Z18, Z16, Z21; \
+	VSHUFI32X4 $0x88, Z19, Z17, Z22; \
+	VSHUFI32X4 $0xdd, Z19, Z17, Z23; \
+	VMOVDQU64 Z20, (AT+0)(DI); \
+	VMOVDQU64 Z21, (AT+256)(DI); \
+	VMOVDQU64 Z22, (AT+512)(DI); \
+	VMOVDQU64 Z23, (AT+768)(DI)
+
+// Four signed bytes of 16 outputs in V, times the scales in Z31, become two rows
+// of a tile at AT(DI). Z30 brings the pairs together.
+#define DEQUANTIZE(V, AT) \
+	VPSLLD $24, V, Z16; \
+	VPSLLD $16, V, Z17; \
+	VPSLLD $8, V, Z21; \
+	VPSRAD $24, Z16, Z16; \
+	VPSRAD $24, Z17, Z17; \
+	VPSRAD $24, Z21, Z21; \
+	VPSRAD $24, V, Z22; \
+	VCVTDQ2PS Z16, Z16; \
+	VCVTDQ2PS Z17, Z17; \
+	VCVTDQ2PS Z21, Z21; \
+	VCVTDQ2PS Z22, Z22; \
+	VMULPS Z31, Z16, Z16; \
+	VMULPS Z31, Z17, Z17; \
+	NARROW; \
+	VPERMW Z18, Z30, Z20; \
+	VMOVDQU64 Z20, (AT)(DI); \
+	VMULPS Z31, Z21, Z16; \
+	VMULPS Z31, Z22, Z17; \
+	NARROW; \
+	VPERMW Z18, Z30, Z20; \
+	VMOVDQU64 Z20, (AT+64)(DI)
+
+// Inputs 4g … 4g+3 are the low halves of bytes, those 16 further on the high.
+#define NIBBLES(FROM, AT) \
+	VMOVDQU64 FROM(SI), Z0; \
+	VPSRLD $4, Z0, Z1; \
+	VPANDD Z28, Z0, Z0; \
+	VPANDD Z28, Z1, Z1; \
+	VPSUBB Z29, Z0, Z0; \
+	VPSUBB Z29, Z1, Z1; \
+	DEQUANTIZE(Z0, AT); \
+	DEQUANTIZE(Z1, (AT+512))
+
+// func packRow(dst *byte, x *float32, n int)
+//
+// One row of x as 64 bytes of each step, zeros behind its end. DI dst, SI x, BX
+// elements left.
+TEXT ·packRow(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), BX
+
+loop:
+	CMPQ BX, $32
+	JLT  tail
+	PREFETCHT0 1024(SI)
+	PREFETCHT0 1088(SI)
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	NARROW
+	VMOVDQU64 Z18, (DI)
+	ADDQ $2048, DI
+	ADDQ $128, SI
+	SUBQ $32, BX
+	JMP  loop
+
+tail:
+	TESTQ BX, BX
+	JZ   done
+	MASK32(BX, AX, K1)
+	KSHIFTRD $16, K1, K2
+	VMOVUPS.Z (SI), K1, Z16
+	VMOVUPS.Z 64(SI), K2, Z17
+	NARROW
+	VMOVDQU64 Z18, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+TEXT ·pairBF16(SB), NOSPLIT, $0-40
+	PAIR(LOADBF16)
+
+TEXT ·pairF16(SB), NOSPLIT, $0-40
+	PAIR(LOADF16)
+
+TEXT ·transposeBF16(SB), NOSPLIT, $0-40
+	TRANSPOSE(LOADBF16)
+
+TEXT ·transposeF16(SB), NOSPLIT, $0-40
+	TRANSPOSE(LOADF16)
+
+// func dequantizeQ8(dst, block *byte, n int, panel uintptr)
+//
+// n blocks of 16 outputs × 32 inputs that follow each other become tiles panel
+// bytes apart. DI dst, SI block, CX blocks left, DX panel.
+TEXT ·dequantizeQ8(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ block+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ panel+24(FP), DX
+	VMOVDQU64 halves<>(SB), Z30
+
+q8block:
+	DECQ CX
+	JLT  q8done
+	VCVTPH2PS (SI), Z31
+	VMOVDQU64 32(SI), Z0
+	DEQUANTIZE(Z0, 0)
+	VMOVDQU64 96(SI), Z0
+	DEQUANTIZE(Z0, 128)
+	VMOVDQU64 160(SI), Z0
+	DEQUANTIZE(Z0, 256)
+	VMOVDQU64 224(SI), Z0
+	DEQUANTIZE(Z0, 384)
+	VMOVDQU64 288(SI), Z0
+	DEQUANTIZE(Z0, 512)
+	VMOVDQU64 352(SI), Z0
+	DEQUANTIZE(Z0, 640)
+	VMOVDQU64 416(SI), Z0
+	DEQUANTIZE(Z0, 768)
+	VMOVDQU64 480(SI), Z0
+	DEQUANTIZE(Z0, 896)
+	ADDQ $544, SI
+	ADDQ DX, DI
+	JMP  q8block
+
+q8done:
+	VZEROUPPER
+	RET
+
+// func dequantizeQ4(dst, block *byte, n int, panel uintptr)
+// Registers as in dequantizeQ8.
+TEXT ·dequantizeQ4(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ block+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ panel+24(FP), DX
+	VMOVDQU64 halves<>(SB), Z30
+	VPBROADCASTD nibble<>(SB), Z28
+	VPBROADCASTD eight<>(SB), Z29
+
+q4block:
+	DECQ CX
+	JLT  q4done
+	VCVTPH2PS (SI), Z31
+	NIBBLES(32, 0)
+	NIBBLES(96, 128)
+	NIBBLES(160, 256)
+	NIBBLES(224, 384)
+	ADDQ $288, SI
+	ADDQ DX, DI
+	JMP  q4block
+
+q4done:
+	VZEROUPPER
+	RET
+
+// func store(y *float32, ldy uintptr, c *float32, rows, cols int, add bool)
+//
+// DI y, DX the distance of its rows, SI c, BX rows left. K1 and K2 are the
+// columns.
+TEXT ·store(SB), NOSPLIT, $0-41
+	MOVQ y+0(FP), DI
+	MOVQ ldy+8(FP), DX
+	MOVQ c+16(FP), SI
+	MOVQ rows+24(FP), BX
+	MASK32(cols+32(FP), AX, K1)
+	KSHIFTRD $16, K1, K2
+	CMPB add+40(FP), $0
+	JNE  sum
+
+copy:
+	DECQ BX
+	JLT  finished
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	VMOVUPS Z0, K1, (DI)
+	VMOVUPS Z1, K2, 64(DI)
+	ADDQ $128, SI
+	ADDQ DX, DI
+	JMP  copy
+
+sum:
+	DECQ BX
+	JLT  finished
+	VMOVUPS.Z (DI), K1, Z0
+	VMOVUPS.Z 64(DI), K2, Z1
+	VADDPS (SI), Z0, Z0
+	VADDPS 64(SI), Z1, Z1
+	VMOVUPS Z0, K1, (DI)
+	VMOVUPS Z1, K2, 64(DI)
+	ADDQ $128, SI
+	ADDQ DX, DI
+	JMP  sum
+
+finished:
+	VZEROUPPER
+	RET

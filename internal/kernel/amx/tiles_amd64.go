@@ -1,0 +1,180 @@
+//go:build !noasm
+
+package amx
+
+import "github.com/gptctl/gptctl/internal/tensor"
+
+const (
+	step      = 32   // rows, columns, or depth
+	stepBytes = 2048 // of x or W
+)
+
+func steps(n int) int { return (n + step - 1) / step }
+
+// PackRowTiles rounds up to 32 rows of x to bfloat16 and writes them as tiles.
+func PackRowTiles(dst []byte, x []float32, ldx, rows, depth int) {
+	n := steps(depth)
+	dst = dst[:n*stepBytes]
+	if rows < step {
+		clear(dst)
+	}
+	if rows == 0 || depth == 0 {
+		return
+	}
+	_ = x[(rows-1)*ldx+depth-1]
+	for r := range rows {
+		packRow(&dst[r*64], &x[r*ldx], depth)
+	}
+}
+
+// PackTiles writes a matrix of 16-bit floats or quantised blocks as tiles.
+func PackTiles(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int) {
+	n := steps(depth)
+	panels := steps(cols)
+	if n == 0 || panels == 0 {
+		return
+	}
+	dst = dst[:panels*n*stepBytes]
+	switch {
+	case d.IsQuantized():
+		packBlocks(d, dst, w, stride, n, cols)
+	case outMajor:
+		packTransposed(d, dst, w, stride, depth, cols)
+	default:
+		packPairs(d, dst, w, stride, depth, cols)
+	}
+}
+
+func packPairs(d tensor.DType, dst, w []byte, stride, depth, cols int) {
+	n := steps(depth)
+	_ = w[(depth-1)*stride+cols*2-1]
+	if depth%step != 0 {
+		for p := range steps(cols) {
+			clear(dst[(p*n+n-1)*stepBytes:][:stepBytes])
+		}
+	}
+	pair := pairBF16
+	if d == tensor.F16 {
+		pair = pairF16
+	}
+	for k := 0; k < depth; k += 2 {
+		var hi *byte
+		if k+1 < depth {
+			hi = &w[(k+1)*stride]
+		}
+		pair(&dst[k/step*stepBytes+k%step/2*64], uintptr(n*stepBytes), &w[k*stride], hi, cols)
+	}
+}
+
+func packTransposed(d tensor.DType, dst, w []byte, stride, depth, cols int) {
+	n := steps(depth)
+	_ = w[(cols-1)*stride+depth*2-1]
+	transpose := transposeBF16
+	if d == tensor.F16 {
+		transpose = transposeF16
+	}
+	for c := 0; c < steps(cols)*step; c += 16 {
+		to := dst[c/step*n*stepBytes+c%step/16*1024:]
+		rows := min(16, cols-c)
+		from := w
+		if rows > 0 {
+			from = w[c*stride:]
+		}
+		for s := range n {
+			// No rows: nothing is read, the tile is zero.
+			transpose(&to[s*stepBytes], &from[s*step*2], uintptr(stride), rows, min(step, depth-s*step))
+		}
+	}
+}
+
+func packBlocks(d tensor.DType, dst, w []byte, stride, n, cols int) {
+	block, unpack := 32+512, dequantizeQ8
+	if d == tensor.Q4_0 {
+		block, unpack = 32+256, dequantizeQ4
+	}
+	for c := 0; c < steps(cols)*step; c += 16 {
+		to := dst[c/step*n*stepBytes+c%step/16*1024:]
+		if c >= cols {
+			for s := range n {
+				clear(to[s*stepBytes:][:1024])
+			}
+			continue
+		}
+		from := w[c/16*stride:][:n*block]
+		unpack(&to[0], &from[0], n, stepBytes)
+	}
+}
+
+// MultiplyTiles computes c = start + a·b.
+func MultiplyTiles(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int) {
+	if tiles == 0 {
+		return
+	}
+	_, _ = c[tiles*16*step-1], start[(tiles*16-1)*ld+step-1]
+	if steps == 0 {
+		for r := range tiles * 16 {
+			copy(c[r*step:][:step], start[r*ld:])
+		}
+		return
+	}
+	_, _ = a[(tiles-1)/2*stride+(steps-1)*stepBytes+(2-tiles%2)*1024-1], b[steps*stepBytes-1]
+	multiply(&c[0], &start[0], uintptr(ld*4), &a[0], uintptr(stride), &b[0], steps, tiles)
+}
+
+// StoreTile copies, or adds, c to columns of rows of y.
+func StoreTile(y []float32, ldy int, c []float32, rows, cols int, add bool) {
+	if rows == 0 || cols == 0 {
+		return
+	}
+	_, _ = y[(rows-1)*ldy+cols-1], c[rows*step-1]
+	store(&y[0], uintptr(ldy*4), &c[0], rows, cols, add)
+}
+
+// PeakBF16 runs n rounds of multiply-adds of bfloat16 and returns their operations.
+func PeakBF16(n int) int {
+	if n <= 0 {
+		return 0
+	}
+	peakBF16(n)
+	return n * 4 * 16 * 16 * 32 * 2
+}
+
+// PeakInt8 runs n rounds of multiply-adds of bytes and returns their operations.
+func PeakInt8(n int) int {
+	if n <= 0 {
+		return 0
+	}
+	peakInt8(n)
+	return n * 4 * 16 * 16 * 64 * 2
+}
+
+//go:noescape
+func packRow(dst *byte, x *float32, n int)
+
+//go:noescape
+func pairBF16(dst *byte, panel uintptr, lo, hi *byte, n int)
+
+//go:noescape
+func pairF16(dst *byte, panel uintptr, lo, hi *byte, n int)
+
+//go:noescape
+func transposeBF16(dst, src *byte, stride uintptr, rows, n int)
+
+//go:noescape
+func transposeF16(dst, src *byte, stride uintptr, rows, n int)
+
+//go:noescape
+func dequantizeQ8(dst, block *byte, n int, panel uintptr)
+
+//go:noescape
+func dequantizeQ4(dst, block *byte, n int, panel uintptr)
+
+//go:noescape
+func multiply(c, start *float32, ld uintptr, a *byte, stride uintptr, b *byte, steps, tiles int)
+
+//go:noescape
+func store(y *float32, ldy uintptr, c *float32, rows, cols int, add bool)
+
+func peakBF16(n int)
+
+func peakInt8(n int)

@@ -1,0 +1,127 @@
+package generic
+
+import (
+	"encoding/binary"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Tiles are what a matrix unit multiplies: of x, 16 rows of 32 bfloat16; of W,
+// 32 rows of 16 columns with the rows k and k+1 (k even) of a column next to
+// each other. A step is two tiles of each: 32 rows, 32 columns, a depth of 32.
+// What is beyond the end of a matrix counts as zero.
+const (
+	TileStep  = 32   // rows, columns, or depth
+	StepBytes = 2048 // of x or W
+)
+
+func steps(n int) int { return (n + TileStep - 1) / TileStep }
+
+// PackRowTiles rounds up to 32 rows of x to bfloat16 (nearest even; a subnormal
+// number to zero) and writes them as [steps][2][16][32].
+func PackRowTiles(dst []byte, x []float32, ldx, rows, depth int) {
+	for s := range steps(depth) {
+		for r := range TileStep {
+			for i := range TileStep {
+				var v uint16
+				if k := s*TileStep + i; r < rows && k < depth {
+					v = roundBF16(x[r*ldx+k])
+				}
+				binary.LittleEndian.PutUint16(dst[s*StepBytes+r*64+i*2:], v)
+			}
+		}
+	}
+}
+
+// PackTiles writes a matrix as [⌈cols/32⌉][steps][2][16][16][2] bfloat16. Of an
+// [In][Out] weight stride is the distance of two inputs, of an [Out][In] weight
+// that of two outputs, of a quantised one that of two panels of 16 outputs, in
+// bytes.
+func PackTiles(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int) {
+	n := steps(depth)
+	for c := 0; c < cols; c += TileStep {
+		panel := dst[c/TileStep*n*StepBytes:][:n*StepBytes]
+		clear(panel)
+		for j := range min(TileStep, cols-c) {
+			for k := range depth {
+				at := k/TileStep*StepBytes + j/16*1024 + k%TileStep/2*64 + j%16*4 + k%2*2
+				binary.LittleEndian.PutUint16(panel[at:], element(d, outMajor, w, stride, k, c+j))
+			}
+		}
+	}
+}
+
+// element returns a weight as bfloat16.
+func element(d tensor.DType, outMajor bool, w []byte, stride, k, c int) uint16 {
+	if d.IsQuantized() {
+		block := w[c/PanelOuts*stride+k/tensor.QuantBlock*PanelBlock(d):][:PanelBlock(d)]
+		var b [40]byte
+		GetBlock(d, b[:], block, c%PanelOuts)
+		var v [tensor.QuantBlock]float32
+		tensor.ToFloat32(v[:], d, b[:])
+		return roundBF16(v[k%tensor.QuantBlock])
+	}
+	at := k*stride + c*2
+	if outMajor {
+		at = c*stride + k*2
+	}
+	v := binary.LittleEndian.Uint16(w[at:])
+	if d == tensor.F16 {
+		v = roundBF16(tensor.F16ToFloat32(v))
+	}
+	return v
+}
+
+// MultiplyTiles computes c = start + a·b for tiles of 16 rows and two of 16
+// columns. c is [16·tiles][32]; so is start, whose rows lie ld apart (0: all
+// rows start with the same). The steps of a for 32 rows begin stride bytes
+// after those of the 32 before; b is one panel.
+//
+// Within a step the even and the odd elements have a sum each, in order from
+// zero; their sum is added to c. (A product of two bfloat16 is exact in float32,
+// so it does not matter whether it is fused.)
+func MultiplyTiles(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int) {
+	for r := range 16 * tiles {
+		copy(c[r*TileStep:][:TileStep], start[r*ld:])
+	}
+	var w [TileStep][TileStep]float32 // one step of b: [depth][column]
+	for s := range steps {
+		step := b[s*StepBytes:][:StepBytes]
+		for i := range w {
+			for j := range w[i] {
+				w[i][j] = bf16At(step, j/16*1024+i/2*64+j%16*4+i%2*2)
+			}
+		}
+		for r := range 16 * tiles {
+			row := a[r/32*stride+s*StepBytes+r%32*64:][:64]
+			var sums [2][TileStep]float32
+			for i := range w {
+				x, sum := bf16At(row, 2*i), &sums[i%2]
+				for j, v := range w[i] {
+					sum[j] += float32(x * v)
+				}
+			}
+			out := c[r*TileStep:][:TileStep]
+			for j := range out {
+				out[j] += float32(sums[0][j] + sums[1][j])
+			}
+		}
+	}
+}
+
+func bf16At(b []byte, i int) float32 {
+	return tensor.BF16ToFloat32(binary.LittleEndian.Uint16(b[i:]))
+}
+
+// StoreTile copies, or adds, c [rows][32] to cols ≤ 32 columns of rows of y that
+// lie ldy apart.
+func StoreTile(y []float32, ldy int, c []float32, rows, cols int, add bool) {
+	for r := range rows {
+		src, dst := c[r*TileStep:][:cols], y[r*ldy:][:cols]
+		if add {
+			Add(dst, src)
+		} else {
+			copy(dst, src)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+//go:build !noasm
+
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/cpu"
+
+	"github.com/gptctl/gptctl/internal/kernel/amx"
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// What packs for tiles and unpacks from them is AVX-512 code, so it is tested
+// without AMX as well.
+func needsPacking(t *testing.T) {
+	if x := &cpu.X86; !x.HasAVX512BW || !x.HasAVX512BF16 {
+		t.Skip("needs a processor with AVX512_BF16")
+	}
+}
+
+func filled(t *testing.T, n int) []byte {
+	b := guarded(t, n)
+	for i := range b {
+		b[i] = 0xa5
+	}
+	return b
+}
+
+func TestTwinPackRowTiles(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(21, 22))
+	for _, depth := range lengths() {
+		for _, rows := range []int{0, 1, 15, 16, 17, 31, 32} {
+			ldx := depth + rows%3
+			x := special(rng, random(rng, max(0, rows*ldx-rows%3)))
+			for range min(3, len(x)) {
+				x[rng.IntN(len(x))] = []float32{0, 1e-40, -1e-40, 3.4e38, 1 + 1.0/256, 1 + 3.0/256}[rng.IntN(6)]
+			}
+			x = guardedFloats(t, x)
+			n := ceilDiv(depth, 32) * generic.StepBytes
+			got, want := filled(t, n), make([]byte, n)
+			amx.PackRowTiles(got, x, ldx, rows, depth)
+			generic.PackRowTiles(want, x, ldx, rows, depth)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%d rows of %d differ", rows, depth)
+			}
+		}
+	}
+}
+
+func TestTwinPackTiles(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(23, 24))
+	for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
+		for _, depth := range []int{1, 2, 3, 16, 31, 32, 33, 63, 64, 95, 100} {
+			for _, cols := range lengths()[1:] {
+				for _, major := range []bool{false, true} {
+					in, out := depth, cols+5 // a part of a wider matrix
+					if major {
+						in, out = depth+3, cols
+					}
+					v := special(rng, random(rng, in*out))
+					stride := out * 2
+					if major {
+						stride = in * 2
+					}
+					w := encode(t, d, v)
+					n := ceilDiv(depth, 32) * ceilDiv(cols, 32) * generic.StepBytes
+					got, want := filled(t, n), make([]byte, n)
+					amx.PackTiles(d, major, got, w, stride, depth, cols)
+					generic.PackTiles(d, major, want, w, stride, depth, cols)
+					if !bytes.Equal(got, want) {
+						t.Fatalf("%v, outputs first %v: depth %d, %d columns differ", d, major, depth, cols)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestTwinPackQuantizedTiles(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(25, 26))
+	for _, d := range []tensor.DType{tensor.Q8_0, tensor.Q4_0} {
+		for _, depth := range []int{32, 64, 160} {
+			for _, cols := range []int{1, 15, 16, 17, 31, 32, 33, 48, 49, 100} {
+				in := depth + 32
+				w := packedRandom(t, rng, in, cols, d).Data[generic.PanelBlock(d):] // from the second block on
+				n := depth / 32 * ceilDiv(cols, 32) * generic.StepBytes
+				got, want := filled(t, n), make([]byte, n)
+				amx.PackTiles(d, true, got, w, PackedBytes(d, in, panelOuts), depth, cols)
+				generic.PackTiles(d, true, want, w, PackedBytes(d, in, panelOuts), depth, roundUp(cols, 16))
+				if !bytes.Equal(got, want) {
+					t.Fatalf("%v: depth %d, %d columns differ", d, depth, cols)
+				}
+			}
+		}
+	}
+}
+
+func TestTwinStoreTile(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(27, 28))
+	for rows := range 5 {
+		for cols := range 33 {
+			for _, add := range []bool{false, true} {
+				ldy := cols + 3
+				y := random(rng, max(0, rows*ldy-3))
+				got := guardedFloats(t, y)
+				c := guardedFloats(t, random(rng, rows*generic.TileStep))
+				amx.StoreTile(got, ldy, c, rows, cols, add)
+				generic.StoreTile(y, ldy, c, rows, cols, add)
+				near(t, fmt.Sprintf("%d × %d", rows, cols), got, y, 0)
+			}
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// tiled runs f with each family that has tiles, and with plain Go in tiles: what
+// splits the work and puts it together is tested on any machine.
+func tiled(t *testing.T, f func(t *testing.T, o *ops)) {
+	t.Run("plain", func(t *testing.T) { f(t, twinOps()) })
+	for _, o := range families() {
+		if o.multiplyTiles != nil {
+			t.Run(o.name, func(t *testing.T) { f(t, o) })
+		}
+	}
+}
+
+func cpuOf(t *testing.T, o *ops, threads int) *CPU {
+	c := &CPU{ops: o, team: NewTeam(threads), members: make([]scratch, threads)}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// bfloat16s rounds v.
+func bfloat16s(v []float32) []float32 {
+	r := make([]float32, len(v))
+	for i := range v {
+		r[i] = tensor.BF16ToFloat32(tensor.Float32ToBF16(v[i]))
+	}
+	return r
+}
+
+// The product of many rows is that of the numbers rounded to bfloat16, for any
+// shape; a row does not depend on the others, as long as they are many, nor on
+// the threads.
+func TestLinearTiles(t *testing.T) {
+	shapes := [][2]int{{1, 1}, {31, 33}, {64, 16}, {100, 300}, {769, 65}}
+	if testing.Short() {
+		shapes = shapes[:4]
+	}
+	tiled(t, func(t *testing.T, o *ops) {
+		c, alone := cpuOf(t, o, 2), cpuOf(t, o, 1)
+		for _, s := range shapes {
+			for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
+				for _, major := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%dx%d/%v/%v", s[0], s[1], d, major), func(t *testing.T) {
+						linearTilesCase(t, c, alone, s[0], s[1], major, d)
+					})
+				}
+			}
+		}
+	})
+}
+
+func linearTilesCase(t *testing.T, c, alone *CPU, in, out int, major bool, d tensor.DType) {
+	const rows = 53
+	rng := rand.New(rand.NewPCG(uint64(in), uint64(out)))
+	w, wf := weight(rng, in, out, major, d)
+	x, before := random(rng, rows*in), random(rng, rows*out)
+	for i, e := range []Epilogue{{}, {Bias: random(rng, out), Activation: GELUTanh}, {Bias: random(rng, out), Add: true}} {
+		y := append([]float32(nil), before...)
+		c.Linear(y, x, rows, w, e)
+		if e := distance(y, reference(bfloat16s(x), bfloat16s(wf), rows, w, e, before)); !(e < 1e-6) {
+			t.Errorf("epilogue %d: off by %g", i, e)
+		}
+		for _, cpu := range []*CPU{c, alone} {
+			for _, n := range []int{17, 32, 47} {
+				first := rows - n
+				part := append([]float32(nil), before[first*out:]...)
+				cpu.Linear(part, x[first*in:], n, w, e)
+				if at := same(part, y[first*out:]); at >= 0 {
+					t.Fatalf("epilogue %d, rows %d+%d: element %d is %v alone, %v among others", i, first, n, at, part[at], y[first*out+at])
+				}
+			}
+		}
+	}
+}
+
+// More rows than a block has, and NaN and Inf that stay in their rows.
+func TestLinearTilesManyRows(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		const in, out, rows = 40, 48, rowBlock + 21
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(31, 32))
+		w, wf := weight(rng, in, out, false, tensor.BF16)
+		x := random(rng, rows*in)
+		y, again := make([]float32, rows*out), make([]float32, rows*out)
+		c.Linear(y, x, rows, w, Epilogue{})
+		if e := distance(y, reference(bfloat16s(x), wf, rows, w, Epilogue{}, nil)); !(e < 1e-6) {
+			t.Errorf("off by %g", e)
+		}
+		const odd = rowBlock + 3
+		special(rng, x[odd*in:][:in])
+		c.Linear(again, x, rows, w, Epilogue{})
+		for r := range rows {
+			changed := same(again[r*out:][:out], y[r*out:][:out]) >= 0
+			if changed != (r == odd) {
+				t.Errorf("row %d: changed %v", r, changed)
+			}
+		}
+		for _, v := range again[odd*out:][:out] {
+			if v == v {
+				t.Errorf("NaN among the inputs gives %v", v)
+			}
+		}
+	})
+}
+
+// Quantised weights, as their panels say.
+func TestLinearTilesQuantized(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		rng := rand.New(rand.NewPCG(33, 34))
+		c := cpuOf(t, o, 2)
+		for _, d := range []tensor.DType{tensor.Q8_0, tensor.Q4_0} {
+			for _, s := range [][2]int{{32, 1}, {64, 33}, {416, 100}} {
+				const rows = 19
+				in, out := s[0], s[1]
+				w := &Weight{In: in, Out: out, OutMajor: true, DType: d, Data: packedRandom(t, rng, in, out, d).Data}
+				plain := make([]float32, in*out)
+				for o := range out {
+					for k := range in {
+						plain[o*in+k] = panelValue(w, k, o)
+					}
+				}
+				x, bias := random(rng, rows*in), random(rng, out)
+				y := make([]float32, rows*out)
+				c.linearTiles(y, x, rows, w, Epilogue{Bias: bias})
+				if e := distance(y, reference(bfloat16s(x), bfloat16s(plain), rows, w, Epilogue{Bias: bias}, nil)); !(e < 1e-6) {
+					t.Errorf("%v %v: off by %g", d, s, e)
+				}
+			}
+		}
+	})
+}
+
+// panelValue reads one weight of the panels.
+func panelValue(w *Weight, k, o int) float32 {
+	block := generic.PanelBlock(w.DType)
+	b := w.Data[(o/16*w.In/32+k/32)*block:][:block]
+	var scale [1]float32
+	tensor.ToFloat32(scale[:], tensor.F16, b[o%16*2:])
+	k %= 32
+	if w.DType == tensor.Q8_0 {
+		return scale[0] * float32(int8(b[32+k/4*64+o%16*4+k%4]))
+	}
+	v := b[32+k%16/4*64+o%16*4+k%4]
+	if k >= 16 {
+		v >>= 4
+	}
+	return scale[0] * float32(int(v&15)-8)
+}
