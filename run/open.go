@@ -107,7 +107,7 @@ func (e *UnreadableModelError) Unwrap() error { return e.err }
 func CheckFamily(name string) error { return kernel.CheckFamily(name) }
 
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
-// Face format, or a Hub id that is in the shared cache. It never asks the
+// Face format, a GGUF file, or a Hub id that is in the shared cache. It never asks the
 // network. Errors are fetch.CachedModel's, a *modelfiles.MissingFilesError, an
 // *UnreadableModelError, or the system's.
 func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
@@ -169,11 +169,11 @@ func openFiles(name string, dtype tensor.DType, getenv func(string) string) (fil
 	return files, path, err
 }
 
-// isPath tells a folder from a Hub id. What exists is a folder (as in
+// isPath tells a folder or file from a Hub id. What exists is one (as in
 // transformers), and what looks like a path is meant as one.
 func isPath(name string) bool {
 	if filepath.IsAbs(name) || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~") ||
-		strings.HasSuffix(name, "/") || strings.Count(name, "/") > 1 || strings.ContainsRune(name, filepath.Separator) && filepath.Separator != '/' {
+		strings.HasSuffix(name, "/") || strings.EqualFold(filepath.Ext(name), ".gguf") || strings.Count(name, "/") > 1 || strings.ContainsRune(name, filepath.Separator) && filepath.Separator != '/' {
 		return true
 	}
 	_, err := os.Stat(name)

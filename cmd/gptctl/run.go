@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gptctl/gptctl/fetch"
+	"github.com/gptctl/gptctl/internal/gguf"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/internal/torchfile"
@@ -39,7 +40,7 @@ file, then the words, joined by one space); one final newline of each is dropped
 An empty prompt starts a text from nothing.
 
 MODEL is "demo" (a small model inside gptctl, works offline), a folder in Hugging
-Face format, or the id of a model of the Hugging Face Hub, which is fetched first if it
+Face format, a .gguf file, or the id of a model of the Hugging Face Hub, which is fetched first if it
 is not in the cache.
 
 In a pipe stdout carries the continuation only; several samples are separated by
@@ -247,6 +248,7 @@ func modelHints(model string, err error) error {
 	var invalid *fetch.InvalidIDError
 	var unreadable *run.UnreadableModelError
 	var foreign *torchfile.GlobalError
+	var quantised *gguf.TypeError
 	switch {
 	case errors.Is(err, fetch.ErrNotCached):
 		return withHints(err, "gptctl fetch "+model, "gptctl run --model demo works without a download")
@@ -256,9 +258,12 @@ func modelHints(model string, err error) error {
 		}
 		return withHints(err, "gptctl fetch "+model)
 	case errors.As(err, &invalid), errors.Is(err, fs.ErrNotExist):
-		return withHints(err, "a model is demo, a folder, or a Hub id such as gpt2 or openai-community/gpt2")
+		return withHints(err, "a model is demo, a folder, a .gguf file, or a Hub id such as gpt2 or openai-community/gpt2")
 	case errors.As(err, &foreign):
 		return withHints(err, "the file is built to run code of its own: do not load it with other tools either")
+	case errors.As(err, &quantised):
+		return withHints(err, "convert the model that the file was made from: gptctl convert MODEL --out FILE.gguf --dtype q8_0",
+			"llama.cpp's llama-quantize --allow-requantize makes a file of type q8_0 from it, at a loss")
 	case errors.As(err, &unreadable):
 		return withHints(err, "gptctl runs the GPT-2 family (model_type gpt2); if this is one of them, fetch it again, or save it again with save_pretrained")
 	}

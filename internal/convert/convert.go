@@ -97,6 +97,9 @@ func Write(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) 
 			o.To = GGUF
 		}
 	}
+	if o.To != GGUF && o.To != Safetensors {
+		return Result{}, fmt.Errorf("format %q: want %s or %s", o.To, Safetensors, GGUF)
+	}
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -108,13 +111,10 @@ func Write(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) 
 	}
 	var r Result
 	var err error
-	switch o.To {
-	case GGUF:
+	if o.To == GGUF {
 		r, err = writeGGUF(ctx, m, o)
-	case Safetensors:
+	} else {
 		r, err = writeFolder(ctx, m, o)
-	default:
-		return Result{}, fmt.Errorf("format %q: want %s or %s", o.To, Safetensors, GGUF)
 	}
 	if err != nil {
 		return Result{}, err

@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -52,6 +53,7 @@ type File struct {
 	names   []string // of the tensors, in the order of the data
 	tensors map[string]entry
 	mapping *mapped.File // nil for Parse
+	memory  []*mapped.Memory
 }
 
 // value is a metadata value as it lies in the file.
@@ -68,6 +70,7 @@ type entry struct {
 	kind       Type
 	begin, end uint64 // in the data; end is begin for a type of unknown size
 	tensor     tensor.Tensor
+	raw        []byte // the data, of whatever type
 }
 
 // Open maps and parses a file. Its errors name the file.
@@ -88,10 +91,14 @@ func Open(path string) (*File, error) {
 // Close releases the memory behind tensors and strings; a Prefault under way
 // ends. A file from Parse needs no Close.
 func (f *File) Close() error {
-	if f.mapping == nil {
-		return nil
+	var errs []error
+	for _, m := range f.memory {
+		errs = append(errs, m.Free())
 	}
-	return f.mapping.Close()
+	if f.mapping != nil {
+		errs = append(errs, f.mapping.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Prefault brings the file into memory; see mapped.File.
@@ -327,8 +334,9 @@ func (f *File) place(entries []entry, body []byte, alignment uint64) error {
 			return fmt.Errorf("tensor %s: ends at offset %d, but the file holds %d bytes of data: it is truncated or damaged",
 				quote(e.name), e.end, len(body))
 		}
+		e.raw = body[e.begin:e.end:e.end]
 		if e.tensor.DType != tensor.Invalid {
-			e.tensor.Data = body[e.begin:e.end:e.end]
+			e.tensor.Data = e.raw
 		}
 		f.names[i] = e.name
 		f.tensors[e.name] = e

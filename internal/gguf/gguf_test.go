@@ -259,6 +259,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		total := 0
+		defer file.Close()
 		for _, name := range file.Names() {
 			got, ok := file.Tensor(name)
 			if !ok || got.DType != tensor.Invalid && len(got.Data) != got.DType.Bytes(got.Len()) {
@@ -277,8 +278,46 @@ func FuzzParse(f *testing.F) {
 			file.Texts(key)
 			file.Ints(key)
 		}
+		file.Requantize()
 		if !bytes.Equal(data, before) {
 			t.Error("the file was changed")
 		}
 	})
+}
+
+// Q6_K is decoded as by the gguf package, to the bit, and requantised.
+func TestQ6K(t *testing.T) {
+	blocks, err := os.ReadFile("testdata/q6k.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/q6k.f32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]float32, len(want)/4)
+	dequantizeQ6K(got, blocks)
+	if !bytes.Equal(tensor.Bytes(got), want) {
+		t.Error("other values")
+	}
+	file := start(2, 0).tensor("t", uint32(q6k), 0, 256, 3).tensor("u", 12, 640, 256)
+	file = append(file.pad((32-len(file)%32)%32), blocks...).pad(10 + 160)
+	f, err := Parse(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Requantize()
+	f.Requantize() // nothing left to do
+	x, _ := f.Tensor("t")
+	encoded := make([]byte, tensor.Q8_0.Bytes(len(got)))
+	tensor.FromFloat32(encoded, tensor.Q8_0, got)
+	if x.DType != tensor.Q8_0 || !slices.Equal(x.Shape, []int{3, 256}) || !bytes.Equal(x.Data, encoded) {
+		t.Errorf("requantised: %v %v", x.DType, x.Shape)
+	}
+	if err := f.CheckTypes(); err == nil || !strings.Contains(err.Error(), `"u" is Q4_K`) {
+		t.Errorf("the other tensor: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -103,7 +103,8 @@ func openGGUF(path string, o Options) (_ *Model, err error) {
 	return m, nil
 }
 
-// checkGGUF refuses what is not a GPT-2 in one file, in types that are read.
+// checkGGUF refuses what is not a GPT-2 in one file, in types that are read or
+// can be brought to one.
 func checkGGUF(f *gguf.File) error {
 	architecture, ok, err := f.Text(gguf.KeyArchitecture)
 	switch {
@@ -121,6 +122,7 @@ func checkGGUF(f *gguf.File) error {
 	case parts > 1:
 		return fmt.Errorf("the file is one of %d parts of a model: join them with llama-gguf-split --merge", parts)
 	}
+	f.Requantize()
 	return f.CheckTypes()
 }
 
@@ -273,8 +275,9 @@ func ggufTokens(f *gguf.File, p *tokenizer.Parts) error {
 	return nil
 }
 
-// ggufSpecials reads what is named or put around a text. Where a file names no
-// token that begins or ends a text, it is GPT-2's own, if there is one.
+// ggufSpecials reads what is named or put around a text. As in llama.cpp GPT-2's
+// own <|endoftext|> is special whatever a file says, and ends a text where the
+// file names nothing that does; it begins one too.
 func ggufSpecials(f *gguf.File, p *tokenizer.Parts) (err error) {
 	for _, named := range []struct {
 		dst *int32
@@ -284,10 +287,11 @@ func ggufSpecials(f *gguf.File, p *tokenizer.Parts) (err error) {
 			return err
 		}
 	}
-	for i := len(p.Tokens) - 1; i >= 0 && (p.BOS < 0 || p.EOS < 0); i-- {
-		if p.Tokens[i].Text != endOfText {
+	for i, piece := range p.Tokens {
+		if piece.Text != endOfText || piece.Kind == tokenizer.Hole {
 			continue
 		}
+		p.Tokens[i].Kind = tokenizer.Special
 		if p.EOS < 0 {
 			p.EOS = int32(i)
 		}

@@ -38,10 +38,8 @@ const (
 // partsFile is what errors name instead of a file.
 const partsFile = "tokenizer"
 
-// New puts a tokenizer together. A token that BOS … name is special, whatever
-// its kind.
+// New puts a tokenizer together.
 func New(p Parts) (*Tokenizer, error) {
-	p.Tokens = slices.Clone(p.Tokens)
 	for len(p.Tokens) > 0 && p.Tokens[len(p.Tokens)-1].Kind == Hole {
 		p.Tokens = p.Tokens[:len(p.Tokens)-1]
 	}
@@ -49,9 +47,7 @@ func New(p Parts) (*Tokenizer, error) {
 	for i, id := range named {
 		if id < 0 || int(id) >= len(p.Tokens) || p.Tokens[id].Kind == Hole {
 			named[i] = noID
-			continue
 		}
-		p.Tokens[id].Kind = Special
 	}
 	v := &vocabulary{file: partsFile, field: "tokens", ids: make(map[string]int32, len(p.Tokens)), byID: make([]string, len(p.Tokens))}
 	var added []addedToken
