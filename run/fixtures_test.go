@@ -52,7 +52,7 @@ func loadModel(t testing.TB, name string, threads int) *gpt2.Model {
 	t.Cleanup(func() { file.Close() })
 	c := must[gpt2.Config](t)(gpt2.ParseConfig(config))
 	weights := must[*gpt2.Weights](t)(gpt2.BindWeights(c, file))
-	k := must[*kernel.CPU](t)(kernel.New(kernel.Options{Threads: threads}))
+	k := must[*kernel.CPU](t)(kernel.New(kernel.Options{Threads: threads, Wide: true}))
 	t.Cleanup(k.Close)
 	return must[*gpt2.Model](t)(gpt2.New(cpu.New(k, cpu.Options{}), c, weights))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -25,7 +26,8 @@ type gpt2 struct {
 
 func newGPT2(b *testing.B, d tensor.DType, limit int) *gpt2 {
 	m := &gpt2{limit: limit, heads: 12, width: 768}
-	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU")})
+	threads, _ := strconv.Atoi(os.Getenv("THREADS"))
+	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU"), Threads: threads})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -100,56 +102,108 @@ func (m *gpt2) pass(rows, depth int, prefill, head bool) {
 	}
 }
 
-// limits are taken before and after, since a shared machine has its moods.
-func (m *gpt2) limits(b *testing.B, l *Limits) {
-	b.StopTimer()
-	now, err := m.c.MeasureLimits(context.Background())
-	if err != nil {
-		b.Fatal(err)
+// judge runs f between measurements of a limit, b.N times, and returns the
+// median of its seconds, of the limit, and of the share of work ÷ seconds.
+func judge(b *testing.B, limit func(context.Context) (float64, error), work float64, f func()) (seconds, most, share float64) {
+	measure := func() float64 {
+		v, err := limit(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		return v
 	}
-	l.ReadGBs, l.F32GFLOPs = max(l.ReadGBs, now.ReadGBs), max(l.F32GFLOPs, now.F32GFLOPs)
+	f()
+	measure()
+	var s, l, q []float64
+	before := measure()
+	b.ResetTimer()
+	for range b.N {
+		start := time.Now()
+		f()
+		took := time.Since(start).Seconds()
+		after := measure()
+		now := (before + after) / 2
+		s, l, q = append(s, took), append(l, now), append(q, work/took/1e9/now)
+		before = after
+	}
+	return median(s), median(l), median(q)
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
 func BenchmarkDecode(b *testing.B) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
-		for _, depth := range []int{0, 1000} {
+		for _, depth := range []int{0, 128, 1000} {
 			for _, rows := range []int{1, 4, 8} {
 				b.Run(d.String()+"/depth="+strconv.Itoa(depth)+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
 					m := newGPT2(b, d, 1024)
-					var l Limits
-					m.limits(b, &l)
-					m.pass(rows, depth, false, true)
-					b.StartTimer()
-					best := m.best(b, func() { m.pass(rows, depth, false, true) })
-					m.limits(b, &l)
 					// What has to be read: weights, and K and V of one sequence
 					// (here all rows share it, as the cache does).
 					bytes := float64(m.weightBytes + 12*2*4*768*(depth+1))
-					b.ReportMetric(float64(rows)/best, "tok/s")
-					b.ReportMetric(100*bytes/best/1e9/l.ReadGBs, "%read")
-					b.ReportMetric(l.ReadGBs, "GB/s-limit")
+					seconds, limit, share := judge(b, m.c.NewMeter().Read, bytes, func() { m.pass(rows, depth, false, true) })
+					b.ReportMetric(float64(rows)/seconds, "tok/s")
+					b.ReportMetric(100*share, "%read")
+					b.ReportMetric(limit, "GB/s-limit")
 				})
 			}
 		}
 	}
 }
 
-func BenchmarkPrefill(b *testing.B) {
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+// BenchmarkBatch compares eight sequences with one, interleaved.
+func BenchmarkBatch(b *testing.B) {
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
 		b.Run(d.String(), func(b *testing.B) {
-			const rows = 512
-			m := newGPT2(b, d, rows)
-			var l Limits
-			m.limits(b, &l)
-			m.pass(rows, 0, true, false)
-			b.StartTimer()
-			best := m.best(b, func() { m.pass(rows, 0, true, false) })
-			m.limits(b, &l)
-			flops := 2*12*12*768*768*float64(rows) + 12*4*768*float64(rows)*(rows+1)/2
-			b.ReportMetric(rows/best, "tok/s")
-			b.ReportMetric(100*flops/best/1e9/l.F32GFLOPs, "%peak")
-			b.ReportMetric(l.F32GFLOPs, "GFLOP/s-limit")
+			m := newGPT2(b, d, 1024)
+			var q []float64
+			for range b.N + 1 {
+				start := time.Now()
+				m.pass(1, 64, false, true)
+				one := time.Since(start)
+				start = time.Now()
+				m.pass(8, 64, false, true)
+				eight := time.Since(start)
+				start = time.Now()
+				m.pass(1, 64, false, true)
+				one += time.Since(start)
+				q = append(q, 8*float64(one)/2/float64(eight))
+			}
+			b.ReportMetric(median(q), "×one")
 		})
+	}
+}
+
+func BenchmarkPrefill(b *testing.B) {
+	for _, outMajor := range []bool{false, true} {
+		for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+			name := d.String()
+			if outMajor {
+				name += "/OutMajor"
+			}
+			b.Run(name, func(b *testing.B) {
+				const rows = 512
+				m := newGPT2(b, d, rows)
+				for i := range m.layers {
+					l := &m.layers[i]
+					for _, w := range []*Weight{l.qkv, l.proj, l.up, l.down} {
+						w.OutMajor = outMajor
+					}
+				}
+				kind := Float32
+				if d == tensor.BF16 && m.c.ops.pairs != nil {
+					kind = BFloat16
+				}
+				meter := m.c.NewMeter()
+				peak := func(ctx context.Context) (float64, error) { return meter.Peak(ctx, kind) }
+				seconds, limit, share := judge(b, peak, rows*170e6, func() { m.pass(rows, 0, true, false) })
+				b.ReportMetric(rows/seconds, "tok/s")
+				b.ReportMetric(100*share, "%peak")
+				b.ReportMetric(limit, "GFLOP/s-limit")
+			})
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"golang.org/x/sys/cpu"
@@ -24,6 +25,7 @@ func families() []*ops {
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			peak: avx512.Peak, read: avx512.Read,
 			quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
+			few: 4, pairs: bf16Pairs(),
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
@@ -50,7 +52,7 @@ func families() []*ops {
 // withTiles is AVX-512 with products of many rows in AMX's tiles.
 func withTiles(o ops) *ops {
 	o.name = "amx"
-	o.packRowTiles, o.packTiles, o.multiplyTiles, o.storeTile = amx.PackRowTiles, amx.PackTiles, amx.MultiplyTiles, amx.StoreTile
+	o.tiles = &tileOps{packRows: amx.PackRowTiles, pack: amx.PackTiles, multiply: amx.MultiplyTiles, store: amx.StoreTile, peak: amx.PeakBF16}
 	o.peakInt8 = amx.PeakInt8
 	return &o
 }
@@ -62,6 +64,31 @@ func refusals() []refusal {
 	}
 	return nil
 }
+
+// bf16Pairs returns the products by VDPBF16PS where they are worth while: on
+// Intel's cores it runs at half the rate of float32.
+func bf16Pairs() *pairOps {
+	if !cpu.X86.HasAVX512BF16 || vendor() != "AuthenticAMD" {
+		return nil
+	}
+	return &pairOps{
+		round: avx512.RoundPairs, accumulate: avx512.AccumulatePairs, pack: avx512.PackPairs,
+		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs, peak: avx512.PeakPairs,
+	}
+}
+
+// vendor is the processor's maker as it names itself, in twelve letters.
+func vendor() string {
+	b, d, c := cpuid0()
+	var s [12]byte
+	binary.LittleEndian.PutUint32(s[0:], b)
+	binary.LittleEndian.PutUint32(s[4:], d)
+	binary.LittleEndian.PutUint32(s[8:], c)
+	return string(s[:])
+}
+
+// cpuid0 is the CPUID instruction, leaf 0.
+func cpuid0() (b, d, c uint32)
 
 // pause tells the core for about a microsecond that it is waiting.
 func pause()

@@ -12,6 +12,16 @@ again:
 	JNZ  again
 	RET
 
+// func cpuid0() (b, d, c uint32)
+TEXT ·cpuid0(SB), NOSPLIT, $0-12
+	XORL AX, AX
+	XORL CX, CX
+	CPUID
+	MOVL BX, b+0(FP)
+	MOVL DX, d+4(FP)
+	MOVL CX, c+8(FP)
+	RET
+
 // func prefetchRows(p *byte, stride uintptr, rows, n int)
 //
 // Asks for n bytes of each of some rows to be brought to the second-level

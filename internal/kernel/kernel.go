@@ -6,10 +6,14 @@
 // not on the other rows, not on the number of threads or how work was split.
 // So a token has the same logits bit for bit in a prompt, decoded alone, or
 // decoded in a batch. The families avx2 and avx512 agree bit for bit as well;
-// generic (plain Go, without fused multiply-add) rounds differently. amx is
-// avx512, but for products of more than 16 rows with weights other than float32:
-// they round x, and the weights, to bfloat16. There a token's logits depend on
-// whether it came with more than 15 others, on nothing else.
+// generic (plain Go, without fused multiply-add) rounds differently, and so does
+// a product with bf16 weights where the processor multiplies bf16 by bf16 faster
+// than float32 (AVX512_BF16 on AMD): there x is rounded to bf16 as well.
+//
+// The family amx is avx512, but products of more than 16 rows with weights other
+// than float32 round both x and the weights to bf16. With it, and such weights, a
+// token's logits depend on whether it came with more than 15 others, and on
+// nothing else.
 //
 // NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
 // slice is shorter than its shape says, which is a programmer's error.
@@ -27,6 +31,7 @@ import (
 type Options struct {
 	Threads int    // 0: the physical cores that affinity and the cgroup's quota allow
 	Family  string // generic, avx2, avx512 or amx; "": the best this machine has
+	Wide    bool   // weights are multiplied in float32 even where bf16 by bf16 is faster
 }
 
 // CPU computes on the processor's cores. Its methods may be called from
@@ -41,6 +46,9 @@ type CPU struct {
 	blocks    []generic.Block // a quantised x
 	linear    linearTask
 	quantized quantizedTask
+	rounding  roundTask
+	x         []float32 // of a few rows, a copy with room between them
+	pairs     []uint32  // x rounded to bf16
 	norm      normTask
 	attention attentionTask
 	tiles     tileTask
@@ -49,6 +57,7 @@ type CPU struct {
 // scratch is one member's own memory, grown to what a task needs.
 type scratch struct {
 	a, b, c []float32
+	p, q    []uint32
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test
@@ -65,6 +74,11 @@ func New(o Options) (*CPU, error) {
 	n := o.Threads
 	if n == 0 {
 		n = usableCores()
+	}
+	if o.Wide {
+		wide := *chosen
+		wide.pairs, wide.tiles = nil, nil
+		chosen = &wide
 	}
 	return &CPU{ops: chosen, skipped: skipped, team: NewTeam(n), members: make([]scratch, n)}, nil
 }
@@ -114,16 +128,33 @@ type ops struct {
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
 
-	// Products of many rows in tiles of bfloat16, nil where there are none.
-	packRowTiles  func(dst []byte, x []float32, ldx, rows, depth int)
-	packTiles     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
-	multiplyTiles func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
-	storeTile     func(y []float32, ldy int, c []float32, rows, cols int, add bool)
-
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
 	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
 	peakInt8 func(n int) (ops int)
+
+	few   int      // a few rows are best a multiple of it
+	pairs *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32
+	tiles *tileOps // products of many rows in a matrix unit, nil where there is none
+}
+
+// tileOps multiply tiles of bf16; package generic documents each.
+type tileOps struct {
+	packRows func(dst []byte, x []float32, ldx, rows, depth int)
+	pack     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
+	multiply func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
+	store    func(y []float32, ldy int, c []float32, rows, cols int, add bool)
+	peak     func(n int) (flops int)
+}
+
+// pairOps multiply bf16 by bf16; package generic documents each.
+type pairOps struct {
+	round      func(dst []uint32, src []float32)
+	accumulate func(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte, stride, cols int)
+	pack       func(dst []uint32, w []byte, stride, rows, cols int)
+	multiply   func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool)
+	dots       func(y []float32, ldy int, x []uint32, ldx, rows, in int, w []byte, stride, outs int)
+	peak       func(n int) (flops int)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple
@@ -133,4 +164,11 @@ func grow(s []float32, n int) []float32 {
 		return s[:n]
 	}
 	return alignedFloats(n)
+}
+
+func growPairs(s []uint32, n int) []uint32 {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	return alignedPairs(n)
 }

@@ -2,14 +2,16 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"sync/atomic"
 	"time"
 )
 
 // Limits is what this machine can do at most with the threads of a CPU.
 type Limits struct {
-	ReadGBs   float64 // all threads reading memory, 10⁹ bytes a second
-	F32GFLOPs float64 // float32 multiply-adds in registers, 10⁹ operations a second (two to a multiply-add)
+	ReadGBs    float64 // all threads reading memory, 10⁹ bytes a second
+	F32GFLOPs  float64 // float32 multiply-adds in registers, 10⁹ operations a second (two to a multiply-add)
+	BF16GFLOPs float64 // the same for products of bf16, 0 where the family has none
 }
 
 const (
@@ -19,51 +21,108 @@ const (
 	peakClaims = 64
 )
 
-// MeasureLimits takes the best of a few short runs, about a third of a second in all. It
-// takes 256 MB of memory meanwhile.
+// MeasureLimits takes the best of a few short runs, about a third of a second
+// in all. It takes 256 MB of memory meanwhile. What is judged by a limit needs
+// one of the same moment: see Meter.
 func (c *CPU) MeasureLimits(ctx context.Context) (Limits, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	var best Limits
-	t := &limitTask{ops: c.ops, buf: alignedBytes(readBytes)}
-	for i := range t.buf {
-		if i%4096 == 0 {
-			t.buf[i] = 1 // the pages exist from here on
-		}
-	}
-	for range 10 {
-		if err := ctx.Err(); err != nil {
+	m := c.NewMeter()
+	for i := range 10 {
+		v, err := m.Read(ctx)
+		if err != nil {
 			return Limits{}, err
 		}
-		s := t.time(c.team, false)
-		best.ReadGBs = max(best.ReadGBs, readBytes/s/1e9)
-	}
-	for range 6 {
-		if err := ctx.Err(); err != nil {
-			return Limits{}, err
+		best.ReadGBs = max(best.ReadGBs, v)
+		if i >= 6 {
+			continue
 		}
-		s := t.time(c.team, true)
-		best.F32GFLOPs = max(best.F32GFLOPs, float64(t.flops.Load())/s/1e9)
+		for _, p := range []struct {
+			best *float64
+			kind Number
+		}{{&best.F32GFLOPs, Float32}, {&best.BF16GFLOPs, BFloat16}} {
+			if v, err = m.Peak(ctx, p.kind); err != nil {
+				return Limits{}, err
+			}
+			*p.best = max(*p.best, v)
+		}
 	}
 	return best, nil
+}
+
+// Number is what a multiply-add multiplies.
+type Number int
+
+// The numbers that families multiply.
+const (
+	Float32 Number = iota
+	BFloat16
+)
+
+// Meter measures limits in slices of some ten milliseconds, between the runs
+// that they judge. A machine that is shared reads by a half slower or faster
+// from one second to the next, whatever is read: what counts is the same moment.
+type Meter struct {
+	c *CPU
+	t limitTask
+}
+
+// NewMeter takes 256 MB of memory, no two pages of the same content.
+func (c *CPU) NewMeter() *Meter {
+	m := &Meter{c: c, t: limitTask{ops: c.ops, buf: alignedBytes(readBytes)}}
+	for i := 0; i < len(m.t.buf); i += 4096 {
+		binary.LittleEndian.PutUint32(m.t.buf[i:], uint32(i/4096+1))
+	}
+	return m
+}
+
+// Read returns the rate at which all threads read memory, in 10⁹ bytes a
+// second, and takes about 10 ms.
+func (m *Meter) Read(ctx context.Context) (float64, error) {
+	s, err := m.time(ctx, nil)
+	return float64(len(m.t.buf)) / s / 1e9, err
+}
+
+// Peak returns the rate of multiply-adds in registers, in 10⁹ operations a
+// second, and takes about 10 ms. It is 0 for a kind that the family has no
+// instruction for.
+func (m *Meter) Peak(ctx context.Context, kind Number) (float64, error) {
+	peak := m.c.ops.peak
+	if kind == BFloat16 {
+		switch o := m.c.ops; {
+		case o.tiles != nil:
+			peak = o.tiles.peak
+		case o.pairs != nil:
+			peak = o.pairs.peak
+		default:
+			return 0, ctx.Err()
+		}
+	}
+	s, err := m.time(ctx, peak)
+	return float64(m.t.flops.Load()) / s / 1e9, err
+}
+
+func (m *Meter) time(ctx context.Context, peak func(int) int) (float64, error) {
+	if err := ctx.Err(); err != nil {
+		return 1, err
+	}
+	m.c.mu.Lock()
+	defer m.c.mu.Unlock()
+	t := &m.t
+	t.peak = peak
+	t.next.Store(0)
+	t.flops.Store(0)
+	start := time.Now()
+	m.c.team.Run(t)
+	return time.Since(start).Seconds(), nil
 }
 
 type limitTask struct {
 	ops   *ops
 	buf   []byte
-	peak  bool
+	peak  func(n int) (flops int) // nil: read
 	next  atomic.Int64
 	flops atomic.Int64
 	sink  atomic.Uint32
-}
-
-func (t *limitTask) time(team *Team, peak bool) float64 {
-	t.peak = peak
-	t.next.Store(0)
-	t.flops.Store(0)
-	start := time.Now()
-	team.Run(t)
-	return time.Since(start).Seconds()
 }
 
 // Run claims parts until none is left.
@@ -71,9 +130,9 @@ func (t *limitTask) Run(int) {
 	for {
 		i := int(t.next.Add(1)) - 1
 		switch {
-		case t.peak && i < peakClaims:
-			t.flops.Add(int64(t.ops.peak(peakRounds)))
-		case !t.peak && i < len(t.buf)/readClaim:
+		case t.peak != nil && i < peakClaims:
+			t.flops.Add(int64(t.peak(peakRounds)))
+		case t.peak == nil && i < len(t.buf)/readClaim:
 			t.sink.Add(uint32(t.ops.read(t.buf[i*readClaim:][:readClaim])))
 		default:
 			return

@@ -47,6 +47,9 @@ const (
 // An [In][Out] weight has one accumulator per output, with multiply-adds in
 // order of the input; an [Out][In] weight has sixteen (input mod 16), added by
 // a fixed tree. With a packed weight x is quantised too, see linearQuantized.
+// Where a processor multiplies bf16 by bf16 faster than float32, x is rounded to
+// bf16 for a BF16 weight, and inputs go by pairs; a matrix unit takes many rows
+// that way with F16 and packed weights as well, see linearTiles.
 func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	if rows < 0 || len(x) < rows*w.In || len(y) < rows*w.Out || len(w.Data) < w.bytes() ||
 		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
@@ -70,6 +73,7 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
 	t.next.Store(0)
 	t.plan(c.team.Size())
+	t.prepare()
 	c.share(t, rows*w.In*w.Out)
 	*t = linearTask{}
 }
@@ -79,6 +83,10 @@ type linearTask struct {
 	c         *CPU
 	y, x      []float32
 	rows      int
+	ldx       int
+	pairs     []uint32 // x rounded to bf16, rows ldp apart; nil: float32 is used
+	ldp       int
+	few       int // rows with those that fill up a tile, at most fewRows
 	w         Weight
 	e         Epilogue
 	cols      int // columns of one block
@@ -86,6 +94,60 @@ type linearTask struct {
 	rowsBlock int // rows of one block
 	blocks    int
 	next      atomic.Int64
+}
+
+// prepare brings x into the form that is multiplied.
+func (t *linearTask) prepare() {
+	c, in := t.c, t.w.In
+	t.ldx, t.few = in, t.rows
+	fill := t.rows > 1 && t.rows <= fewRows && !t.w.OutMajor && c.ops.few > 1
+	if fill {
+		t.few = roundUp(t.rows, c.ops.few)
+	}
+	switch {
+	case in == 0:
+	case t.w.DType == tensor.BF16 && c.ops.pairs != nil:
+		t.ldp = ceilDiv(in, 2) + 16
+		c.pairs = growPairs(c.pairs, t.few*t.ldp)
+		t.pairs = c.pairs
+		clear(t.pairs[t.rows*t.ldp:])
+		c.rounding.c, c.rounding.t = c, t
+		c.rounding.next.Store(0)
+		if t.rows*in < 64<<10 {
+			c.rounding.Run(0)
+		} else {
+			c.team.Run(&c.rounding)
+		}
+	case fill:
+		// Rows may be a power of two apart, where they would evict each other
+		// from the cache.
+		ld := in + 16
+		c.x = grow(c.x, t.few*ld)
+		for r := range t.rows {
+			copy(c.x[r*ld:][:in], t.x[r*in:])
+		}
+		clear(c.x[t.rows*ld:])
+		t.x, t.ldx = c.x, ld
+	}
+}
+
+// roundTask rounds the rows of x to bf16.
+type roundTask struct {
+	c    *CPU
+	t    *linearTask
+	next atomic.Int64
+}
+
+// Run claims rows until none is left.
+func (r *roundTask) Run(int) {
+	t := r.t
+	for {
+		i := int(r.next.Add(1)) - 1
+		if i >= t.rows {
+			return
+		}
+		r.c.ops.pairs.round(t.pairs[i*t.ldp:], t.x[i*t.w.In:][:t.w.In])
+	}
 }
 
 // plan chooses the blocks so that every member gets some and both finish
@@ -98,7 +160,6 @@ func (t *linearTask) plan(threads int) {
 		t.cols = max(line, (64<<10)/max(t.w.In, 1)/line*line)
 	case t.rows <= fewRows:
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
-		t.cols = min(t.cols, 384)
 	case t.w.OutMajor:
 		t.cols = dotBlock
 	default:
@@ -149,10 +210,16 @@ func (t *linearTask) Run(member int) {
 func (t *linearTask) accumulate(s *scratch, row, rows, col, cols int) {
 	size := t.w.DType.Size()
 	ld := roundUp(cols, t.c.ops.nr)
-	s.c = grow(s.c, rows*ld)
+	few := t.few
+	s.c = grow(s.c, few*ld)
 	clear(s.c)
-	if t.w.In > 0 {
-		t.c.ops.accumulate(t.w.DType, s.c, ld, t.x[row*t.w.In:], t.w.In, rows, t.w.In, t.w.Data[col*size:], t.w.Out*size, cols)
+	data, stride := t.w.Data[col*size:], t.w.Out*size
+	switch {
+	case t.w.In == 0:
+	case t.pairs != nil:
+		t.c.ops.pairs.accumulate(s.c, ld, t.pairs, t.ldp, few, t.w.In, data, stride, cols)
+	default:
+		t.c.ops.accumulate(t.w.DType, s.c, ld, t.x, t.ldx, few, t.w.In, data, stride, cols)
 	}
 	for r := range rows {
 		t.finish(s.c[r*ld:][:cols], row+r, col)
@@ -164,41 +231,67 @@ func (t *linearTask) multiply(s *scratch, row, rows, col, cols int) {
 	o, size := t.c.ops, t.w.DType.Size()
 	ldc := roundUp(cols, o.nr)
 	s.c = grow(s.c, rows*ldc)
-	s.b = grow(s.b, depthBlock*ldc)
-	s.a = grow(s.a, o.mr*(depthBlock+16))
 	if t.w.In == 0 {
 		clear(s.c)
 	}
-	stride := t.w.Out * size
-	tiles := ceilDiv(rows, o.mr)
-	for k := 0; k < t.w.In; k += depthBlock {
-		depth := min(depthBlock, t.w.In-k)
-		o.pack(t.w.DType, s.b, t.w.Data[(k*t.w.Out+col)*size:], stride, depth, cols)
-		// While one tile is computed, the next rows of x and a part of the
-		// next block of W are on their way.
-		ahead := min(depthBlock, t.w.In-k-depth)
-		share := ceilDiv(ahead, tiles)
-		for r, p := 0, 0; r < rows; r, p = r+o.mr, p+share {
-			if n := min(share, ahead-p); n > 0 {
-				prefetchRows(&t.w.Data[((k+depth+p)*t.w.Out+col)*size], uintptr(stride), n, cols*size)
-			}
-			if n := min(o.mr, rows-r-o.mr); n > 0 {
-				prefetchRows(&tensor.Bytes(t.x)[((row+r+o.mr)*t.w.In+k)*4], uintptr(t.w.In*4), n, depth*4)
-			}
-			mr := min(o.mr, rows-r)
-			// A tile of x is copied close together: its rows may be a power of
-			// two apart, where they would evict each other from the cache.
-			lda := depth + 16
-			for i := range mr {
-				copy(s.a[i*lda:][:depth], t.x[(row+r+i)*t.w.In+k:])
-			}
-			for j := 0; j < ldc; j += o.nr {
-				o.multiply(s.c[r*ldc+j:], ldc, s.a, lda, s.b[j*depth:], o.nr, mr, depth, k > 0)
-			}
-		}
+	depth := depthBlock
+	if t.pairs != nil {
+		depth *= 2 // as many bytes
+		s.p, s.q = growPairs(s.p, o.mr*(depthBlock+16)), growPairs(s.q, depthBlock*ldc)
+	} else {
+		s.a, s.b = grow(s.a, o.mr*(depthBlock+16)), grow(s.b, depthBlock*ldc)
+	}
+	for k := 0; k < t.w.In; k += depth {
+		t.multiplyDepth(s, row, rows, col, cols, ldc, k, min(depth, t.w.In-k), size)
 	}
 	for r := range rows {
 		t.finish(s.c[r*ldc:][:cols], row+r, col)
+	}
+}
+
+// multiplyDepth adds the products of inputs k … k+depth-1.
+func (t *linearTask) multiplyDepth(s *scratch, row, rows, col, cols, ldc, k, depth, size int) {
+	o, stride := t.c.ops, t.w.Out*size
+	w := t.w.Data[(k*t.w.Out+col)*size:]
+	x, ldx, wide := tensor.Bytes(t.x)[(row*t.w.In+k)*4:], t.w.In*4, depth*4
+	if t.pairs != nil {
+		o.pairs.pack(s.q, w, stride, depth, cols)
+		x, ldx, wide = pairBytes(t.pairs)[(row*t.ldp+k/2)*4:], t.ldp*4, depth*2
+	} else {
+		o.pack(t.w.DType, s.b, w, stride, depth, cols)
+	}
+	// While one tile is computed, the next rows of x and a part of the next
+	// block of W are on their way.
+	ahead := min(depth, t.w.In-k-depth)
+	share := ceilDiv(ahead, ceilDiv(rows, o.mr))
+	for r, p := 0, 0; r < rows; r, p = r+o.mr, p+share {
+		if n := min(share, ahead-p); n > 0 {
+			prefetchRows(&w[(depth+p)*stride], uintptr(stride), n, cols*size)
+		}
+		if n := min(o.mr, rows-r-o.mr); n > 0 {
+			prefetchRows(&x[(r+o.mr)*ldx], uintptr(ldx), n, wide)
+		}
+		mr := min(o.mr, rows-r)
+		// A tile of x is copied close together: its rows may be a power of two
+		// apart, where they would evict each other from the cache.
+		if t.pairs != nil {
+			deep := ceilDiv(depth, 2)
+			lda := deep + 16
+			for i := range mr {
+				copy(s.p[i*lda:][:deep], t.pairs[(row+r+i)*t.ldp+k/2:])
+			}
+			for j := 0; j < ldc; j += o.nr {
+				o.pairs.multiply(s.c[r*ldc+j:], ldc, s.p, lda, s.q[j*deep:], mr, deep, k > 0)
+			}
+			continue
+		}
+		lda := depth + 16
+		for i := range mr {
+			copy(s.a[i*lda:][:depth], t.x[(row+r+i)*t.w.In+k:])
+		}
+		for j := 0; j < ldc; j += o.nr {
+			o.multiply(s.c[r*ldc+j:], ldc, s.a, lda, s.b[j*depth:], o.nr, mr, depth, k > 0)
+		}
 	}
 }
 
@@ -206,7 +299,11 @@ func (t *linearTask) multiply(s *scratch, row, rows, col, cols int) {
 func (t *linearTask) dots(s *scratch, row, rows, col, cols int) {
 	stride := t.w.In * t.w.DType.Size()
 	s.c = grow(s.c, rows*cols)
-	t.c.ops.dots(t.w.DType, s.c, cols, t.x[row*t.w.In:], rows, t.w.In, t.w.Data[col*stride:], stride, cols)
+	if t.pairs != nil {
+		t.c.ops.pairs.dots(s.c, cols, t.pairs[row*t.ldp:], t.ldp, rows, t.w.In, t.w.Data[col*stride:], stride, cols)
+	} else {
+		t.c.ops.dots(t.w.DType, s.c, cols, t.x[row*t.w.In:], rows, t.w.In, t.w.Data[col*stride:], stride, cols)
+	}
 	for r := range rows {
 		t.finish(s.c[r*cols:][:cols], row+r, col)
 	}

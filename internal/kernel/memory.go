@@ -9,6 +9,20 @@ func alignedFloats(n int) []float32 {
 	return s[skip:][:n:n]
 }
 
+// alignedPairs allocates n pairs of bf16 at an address that is a multiple of 64.
+func alignedPairs(n int) []uint32 {
+	if n == 0 {
+		return nil
+	}
+	b := alignedBytes(4 * n)
+	return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), n)
+}
+
+// pairBytes returns the memory of v.
+func pairBytes(v []uint32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
+}
+
 // alignedBytes allocates n bytes at an address that is a multiple of 64.
 func alignedBytes(n int) []byte {
 	s := make([]byte, n+63)

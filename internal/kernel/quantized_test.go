@@ -303,7 +303,7 @@ func specified(c *CPU, w *Weight, x []float32, rows int, e Epilogue, start []flo
 		acc := make([]float32, panels*panelOuts)
 		if n > 0 {
 			generic.Quantize(blocks, x[r*w.In:][:w.In], w.DType)
-			if c.Family() != "avx512" {
+			if c.Family() != "avx512" && c.Family() != "amx" {
 				generic.Products(w.DType, acc, len(acc), blocks, 1, w.Data, panels)
 			} else {
 				acc = fusedProducts(w.DType, blocks, w.Data, panels)

@@ -2,220 +2,220 @@
 
 #include "textflag.h"
 #include "macros_amd64.h"
+#include "bf16_amd64.h"
 
-#define HSUM(Z, Y, X, M) \
-	VEXTRACTF64X4 $1, Z, Y4; \
-	VADDPS Y4, Y, Y4; \
-	VEXTRACTF128 $1, Y4, X5; \
-	VADDPS X5, X4, X4; \
-	VPERMILPS $0x4e, X4, X5; \
-	VADDPS X5, X4, X4; \
-	VPERMILPS $0x55, X4, X5; \
-	VADDSS X5, X4, X4; \
-	VMOVSS X4, M
+// Products with an [out][in] weight: sixteen lanes (k mod 16; of bf16 pairs the
+// pair mod 16) to an output, added by a fixed tree: halves onto each other.
+// Four rows of W against up to six rows of x.
+//
+// Z8-Z31 the sums (four to a row of x), Z0-Z3 elements of W, Z4 of x. AX walks
+// over W, BX its stride, DX 3·BX; SI over rows 0-2 of x, R13 over rows 3-5, R8
+// their stride; CX elements left. DI y, R10 its stride, R11 the distance of
+// the results of two rows of W, R12 3·R11.
 
-// Four rows of W against four rows of x. Z8-Z23 the sums (four to a row of
-// x), Z0-Z3 elements of W, Z4-Z7 of x. AX walks over W, BX its stride, DX 3·BX;
-// SI over x, R8 its stride, R9 3·R8; DI y, R10 its stride, R11 the distance of
-// the results of two rows of W, R12 3·R11; CX elements left.
-#define FMA4(Z, A, B, C, D) \
-	VFMADD231PS Z0, Z, A; \
-	VFMADD231PS Z1, Z, B; \
-	VFMADD231PS Z2, Z, C; \
-	VFMADD231PS Z3, Z, D
-
-#define STEP44(LOADX, LOADW) \
-	LOADW((AX), Z0); \
-	LOADW((AX)(BX*1), Z1); \
-	LOADW((AX)(BX*2), Z2); \
-	LOADW((AX)(DX*1), Z3); \
-	LOADX((SI), Z4); \
-	LOADX((SI)(R8*1), Z5); \
-	LOADX((SI)(R8*2), Z6); \
-	LOADX((SI)(R9*1), Z7); \
-	FMA4(Z4, Z8, Z9, Z10, Z11); \
-	FMA4(Z5, Z12, Z13, Z14, Z15); \
-	FMA4(Z6, Z16, Z17, Z18, Z19); \
-	FMA4(Z7, Z20, Z21, Z22, Z23)
-
-#define DOT44(LOADW, LOADWK, BYTES) \
-	MOVQ y+0(FP), DI; \
-	MOVQ ldy+8(FP), R10; \
-	MOVQ x+16(FP), SI; \
-	MOVQ ldx+24(FP), R8; \
-	MOVQ w+32(FP), AX; \
-	MOVQ stride+40(FP), BX; \
-	MOVQ n+48(FP), CX; \
-	LEAQ (BX)(BX*2), DX; \
-	LEAQ (R8)(R8*2), R9; \
-	ZERO(Z8); \
-	ZERO(Z9); \
-	ZERO(Z10); \
-	ZERO(Z11); \
-	ZERO(Z12); \
-	ZERO(Z13); \
-	ZERO(Z14); \
-	ZERO(Z15); \
-	ZERO(Z16); \
-	ZERO(Z17); \
-	ZERO(Z18); \
-	ZERO(Z19); \
-	ZERO(Z20); \
-	ZERO(Z21); \
-	ZERO(Z22); \
-	ZERO(Z23); \
-loop: \
-	CMPQ CX, $16; \
-	JLT  tail; \
-	STEP44(LOADF32, LOADW); \
-	ADDQ $BYTES, AX; \
-	ADDQ $64, SI; \
-	SUBQ $16, CX; \
-	JMP  loop; \
-tail: \
-	TESTQ CX, CX; \
-	JZ    done; \
-	MASK16(R11); \
-	STEP44(LOADF32K, LOADWK); \
-done: \
-	MOVQ step+56(FP), R11; \
-	LEAQ (R11)(R11*2), R12; \
-	HSUM(Z8, Y8, X8, 0(DI)); \
-	HSUM(Z9, Y9, X9, 0(DI)(R11*1)); \
-	HSUM(Z10, Y10, X10, 0(DI)(R11*2)); \
-	HSUM(Z11, Y11, X11, 0(DI)(R12*1)); \
-	ADDQ R10, DI; \
-	HSUM(Z12, Y12, X12, 0(DI)); \
-	HSUM(Z13, Y13, X13, 0(DI)(R11*1)); \
-	HSUM(Z14, Y14, X14, 0(DI)(R11*2)); \
-	HSUM(Z15, Y15, X15, 0(DI)(R12*1)); \
-	ADDQ R10, DI; \
-	HSUM(Z16, Y16, X16, 0(DI)); \
-	HSUM(Z17, Y17, X17, 0(DI)(R11*1)); \
-	HSUM(Z18, Y18, X18, 0(DI)(R11*2)); \
-	HSUM(Z19, Y19, X19, 0(DI)(R12*1)); \
-	ADDQ R10, DI; \
-	HSUM(Z20, Y20, X20, 0(DI)); \
-	HSUM(Z21, Y21, X21, 0(DI)(R11*1)); \
-	HSUM(Z22, Y22, X22, 0(DI)(R11*2)); \
-	HSUM(Z23, Y23, X23, 0(DI)(R12*1)); \
-	VZEROUPPER; \
-	RET
-
+// AHEAD is how many bytes further on is prefetched.
 #define AHEAD 1024
 
-// Four rows of W against one row of x. W as above; R8 is the distance of the
-// results, R9 3·R8. AHEAD is how many bytes further on is prefetched.
-#define STEP14(LOADX, LOADW) \
-	LOADW((AX), Z0); \
-	LOADW((AX)(BX*1), Z1); \
-	LOADW((AX)(BX*2), Z2); \
-	LOADW((AX)(DX*1), Z3); \
-	LOADX((SI), Z4); \
-	FMA4(Z4, Z8, Z9, Z10, Z11)
-
-#define DOT14(LOADW, LOADWK, BYTES) \
-	MOVQ y+0(FP), DI; \
-	MOVQ ldy+8(FP), R8; \
-	MOVQ x+16(FP), SI; \
-	MOVQ w+24(FP), AX; \
-	MOVQ stride+32(FP), BX; \
-	MOVQ n+40(FP), CX; \
-	LEAQ (BX)(BX*2), DX; \
-	LEAQ (R8)(R8*2), R9; \
-	ZERO(Z8); \
-	ZERO(Z9); \
-	ZERO(Z10); \
-	ZERO(Z11); \
-loop: \
-	CMPQ CX, $16; \
-	JLT  tail; \
+#define PREFETCHW \
 	PREFETCHT0 AHEAD(AX); \
 	PREFETCHT0 AHEAD(AX)(BX*1); \
 	PREFETCHT0 AHEAD(AX)(BX*2); \
-	PREFETCHT0 AHEAD(AX)(DX*1); \
-	STEP14(LOADF32, LOADW); \
-	ADDQ $BYTES, AX; \
-	ADDQ $64, SI; \
-	SUBQ $16, CX; \
-	JMP  loop; \
-tail: \
-	TESTQ CX, CX; \
-	JZ    done; \
-	MASK16(R11); \
-	STEP14(LOADF32K, LOADWK); \
-done: \
-	HSUM(Z8, Y8, X8, 0(DI)); \
-	HSUM(Z9, Y9, X9, 0(DI)(R8*1)); \
-	HSUM(Z10, Y10, X10, 0(DI)(R8*2)); \
-	HSUM(Z11, Y11, X11, 0(DI)(R9*1)); \
-	VZEROUPPER; \
-	RET
+	PREFETCHT0 AHEAD(AX)(DX*1)
 
-// One row of W against one row of x.
-#define DOT11(LOADW, LOADWK, BYTES) \
-	MOVQ y+0(FP), DI; \
-	MOVQ x+8(FP), SI; \
-	MOVQ w+16(FP), AX; \
-	MOVQ n+24(FP), CX; \
-	ZERO(Z8); \
-loop: \
-	CMPQ CX, $16; \
-	JLT  tail; \
+#define LOAD4(LOADW) \
 	LOADW((AX), Z0); \
-	VMOVUPS (SI), Z4; \
-	VFMADD231PS Z0, Z4, Z8; \
+	LOADW((AX)(BX*1), Z1); \
+	LOADW((AX)(BX*2), Z2); \
+	LOADW((AX)(DX*1), Z3)
+
+#define LOADPAIRS(M, V) VMOVDQU32 M, V
+#define LOADPAIRSK(M, V) VMOVDQU16.Z M, K1, V
+#define LOADPAIRSX(M, V) VMOVDQU32.Z M, K2, V
+
+#define FMA4(P, A, B, C, D, ZA, ZB, ZC, ZD) \
+	VFMADD231PS Z0, Z4, ZA; \
+	VFMADD231PS Z1, Z4, ZB; \
+	VFMADD231PS Z2, Z4, ZC; \
+	VFMADD231PS Z3, Z4, ZD
+
+#define DP4(P, A, B, C, D, ZA, ZB, ZC, ZD) \
+	DPBF16(0, 4, A); \
+	DPBF16(1, 4, B); \
+	DPBF16(2, 4, C); \
+	DPBF16(3, 4, D)
+
+// X for each row of x: what else it needs, the row and its sums.
+#define ROWS1(X, P) \
+	X(P, (SI), 8, 9, 10, 11, Z8, Z9, Z10, Z11)
+#define ROWS4(X, P) \
+	ROWS1(X, P); \
+	X(P, (SI)(R8*1), 12, 13, 14, 15, Z12, Z13, Z14, Z15); \
+	X(P, (SI)(R8*2), 16, 17, 18, 19, Z16, Z17, Z18, Z19); \
+	X(P, (R13), 20, 21, 22, 23, Z20, Z21, Z22, Z23)
+#define ROWS6(X, P) \
+	ROWS4(X, P); \
+	X(P, (R13)(R8*1), 24, 25, 26, 27, Z24, Z25, Z26, Z27); \
+	X(P, (R13)(R8*2), 28, 29, 30, 31, Z28, Z29, Z30, Z31)
+
+#define MULF(LOADX, M, A, B, C, D, ZA, ZB, ZC, ZD) \
+	LOADX(M, Z4); \
+	FMA4(0, A, B, C, D, ZA, ZB, ZC, ZD)
+
+#define MULP(LOADX, M, A, B, C, D, ZA, ZB, ZC, ZD) \
+	LOADX(M, Z4); \
+	DP4(0, A, B, C, D, ZA, ZB, ZC, ZD)
+
+#define ZEROL(P, M, A, B, C, D, ZA, ZB, ZC, ZD) \
+	ZERO(ZA); \
+	ZERO(ZB); \
+	ZERO(ZC); \
+	ZERO(ZD)
+
+// Lanes that wait for the next block of inputs.
+#define LOADL(P, M, A, B, C, D, ZA, ZB, ZC, ZD) \
+	VMOVUPS (R9), ZA; \
+	VMOVUPS 64(R9), ZB; \
+	VMOVUPS 128(R9), ZC; \
+	VMOVUPS 192(R9), ZD; \
+	ADDQ $256, R9
+#define STOREL(P, M, A, B, C, D, ZA, ZB, ZC, ZD) \
+	VMOVUPS ZA, (R9); \
+	VMOVUPS ZB, 64(R9); \
+	VMOVUPS ZC, 128(R9); \
+	VMOVUPS ZD, 192(R9); \
+	ADDQ $256, R9
+
+// The tree for four outputs side by side, 16 to 8 to 4 to 2 to 1 lanes.
+#define SUML(P, M, A, B, C, D, ZA, ZB, ZC, ZD) \
+	VSHUFF32X4 $0x44, ZB, ZA, Z0; \
+	VSHUFF32X4 $0xee, ZB, ZA, Z1; \
+	VSHUFF32X4 $0x44, ZD, ZC, Z2; \
+	VSHUFF32X4 $0xee, ZD, ZC, Z3; \
+	VADDPS Z1, Z0, Z0; \
+	VADDPS Z3, Z2, Z2; \
+	VSHUFF32X4 $0x88, Z2, Z0, Z1; \
+	VSHUFF32X4 $0xdd, Z2, Z0, Z3; \
+	VADDPS Z3, Z1, Z0; \
+	VPERMILPS $0x4e, Z0, Z1; \
+	VADDPS Z1, Z0, Z0; \
+	VPERMILPS $0x55, Z0, Z1; \
+	VADDPS Z1, Z0, Z0; \
+	VEXTRACTF32X4 $1, Z0, X1; \
+	VEXTRACTF32X4 $2, Z0, X2; \
+	VEXTRACTF32X4 $3, Z0, X3; \
+	VMOVSS X0, (DI); \
+	VMOVSS X1, (DI)(R11*1); \
+	VMOVSS X2, (DI)(R11*2); \
+	VMOVSS X3, (DI)(R12*1); \
+	ADDQ R10, DI
+
+// STEP elements (BYTES of W, XBYTES of x) at a time. TAIL sets the masks.
+#define DOTS(ROWS, MUL, LOADW, LOADWK, LOADX, LOADXK, STEP, BYTES, TAIL) \
+	MOVQ y+0(FP), DI; \
+	MOVQ ldy+8(FP), R10; \
+	MOVQ step+16(FP), R11; \
+	MOVQ x+24(FP), SI; \
+	MOVQ ldx+32(FP), R8; \
+	MOVQ w+40(FP), AX; \
+	MOVQ stride+48(FP), BX; \
+	MOVQ n+56(FP), CX; \
+	MOVQ lanes+64(FP), R9; \
+	LEAQ (BX)(BX*2), DX; \
+	LEAQ (R11)(R11*2), R12; \
+	LEAQ (SI)(R8*2), R13; \
+	ADDQ R8, R13; \
+	CMPB load+72(FP), $0; \
+	JEQ  zero; \
+	ROWS(LOADL, 0); \
+	JMP  loop; \
+zero: \
+	ROWS(ZEROL, 0); \
+loop: \
+	CMPQ CX, $STEP; \
+	JLT  tail; \
+	PREFETCHW; \
+	LOAD4(LOADW); \
+	ROWS(MUL, LOADX); \
 	ADDQ $BYTES, AX; \
 	ADDQ $64, SI; \
-	SUBQ $16, CX; \
+	ADDQ $64, R13; \
+	SUBQ $STEP, CX; \
 	JMP  loop; \
 tail: \
 	TESTQ CX, CX; \
 	JZ    done; \
-	MASK16(R11); \
-	LOADWK((AX), Z0); \
-	VMOVUPS.Z (SI), K1, Z4; \
-	VFMADD231PS Z0, Z4, Z8; \
+	TAIL; \
+	LOAD4(LOADWK); \
+	ROWS(MUL, LOADXK); \
 done: \
-	HSUM(Z8, Y8, X8, 0(DI)); \
+	CMPB keep+73(FP), $0; \
+	JNE  keep; \
+	ROWS(SUML, 0); \
+	VZEROUPPER; \
+	RET; \
+keep: \
+	MOVQ lanes+64(FP), R9; \
+	ROWS(STOREL, 0); \
 	VZEROUPPER; \
 	RET
 
-// Products with an [out][in] weight: sixteen lanes (k mod 16) to an output,
-// which HSUM adds by a fixed tree: halves onto each other.
+#define TAILF MASK16(R9)
 
-// func dot44F32(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
-TEXT ·dot44F32(SB), NOSPLIT, $0-64
-	DOT44(LOADF32, LOADF32K, 64)
+// K1 words of W, K2 pairs of x.
+#define TAILP \
+	MOVQ $-1, R9; \
+	BZHIQ CX, R9, R9; \
+	KMOVD R9, K1; \
+	INCQ CX; \
+	SHRQ $1, CX; \
+	MOVQ $-1, R9; \
+	BZHIQ CX, R9, R9; \
+	KMOVW R9, K2
 
-// func dot44F16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
-TEXT ·dot44F16(SB), NOSPLIT, $0-64
-	DOT44(LOADF16, LOADF16K, 32)
+// func dots6F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots6F32(SB), NOSPLIT, $0-74
+	DOTS(ROWS6, MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
 
-// func dot44BF16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
-TEXT ·dot44BF16(SB), NOSPLIT, $0-64
-	DOT44(LOADBF16, LOADBF16K, 32)
+// func dots6F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots6F16(SB), NOSPLIT, $0-74
+	DOTS(ROWS6, MULF, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dot14F32(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14F32(SB), NOSPLIT, $0-48
-	DOT14(LOADF32, LOADF32K, 64)
+// func dots6BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots6BF16(SB), NOSPLIT, $0-74
+	DOTS(ROWS6, MULF, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dot14F16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14F16(SB), NOSPLIT, $0-48
-	DOT14(LOADF16, LOADF16K, 32)
+// func dots6Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots6Pairs(SB), NOSPLIT, $0-74
+	DOTS(ROWS6, MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
 
-// func dot14BF16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
-TEXT ·dot14BF16(SB), NOSPLIT, $0-48
-	DOT14(LOADBF16, LOADBF16K, 32)
+// func dots4F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots4F32(SB), NOSPLIT, $0-74
+	DOTS(ROWS4, MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
 
-// func dot11F32(y, x *float32, w *byte, n int)
-TEXT ·dot11F32(SB), NOSPLIT, $0-32
-	DOT11(LOADF32, LOADF32K, 64)
+// func dots4F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots4F16(SB), NOSPLIT, $0-74
+	DOTS(ROWS4, MULF, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dot11F16(y, x *float32, w *byte, n int)
-TEXT ·dot11F16(SB), NOSPLIT, $0-32
-	DOT11(LOADF16, LOADF16K, 32)
+// func dots4BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots4BF16(SB), NOSPLIT, $0-74
+	DOTS(ROWS4, MULF, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dot11BF16(y, x *float32, w *byte, n int)
-TEXT ·dot11BF16(SB), NOSPLIT, $0-32
-	DOT11(LOADBF16, LOADBF16K, 32)
+// func dots4Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots4Pairs(SB), NOSPLIT, $0-74
+	DOTS(ROWS4, MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
+
+// func dots1F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots1F32(SB), NOSPLIT, $0-74
+	DOTS(ROWS1, MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
+
+// func dots1F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots1F16(SB), NOSPLIT, $0-74
+	DOTS(ROWS1, MULF, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
+
+// func dots1BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots1BF16(SB), NOSPLIT, $0-74
+	DOTS(ROWS1, MULF, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
+
+// func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+TEXT ·dots1Pairs(SB), NOSPLIT, $0-74
+	DOTS(ROWS1, MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)

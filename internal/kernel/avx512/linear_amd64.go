@@ -8,36 +8,155 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Accumulate adds rows of a matrix to rows of y, eight of them at a time.
+// kind is how a row of W is read and multiplied.
+type kind int
+
+const (
+	f32 kind = iota
+	f16
+	bf16  // widened to float32
+	pairs // bf16 times pairs of bf16
+)
+
+func kindOf(d tensor.DType) kind {
+	switch d {
+	case tensor.F16:
+		return f16
+	case tensor.BF16:
+		return bf16
+	}
+	return f32
+}
+
+func (k kind) size() int {
+	if k == f32 {
+		return 4
+	}
+	return 2
+}
+
+// Accumulate adds rows of a matrix to rows of y.
 func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
 	if rows == 0 || depth == 0 || cols == 0 {
 		return
 	}
 	_, _, _ = y[(rows-1)*ldy+cols-1], x[(rows-1)*ldx+depth-1], w[(depth-1)*stride+cols*d.Size()-1]
-	eight, one, many := accumulate8F32, accumulate1F32, accumulateRowsF32
-	switch d {
-	case tensor.F16:
-		eight, one, many = accumulate8F16, accumulate1F16, accumulateRowsF16
-	case tensor.BF16:
-		eight, one, many = accumulate8BF16, accumulate1BF16, accumulateRowsBF16
-	}
-	if rows > 1 {
-		_ = y[(rows-1)*ldy+(cols+NR-1)/NR*NR-1]
+	accumulate(kindOf(d), y, ldy, unsafe.Pointer(&x[0]), ldx, rows, depth, w, stride, cols)
+}
+
+// tileDepth is how many rows of W a tile takes at a time: a member's columns of
+// so many rows and of the next ones lie in the second-level cache.
+const tileDepth = 64
+
+// accumulate adds by tiles of rows × NR columns. x is in float32, or in pairs.
+func accumulate(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth int, w []byte, stride, cols int) {
+	lc, la, ls := uintptr(ldy*4), uintptr(ldx*4), uintptr(stride)
+	perX := 4 // bytes of x to a row of W
+	if d == pairs {
+		perX = 2
 	}
 	k := 0
-	for ; k+8 <= depth; k += 8 {
-		p := &w[k*stride]
-		if rows == 1 {
-			eight(&y[0], &x[k], p, uintptr(stride), cols)
-		} else {
-			many(&y[0], uintptr(ldy*4), &x[k], uintptr(ldx*4), rows, p, uintptr(stride), cols)
+	if rows == 1 {
+		for ; k+8 <= depth; k += 8 {
+			ahead := uintptr(0)
+			if k+16 <= depth {
+				ahead = 8 * ls
+			}
+			stream8(d, &y[0], unsafe.Add(x, k*perX), &w[k*stride], ls, cols, ahead)
 		}
 	}
-	for ; k < depth; k++ {
-		for r := range rows {
-			one(&y[r*ldy], x[r*ldx+k], &w[k*stride], cols)
+	for ; k < depth; k += tileDepth {
+		n := min(tileDepth, depth-k)
+		ahead := uintptr(0)
+		if k+n < depth {
+			ahead = uintptr(n * stride)
+		}
+		for col := 0; col < cols; col += NR {
+			width := min(NR, cols-col)
+			pw := &w[k*stride+col*d.size()]
+			for r := 0; r < rows; {
+				a := unsafe.Add(x, r*ldx*4+k*perX)
+				if r*ldy+col+NR > len(y) || (width < NR && ldy < col+NR) {
+					// The last columns, and no room for more: aside.
+					var c [NR]float32
+					to := y[r*ldy+col:][:width]
+					copy(c[:], to)
+					tile(d, 1, &c[0], lc, a, la, pw, ls, n, width, ahead)
+					copy(to, c[:])
+					r++
+					continue
+				}
+				r += tile(d, rows-r, &y[r*ldy+col], lc, a, la, pw, ls, n, width, ahead)
+			}
 		}
 	}
+}
+
+// stream8 adds eight rows of W that stream by to one row of y.
+func stream8(d kind, y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr) {
+	switch d {
+	case f32:
+		stream8F32(y, x, w, stride, n, ahead)
+	case f16:
+		stream8F16(y, x, w, stride, n, ahead)
+	case bf16:
+		stream8BF16(y, x, w, stride, n, ahead)
+	case pairs:
+		stream8Pairs(y, x, w, stride, n, ahead)
+	}
+}
+
+// tile computes as many of the rows as there is a kernel for, and returns how many.
+func tile(d kind, rows int, c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr) int {
+	switch {
+	case rows >= 12 && rows != 16:
+		switch d {
+		case f32:
+			tile12F32(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case f16:
+			tile12F16(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case bf16:
+			tile12BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case pairs:
+			tile12Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+		}
+		return 12
+	case rows >= 8:
+		switch d {
+		case f32:
+			tile8F32(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case f16:
+			tile8F16(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case bf16:
+			tile8BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case pairs:
+			tile8Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+		}
+		return 8
+	case rows >= 4:
+		switch d {
+		case f32:
+			tile4F32(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case f16:
+			tile4F16(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case bf16:
+			tile4BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case pairs:
+			tile4Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+		}
+		return 4
+	}
+	switch d {
+	case f32:
+		tile1F32(c, ldc, a, lda, w, stride, k, cols, ahead)
+	case f16:
+		tile1F16(c, ldc, a, lda, w, stride, k, cols, ahead)
+	case bf16:
+		tile1BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
+	case pairs:
+		tile1Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+	}
+	return 1
 }
 
 // Pack writes a matrix as panels of NR columns.
@@ -106,45 +225,6 @@ func Multiply(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, 
 		default:
 			multiply1(pc, lc, pa, la, &b[0], lb, k, load)
 			i++
-		}
-	}
-}
-
-// Dots computes products with rows of w, by blocks of four rows of w and four of x.
-func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int) {
-	if rows == 0 || outs == 0 {
-		return
-	}
-	_ = y[(rows-1)*ldy+outs-1]
-	if in == 0 {
-		for r := range rows {
-			clear(y[r*ldy:][:outs])
-		}
-		return
-	}
-	_, _ = x[rows*in-1], w[(outs-1)*stride+in*d.Size()-1]
-	dot44, dot14, dot11 := dot44F32, dot14F32, dot11F32
-	switch d {
-	case tensor.F16:
-		dot44, dot14, dot11 = dot44F16, dot14F16, dot11F16
-	case tensor.BF16:
-		dot44, dot14, dot11 = dot44BF16, dot14BF16, dot11BF16
-	}
-	// Four streams far apart, each in order, as a prefetcher likes them.
-	q := outs / 4
-	ly, lx, step, far := uintptr(ldy*4), uintptr(in*4), uintptr(q*4), uintptr(q*stride)
-	for o := range q {
-		p, r := &w[o*stride], 0
-		for ; r+4 <= rows; r += 4 {
-			dot44(&y[r*ldy+o], ly, &x[r*in], lx, p, far, in, step)
-		}
-		for ; r < rows; r++ {
-			dot14(&y[r*ldy+o], step, &x[r*in], p, far, in)
-		}
-	}
-	for o := 4 * q; o < outs; o++ {
-		for r := range rows {
-			dot11(&y[r*ldy+o], &x[r*in], &w[o*stride], in)
 		}
 	}
 }

@@ -2,31 +2,41 @@
 
 #include "textflag.h"
 #include "macros_amd64.h"
+#include "bf16_amd64.h"
 
-// func accumulate8F32(y, x *float32, w *byte, stride uintptr, n int)
+// One row of x times rows of W that stream by, eight at a time:
+// y[c] += Σ x[k]·w[k][c], c < n.
 //
-// y[c] += Σ x[k]·w[k][c] for eight rows k, c < n.
-// Z0-Z7 x[0..7], Z8-Z9 sums, Z10-Z25 elements of W.
-// DI y, R8 row 0, R9 row 4, R10 and R11 the same eight rows further on (to
-// prefetch), BX stride, DX 3·stride, CX columns left.
-#define BROADCAST8 \
+// Z0-Z7 x[0..7] (in pairs: Z0-Z3), Z8 and Z9 sums, Z10-Z17 elements of W. DI y,
+// R8 row 0, R9 row 4, R10 and R11 the same rows `ahead` bytes further on, to be
+// prefetched; BX stride, DX 3·stride, CX columns left.
+#define STREAMARGS \
 	MOVQ y+0(FP), DI; \
 	MOVQ x+8(FP), SI; \
 	MOVQ w+16(FP), R8; \
 	MOVQ stride+24(FP), BX; \
 	MOVQ n+32(FP), CX; \
+	MOVQ ahead+40(FP), R10; \
 	LEAQ (BX)(BX*2), DX; \
 	LEAQ (R8)(BX*4), R9; \
-	LEAQ (R8)(BX*8), R10; \
-	LEAQ (R9)(BX*8), R11; \
+	LEAQ (R9)(R10*1), R11; \
+	ADDQ R8, R10; \
 	VBROADCASTSS 0(SI), Z0; \
 	VBROADCASTSS 4(SI), Z1; \
 	VBROADCASTSS 8(SI), Z2; \
-	VBROADCASTSS 12(SI), Z3; \
+	VBROADCASTSS 12(SI), Z3
+
+#define STREAMARGSF \
+	STREAMARGS; \
 	VBROADCASTSS 16(SI), Z4; \
 	VBROADCASTSS 20(SI), Z5; \
 	VBROADCASTSS 24(SI), Z6; \
 	VBROADCASTSS 28(SI), Z7
+
+#define STREAMARGSP \
+	STREAMARGS; \
+	VMOVDQU64 ·mix+0(SB), Z4; \
+	VMOVDQU64 ·mix+64(SB), Z5
 
 // Into the second-level cache: the first has too few requests under way at a
 // time to keep memory busy.
@@ -39,12 +49,6 @@
 	PREFETCHT1 (R11)(BX*1); \
 	PREFETCHT1 (R11)(BX*2); \
 	PREFETCHT1 (R11)(DX*1)
-
-#define ADVANCE(BYTES) \
-	ADDQ $BYTES, R8; \
-	ADDQ $BYTES, R9; \
-	ADDQ $BYTES, R10; \
-	ADDQ $BYTES, R11
 
 // Eight rows at offset O, with loader LOAD, into the sum Z.
 #define ROWS8(LOAD, O, Z) \
@@ -65,125 +69,69 @@
 	VFMADD231PS Z16, Z6, Z; \
 	VFMADD231PS Z17, Z7, Z
 
-// func accumulateRowsF32(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-// func accumulateRowsF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-// func accumulateRowsBF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-//
-// As accumulate8 for several rows of x and y, at least one. Rows of y have
-// room for a multiple of 32 columns.
-// Z0-Z15 32 columns of eight rows of W, Z16 and Z17 the sums of one row, Z18-Z21
-// elements of x. K1 and K2 the columns that W has. R8-R11, BX, DX, CX as above;
-// DI y, SI x; R12, R13 and AX walk over y, x and the rows left.
-#define ROWX(O, V, LO, HI) \
-	VBROADCASTSS O(R13), V; \
-	VFMADD231PS LO, V, Z16; \
-	VFMADD231PS HI, V, Z17
+// 32 columns of two rows, mixed and multiplied by the pair X of x.
+#define ROWS2(X, M0, M1) \
+	VMOVDQU16.Z M0, K1, Z10; \
+	VMOVDQU16.Z M1, K1, Z11; \
+	VMOVDQA64 Z4, Z12; \
+	VPERMI2W Z11, Z10, Z12; \
+	VMOVDQA64 Z5, Z13; \
+	VPERMI2W Z11, Z10, Z13; \
+	DPBF16(12, X, 8); \
+	DPBF16(13, X, 9)
+
+#define SUMS(LOADK, LOADK2, BYTES) \
+	ROWS8(LOADK, 0, Z8); \
+	ROWS8(LOADK2, BYTES, Z9)
+
+#define SUMSPAIRS(LOADK, LOADK2, BYTES) \
+	ROWS2(0, (R8), (R8)(BX*1)); \
+	ROWS2(1, (R8)(BX*2), (R8)(DX*1)); \
+	ROWS2(2, (R9), (R9)(BX*1)); \
+	ROWS2(3, (R9)(BX*2), (R9)(DX*1))
+
+#define NEXTLINE \
+	PREFETCH8; \
+	ADDQ $64, R10; \
+	ADDQ $64, R11
 
 // 32 columns are two cache lines of float32, one of the short types.
 #define LINES2 \
-	PREFETCH8; \
-	ADVANCE(64)
-#define LINES1
+	NEXTLINE; \
+	NEXTLINE
+#define LINES1 NEXTLINE
 
-#define ACCUMULATEROWS(LOADK, LOADK2, BYTES, MORE) \
-	MOVQ y+0(FP), DI; \
-	MOVQ x+16(FP), SI; \
-	MOVQ w+40(FP), R8; \
-	MOVQ stride+48(FP), BX; \
-	MOVQ n+56(FP), CX; \
-	LEAQ (BX)(BX*2), DX; \
-	LEAQ (R8)(BX*4), R9; \
-	LEAQ (R8)(BX*8), R10; \
-	LEAQ (R9)(BX*8), R11; \
-	KXNORW K1, K1, K1; \
-	KXNORW K2, K2, K2; \
-columns: \
-	TESTQ CX, CX; \
-	JLE done; \
-	CMPQ CX, $32; \
-	JGE  load; \
-	MOVQ $1, AX; \
-	SHLQ CX, AX; \
-	DECQ AX; \
-	KMOVW AX, K1; \
-	SHRQ $16, AX; \
+// K1 (of 32, or of the lower 16) and K2 are the columns that are left, K3 as K1
+// for y.
+#define STREAM(ENTER, LINES, SUM, LOADK, LOADK2, BYTES) \
+	ENTER; \
+	MOVQ $-1, AX; \
+	KMOVD AX, K1; \
 	KMOVW AX, K2; \
-load: \
-	PREFETCH8; \
-	LOADK(0(R8), Z0); \
-	LOADK2(BYTES(R8), Z1); \
-	LOADK(0(R8)(BX*1), Z2); \
-	LOADK2(BYTES(R8)(BX*1), Z3); \
-	LOADK(0(R8)(BX*2), Z4); \
-	LOADK2(BYTES(R8)(BX*2), Z5); \
-	LOADK(0(R8)(DX*1), Z6); \
-	LOADK2(BYTES(R8)(DX*1), Z7); \
-	LOADK(0(R9), Z8); \
-	LOADK2(BYTES(R9), Z9); \
-	LOADK(0(R9)(BX*1), Z10); \
-	LOADK2(BYTES(R9)(BX*1), Z11); \
-	LOADK(0(R9)(BX*2), Z12); \
-	LOADK2(BYTES(R9)(BX*2), Z13); \
-	LOADK(0(R9)(DX*1), Z14); \
-	LOADK2(BYTES(R9)(DX*1), Z15); \
-	ADVANCE(64); \
-	MORE; \
-	MOVQ DI, R12; \
-	MOVQ SI, R13; \
-	MOVQ rows+32(FP), AX; \
-row: \
-	VMOVUPS (R12), Z16; \
-	VMOVUPS 64(R12), Z17; \
-	ROWX(0, Z18, Z0, Z1); \
-	ROWX(4, Z19, Z2, Z3); \
-	ROWX(8, Z20, Z4, Z5); \
-	ROWX(12, Z21, Z6, Z7); \
-	ROWX(16, Z18, Z8, Z9); \
-	ROWX(20, Z19, Z10, Z11); \
-	ROWX(24, Z20, Z12, Z13); \
-	ROWX(28, Z21, Z14, Z15); \
-	VMOVUPS Z16, (R12); \
-	VMOVUPS Z17, 64(R12); \
-	ADDQ ldy+8(FP), R12; \
-	ADDQ ldx+24(FP), R13; \
-	DECQ AX; \
-	JNZ  row; \
-	ADDQ $128, DI; \
-	SUBQ $32, CX; \
-	JMP  columns; \
-done: \
-	VZEROUPPER; \
-	RET
-
-// func accumulate1F32(y *float32, x float32, w *byte, n int)
-// func accumulate1F16(y *float32, x float32, w *byte, n int)
-// func accumulate1BF16(y *float32, x float32, w *byte, n int)
-//
-// y[c] += x·w[c], c < n. DI y, SI w, CX columns left, Z0 x.
-#define ACCUMULATE1(LOAD, LOADK, BYTES) \
-	MOVQ y+0(FP), DI; \
-	VBROADCASTSS x+8(FP), Z0; \
-	MOVQ w+16(FP), SI; \
-	MOVQ n+24(FP), CX; \
+	KMOVW AX, K3; \
 loop: \
-	CMPQ CX, $16; \
-	JLT  tail; \
-	VMOVUPS (DI), Z8; \
-	LOAD((SI), Z1); \
-	VFMADD231PS Z1, Z0, Z8; \
-	VMOVUPS Z8, (DI); \
-	ADDQ $64, DI; \
-	ADDQ $BYTES, SI; \
-	SUBQ $16, CX; \
-	JMP  loop; \
-tail: \
+	CMPQ CX, $32; \
+	JGE  full; \
 	TESTQ CX, CX; \
 	JZ    done; \
-	MASK16(AX); \
-	VMOVUPS.Z (DI), K1, Z8; \
-	LOADK((SI), Z1); \
-	VFMADD231PS Z1, Z0, Z8; \
-	VMOVUPS Z8, K1, (DI); \
+	BZHIQ CX, AX, AX; \
+	KMOVD AX, K1; \
+	KMOVW AX, K3; \
+	SHRQ $16, AX; \
+	KMOVW AX, K2; \
+	MOVQ $32, CX; \
+full: \
+	LINES; \
+	VMOVUPS.Z (DI), K3, Z8; \
+	VMOVUPS.Z 64(DI), K2, Z9; \
+	SUM(LOADK, LOADK2, BYTES); \
+	VMOVUPS Z8, K3, (DI); \
+	VMOVUPS Z9, K2, 64(DI); \
+	ADDQ $128, DI; \
+	ADDQ $(2*BYTES), R8; \
+	ADDQ $(2*BYTES), R9; \
+	SUBQ $32, CX; \
+	JMP  loop; \
 done: \
 	VZEROUPPER; \
 	RET
@@ -235,128 +183,6 @@ done: \
 	VZEROUPPER; \
 	RET
 
-// Decode: one row of x times rows of W that stream by.
-
-TEXT ·accumulate8F32(SB), NOSPLIT, $0-40
-	BROADCAST8
-
-f32loop:
-	CMPQ CX, $16
-	JLT  f32tail
-	PREFETCH8
-	VMOVUPS (DI), Z8
-	ROWS8(LOADF32, 0, Z8)
-	VMOVUPS Z8, (DI)
-	ADDQ $64, DI
-	ADVANCE(64)
-	SUBQ $16, CX
-	JMP  f32loop
-
-f32tail:
-	TESTQ CX, CX
-	JZ    f32done
-	MASK16(AX)
-	VMOVUPS.Z (DI), K1, Z8
-	ROWS8(LOADF32K, 0, Z8)
-	VMOVUPS Z8, K1, (DI)
-
-f32done:
-	VZEROUPPER
-	RET
-
-// func accumulate8F16(y, x *float32, w *byte, stride uintptr, n int)
-// Registers as in accumulate8F32; 32 columns are one cache line.
-TEXT ·accumulate8F16(SB), NOSPLIT, $0-40
-	BROADCAST8
-
-f16loop:
-	CMPQ CX, $32
-	JLT  f16half
-	PREFETCH8
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ROWS8(LOADF16, 0, Z8)
-	ROWS8(LOADF16, 32, Z9)
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	ADDQ $128, DI
-	ADVANCE(64)
-	SUBQ $32, CX
-	JMP  f16loop
-
-f16half:
-	CMPQ CX, $16
-	JLT  f16tail
-	VMOVUPS (DI), Z8
-	ROWS8(LOADF16, 0, Z8)
-	VMOVUPS Z8, (DI)
-	ADDQ $64, DI
-	ADVANCE(32)
-	SUBQ $16, CX
-
-f16tail:
-	TESTQ CX, CX
-	JZ    f16done
-	MASK16(AX)
-	VMOVUPS.Z (DI), K1, Z8
-	ROWS8(LOADF16K, 0, Z8)
-	VMOVUPS Z8, K1, (DI)
-
-f16done:
-	VZEROUPPER
-	RET
-
-// func accumulate8BF16(y, x *float32, w *byte, stride uintptr, n int)
-// Registers as in accumulate8F32; 32 columns are one cache line.
-TEXT ·accumulate8BF16(SB), NOSPLIT, $0-40
-	BROADCAST8
-
-bf16loop:
-	CMPQ CX, $32
-	JLT  bf16half
-	PREFETCH8
-	VMOVUPS (DI), Z8
-	VMOVUPS 64(DI), Z9
-	ROWS8(LOADBF16, 0, Z8)
-	ROWS8(LOADBF16, 32, Z9)
-	VMOVUPS Z8, (DI)
-	VMOVUPS Z9, 64(DI)
-	ADDQ $128, DI
-	ADVANCE(64)
-	SUBQ $32, CX
-	JMP  bf16loop
-
-bf16half:
-	CMPQ CX, $16
-	JLT  bf16tail
-	VMOVUPS (DI), Z8
-	ROWS8(LOADBF16, 0, Z8)
-	VMOVUPS Z8, (DI)
-	ADDQ $64, DI
-	ADVANCE(32)
-	SUBQ $16, CX
-
-bf16tail:
-	TESTQ CX, CX
-	JZ    bf16done
-	MASK16(AX)
-	VMOVUPS.Z (DI), K1, Z8
-	ROWS8(LOADBF16K, 0, Z8)
-	VMOVUPS Z8, K1, (DI)
-
-bf16done:
-	VZEROUPPER
-	RET
-
-TEXT ·accumulate1F32(SB), NOSPLIT, $0-32
-	ACCUMULATE1(LOADF32, LOADF32K, 64)
-
-TEXT ·accumulate1F16(SB), NOSPLIT, $0-32
-	ACCUMULATE1(LOADF16, LOADF16K, 32)
-
-TEXT ·accumulate1BF16(SB), NOSPLIT, $0-32
-	ACCUMULATE1(LOADBF16, LOADBF16K, 32)
-
 TEXT ·packRowF32(SB), NOSPLIT, $0-40
 	PACKROW(LOADF32, LOADF32K, 64)
 
@@ -366,11 +192,18 @@ TEXT ·packRowF16(SB), NOSPLIT, $0-40
 TEXT ·packRowBF16(SB), NOSPLIT, $0-40
 	PACKROW(LOADBF16, LOADBF16K, 32)
 
-TEXT ·accumulateRowsF32(SB), NOSPLIT, $0-64
-	ACCUMULATEROWS(LOADF32K, LOADF32K2, 64, LINES2)
+// func stream8F32(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
+TEXT ·stream8F32(SB), NOSPLIT, $0-48
+	STREAM(STREAMARGSF, LINES2, SUMS, LOADF32K, LOADF32K2, 64)
 
-TEXT ·accumulateRowsF16(SB), NOSPLIT, $0-64
-	ACCUMULATEROWS(LOADF16K, LOADF16K2, 32, LINES1)
+// func stream8F16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
+TEXT ·stream8F16(SB), NOSPLIT, $0-48
+	STREAM(STREAMARGSF, LINES1, SUMS, LOADF16K, LOADF16K2, 32)
 
-TEXT ·accumulateRowsBF16(SB), NOSPLIT, $0-64
-	ACCUMULATEROWS(LOADBF16K, LOADBF16K2, 32, LINES1)
+// func stream8BF16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
+TEXT ·stream8BF16(SB), NOSPLIT, $0-48
+	STREAM(STREAMARGSF, LINES1, SUMS, LOADBF16K, LOADBF16K2, 32)
+
+// func stream8Pairs(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
+TEXT ·stream8Pairs(SB), NOSPLIT, $0-48
+	STREAM(STREAMARGSP, LINES1, SUMSPAIRS, LOADBF16K, LOADBF16K2, 32)

@@ -2,6 +2,8 @@
 
 package avx512
 
+import "unsafe"
+
 // The micro-kernel's tile: MR rows by NR columns.
 const (
 	MR = 12
@@ -9,22 +11,16 @@ const (
 )
 
 //go:noescape
-func accumulate8F32(y, x *float32, w *byte, stride uintptr, n int)
+func stream8F32(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 
 //go:noescape
-func accumulate8F16(y, x *float32, w *byte, stride uintptr, n int)
+func stream8F16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 
 //go:noescape
-func accumulate8BF16(y, x *float32, w *byte, stride uintptr, n int)
+func stream8BF16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 
 //go:noescape
-func accumulateRowsF32(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-
-//go:noescape
-func accumulateRowsF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
-
-//go:noescape
-func accumulateRowsBF16(y *float32, ldy uintptr, x *float32, ldx uintptr, rows int, w *byte, stride uintptr, n int)
+func stream8Pairs(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 
 //go:noescape
 func packRowF32(dst *float32, src *byte, n int, panel, ahead uintptr)
@@ -49,42 +45,6 @@ func multiply1(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb
 
 //go:noescape
 func transpose16(dst *float32, src *float32, stride uintptr, rows, cols int)
-
-//go:noescape
-func dot44F32(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
-
-//go:noescape
-func dot44F16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
-
-//go:noescape
-func dot44BF16(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, step uintptr)
-
-//go:noescape
-func dot14F32(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
-
-//go:noescape
-func dot14F16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
-
-//go:noescape
-func dot14BF16(y *float32, ldy uintptr, x *float32, w *byte, stride uintptr, n int)
-
-//go:noescape
-func dot11F32(y, x *float32, w *byte, n int)
-
-//go:noescape
-func dot11F16(y, x *float32, w *byte, n int)
-
-//go:noescape
-func dot11BF16(y, x *float32, w *byte, n int)
-
-//go:noescape
-func accumulate1F32(y *float32, x float32, w *byte, n int)
-
-//go:noescape
-func accumulate1F16(y *float32, x float32, w *byte, n int)
-
-//go:noescape
-func accumulate1BF16(y *float32, x float32, w *byte, n int)
 
 //go:noescape
 func add(y, x *float32, n int)

@@ -72,13 +72,6 @@ func element(d tensor.DType, outMajor bool, w []byte, stride, k, c int) uint16 {
 	return v
 }
 
-func roundBF16(f float32) uint16 {
-	if f > -0x1p-126 && f < 0x1p-126 {
-		f *= 0 // keeps the sign
-	}
-	return tensor.Float32ToBF16(f)
-}
-
 // MultiplyTiles computes c = start + a·b for tiles of 16 rows and two of 16
 // columns. c is [16·tiles][32]; so is start, whose rows lie ld apart (0: all
 // rows start with the same). The steps of a for 32 rows begin stride bytes

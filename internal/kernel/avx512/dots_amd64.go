@@ -1,0 +1,165 @@
+//go:build !noasm
+
+package avx512
+
+import (
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Dots computes products with rows of w, by blocks of four rows of w and six of x.
+func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int) {
+	if rows > 0 && outs > 0 && in > 0 {
+		_ = x[rows*in-1]
+	}
+	dots(kindOf(d), y, ldy, unsafe.Pointer(unsafe.SliceData(x)), in, rows, in, w, stride, outs)
+}
+
+// dotDepth is how many inputs of ten rows lie in the first-level cache, and
+// dotBytes what a block of rows of x may take of the second.
+const (
+	dotDepth = 768
+	dotBytes = 320 << 10
+	dotRows  = 6
+)
+
+// dots has rows of x, in float32 or in pairs, ldx elements or pairs apart.
+func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w []byte, stride, outs int) {
+	if rows == 0 || outs == 0 {
+		return
+	}
+	_ = y[(rows-1)*ldy+outs-1]
+	if in == 0 {
+		for r := range rows {
+			clear(y[r*ldy:][:outs])
+		}
+		return
+	}
+	_ = w[(outs-1)*stride+in*d.size()-1]
+	block := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows)
+	// Four streams far apart, each in order, as a prefetcher likes them.
+	q := outs / 4
+	for r := 0; r < rows; r += block {
+		n := min(block, rows-r)
+		px := unsafe.Add(x, r*ldx*4)
+		for o := range q {
+			dotBlock(d, y[r*ldy+o:], ldy, q, px, ldx, n, &w[o*stride], uintptr(q*stride), in)
+		}
+		for o := 4 * q; o < outs; o++ {
+			// One output, four times.
+			dotBlock(d, y[r*ldy+o:], ldy, 0, px, ldx, n, &w[o*stride], 0, in)
+		}
+	}
+}
+
+// dotBlock is the product with four rows of W.
+func dotBlock(d kind, y []float32, ldy, step int, x unsafe.Pointer, ldx, rows int, w *byte, stride uintptr, in int) {
+	if in > 2*dotDepth && rows > 4 {
+		dotBlockDeep(d, y, ldy, step, x, ldx, rows, w, stride, in)
+		return
+	}
+	for r := 0; r < rows; {
+		r += dot(d, rows-r, &y[r*ldy], uintptr(ldy*4), uintptr(step*4), unsafe.Add(x, r*ldx*4), uintptr(ldx*4), w, stride, in, nil, false, false)
+	}
+}
+
+// dotBlockDeep takes the inputs in parts, so that W stays in the first-level
+// cache; the lanes wait meanwhile.
+func dotBlockDeep(d kind, y []float32, ldy, step int, x unsafe.Pointer, ldx, rows int, w *byte, stride uintptr, in int) {
+	const few = 4 * dotRows
+	var lanes [few][4 * 16]float32
+	perX := 4
+	if d == pairs {
+		perX = 2
+	}
+	for first := 0; first < rows; first += few {
+		n := min(few, rows-first)
+		for k := 0; k < in; k += dotDepth {
+			depth := min(dotDepth, in-k)
+			pw := (*byte)(unsafe.Add(unsafe.Pointer(w), k*d.size()))
+			for i := 0; i < n; {
+				r := first + i
+				i += dot(d, n-i, &y[r*ldy], uintptr(ldy*4), uintptr(step*4), unsafe.Add(x, r*ldx*4+k*perX), uintptr(ldx*4), pw, stride, depth,
+					&lanes[i][0], k > 0, k+depth < in)
+			}
+		}
+	}
+}
+
+// dot computes as many of the rows as there is a kernel for, and returns how many.
+func dot(d kind, rows int, y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool) int {
+	switch {
+	case rows >= 6 && rows != 8:
+		switch d {
+		case f32:
+			dots6F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		case f16:
+			dots6F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		case bf16:
+			dots6BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		case pairs:
+			dots6Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		}
+		return 6
+	case rows >= 4:
+		switch d {
+		case f32:
+			dots4F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		case f16:
+			dots4F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		case bf16:
+			dots4BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		case pairs:
+			dots4Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		}
+		return 4
+	}
+	switch d {
+	case f32:
+		dots1F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+	case f16:
+		dots1F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+	case bf16:
+		dots1BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+	case pairs:
+		dots1Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+	}
+	return 1
+}
+
+//go:noescape
+func dots6F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots6F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots6BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots6Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots4F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots4F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots4BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots4Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots1F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots1F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots1BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
