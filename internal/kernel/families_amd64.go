@@ -56,9 +56,9 @@ func families() []*ops {
 // withTiles is AVX-512 with products of many rows in AMX's tiles.
 func withTiles(o ops) *ops {
 	o.name = "amx"
-	o.packRowTiles, o.packTiles, o.multiplyTiles, o.storeTile = amx.PackRowTiles, amx.PackTiles, amx.MultiplyTiles, amx.StoreTile
+	o.tiles = &tileOps{packRows: amx.PackRowTiles, pack: amx.PackTiles, multiply: amx.MultiplyTiles, store: amx.StoreTile}
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
-	o.pairs = nil // bf16 has tiles, and a few rows are not worth their rounding
+	o.pairs = nil // many rows go by tiles, and a few are not worth their rounding
 	return &o
 }
 

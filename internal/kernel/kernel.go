@@ -29,7 +29,7 @@ import (
 type Options struct {
 	Threads int    // 0: the physical cores that affinity and the cgroup's quota allow
 	Family  string // generic, avx2, avx512, amx or neon; "": the best this machine has
-	Wide    bool   // bf16 weights are multiplied in float32 even where bf16 by bf16 is faster
+	Wide    bool   // weights are multiplied in float32 even where bf16 by bf16 is faster
 }
 
 // CPU computes on the processor's cores. Its methods may be called from
@@ -74,9 +74,9 @@ func New(o Options) (*CPU, error) {
 		n = usableCores()
 	}
 	if o.Wide {
-		floats := *chosen
-		floats.pairs = nil
-		chosen = &floats
+		wide := *chosen
+		wide.pairs, wide.tiles = nil, nil
+		chosen = &wide
 	}
 	return &CPU{ops: chosen, skipped: skipped, team: NewTeam(n), members: make([]scratch, n)}, nil
 }
@@ -135,19 +135,23 @@ type ops struct {
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
 
-	// Products of many rows in tiles of bfloat16, nil where there are none.
-	packRowTiles  func(dst []byte, x []float32, ldx, rows, depth int)
-	packTiles     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
-	multiplyTiles func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
-	storeTile     func(y []float32, ldy int, c []float32, rows, cols int, add bool)
-
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
 	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
 	peakInt8 func(n int) (ops int)
 	peakBF16 func(n int) (ops int) // nil where bf16 is widened to float32
-	few      int                   // a few rows are best a multiple of it
-	pairs    *pairOps              // bf16 weights times x rounded to bf16; nil: they are widened to float32
+
+	few   int      // a few rows are best a multiple of it
+	pairs *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32
+	tiles *tileOps // products of many rows in a matrix unit, nil where there is none
+}
+
+// tileOps multiply tiles of bf16; package generic documents each.
+type tileOps struct {
+	packRows func(dst []byte, x []float32, ldx, rows, depth int)
+	pack     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
+	multiply func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
+	store    func(y []float32, ldy int, c []float32, rows, cols int, add bool)
 }
 
 // pairOps multiply bf16 by bf16; package generic documents each.

@@ -65,7 +65,7 @@ const (
 // Multiplies says what many rows are multiplied by a weight of this type in.
 func (c *CPU) Multiplies(d tensor.DType) Number {
 	switch {
-	case d != tensor.F32 && c.ops.multiplyTiles != nil, d == tensor.BF16 && c.ops.pairs != nil:
+	case d != tensor.F32 && c.ops.tiles != nil, d == tensor.BF16 && c.ops.pairs != nil:
 		return BFloat16
 	case d.IsQuantized():
 		return Int8

@@ -47,9 +47,10 @@ const (
 //
 // An [In][Out] weight has one accumulator per output, with multiply-adds in
 // order of the input; an [Out][In] weight has sixteen (input mod 16), added by
-// a fixed tree. Where a processor multiplies bf16 by bf16 faster than float32,
-// x is rounded to bf16 for a BF16 weight, and inputs go by pairs.
-// With a packed weight x is quantised too, see linearQuantized.
+// a fixed tree. With a packed weight x is quantised too, see linearQuantized.
+// Where a processor multiplies bf16 by bf16 faster than float32, x is rounded to
+// bf16 for a BF16 weight, and inputs go by pairs; a matrix unit takes many rows
+// that way with F16 and packed weights as well, see linearTiles.
 func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	if rows < 0 || len(x) < rows*w.In || len(y) < rows*w.Out || len(w.Data) < w.bytes() ||
 		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {

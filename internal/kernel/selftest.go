@@ -47,6 +47,9 @@ var selfChecks = []struct {
 	{"products Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.products(o, tensor.Q4_0) }},
 	{"pack Q8_0", 0, func(t *trial, o *ops) []float32 { return t.packTile(o, tensor.Q8_0) }},
 	{"pack Q4_0", 0, func(t *trial, o *ops) []float32 { return t.packTile(o, tensor.Q4_0) }},
+	{"accumulate pairs", 1e-6, (*trial).accumulatePairs},
+	{"multiply pairs", 1e-6, (*trial).multiplyPairs},
+	{"dots of pairs", 1e-6, (*trial).dotsPairs},
 	{"tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, false, 35) }},
 	{"tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, false, 5) }},
 	{"transposed tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, true, 5) }},
@@ -92,8 +95,17 @@ func (o *ops) selfTest() error {
 // twinOps is plain Go with a twin of every primitive that any family offers.
 func twinOps() *ops {
 	o := genericOps()
-	o.packRowTiles, o.packTiles = generic.PackRowTiles, generic.PackTiles
-	o.multiplyTiles, o.storeTile = generic.MultiplyTiles, generic.StoreTile
+	o.pairs = &pairOps{
+		round: generic.RoundPairs, accumulate: generic.AccumulatePairs,
+		pack: func(dst []uint32, w []byte, stride, rows, cols int) {
+			generic.PackPairs(generic.NR, dst, w, stride, rows, cols)
+		},
+		multiply: func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool) {
+			generic.MultiplyPairs(generic.NR, c, ldc, a, lda, b, mr, k, load)
+		},
+		dots: generic.DotsPairs,
+	}
+	o.tiles = &tileOps{packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile}
 	return o
 }
 
@@ -250,9 +262,70 @@ func (t *trial) packTile(o *ops, d tensor.DType) []float32 {
 	return out
 }
 
+const trialPairs = (trialDepth + 1) / 2
+
+// pairs returns rows of x rounded to bf16.
+func (t *trial) pairs(o *ops, rows int) []uint32 {
+	x := alignedPairs(rows * trialPairs)
+	for r := range rows {
+		o.pairs.round(x[r*trialPairs:], t.floats(trialDepth))
+	}
+	return x
+}
+
+func (t *trial) accumulatePairs(o *ops) []float32 {
+	if o.pairs == nil {
+		return nil
+	}
+	var out []float32
+	for _, rows := range []int{1, 4} {
+		ld := roundUp(trialCols, o.nr)
+		y := make([]float32, rows*ld)
+		o.pairs.accumulate(y, ld, t.pairs(o, rows), trialPairs, rows, trialDepth, t.weights(tensor.BF16, trialDepth*trialCols), 2*trialCols, trialCols)
+		for r := range rows {
+			out = append(out, y[r*ld:][:trialCols]...)
+		}
+	}
+	return out
+}
+
+func (t *trial) multiplyPairs(o *ops) []float32 {
+	if o.pairs == nil {
+		return nil
+	}
+	const most = 13
+	x, w := t.pairs(o, most), t.weights(tensor.BF16, trialDepth*trialCols)
+	ld := roundUp(trialCols, o.nr)
+	b, c := alignedPairs(ld*trialPairs), make([]float32, most*ld)
+	o.pairs.pack(b, w, 2*trialCols, trialDepth, trialCols)
+	var out []float32
+	for first := 0; first < most; first += o.mr {
+		mr := min(o.mr, most-first)
+		for j := 0; j < ld; j += o.nr {
+			for k, n := 0, 4; k < trialPairs; k, n = k+n, trialPairs-n {
+				o.pairs.multiply(c[first*ld+j:], ld, x[first*trialPairs+k:], trialPairs, b[j*trialPairs+k*o.nr:], mr, n, k > 0)
+			}
+		}
+		for r := range mr {
+			out = append(out, c[(first+r)*ld:][:trialCols]...)
+		}
+	}
+	return out
+}
+
+func (t *trial) dotsPairs(o *ops) []float32 {
+	if o.pairs == nil {
+		return nil
+	}
+	const rows, outs = 5, 6
+	y := make([]float32, rows*outs)
+	o.pairs.dots(y, outs, t.pairs(o, rows), trialPairs, rows, trialDepth, t.weights(tensor.BF16, outs*trialDepth), 2*trialDepth, outs)
+	return y
+}
+
 // tiles multiplies through a matrix unit, by two tiles of rows and by one.
 func (t *trial) tiles(o *ops, d tensor.DType, outMajor bool, rows int) []float32 {
-	if o.multiplyTiles == nil {
+	if o.tiles == nil {
 		return nil
 	}
 	const step = generic.TileStep
@@ -275,14 +348,14 @@ func (t *trial) tiles(o *ops, d tensor.DType, outMajor bool, rows int) []float32
 	a, b := alignedBytes(ceilDiv(rows, step)*bytes), alignedBytes(panels*bytes)
 	c, y := alignedFloats(tiles*step*step/2), t.floats(rows*trialCols)
 	for r := 0; r < rows; r += step {
-		o.packRowTiles(a[r/step*bytes:], x[r*depth:], depth, min(step, rows-r), depth)
+		o.tiles.packRows(a[r/step*bytes:], x[r*depth:], depth, min(step, rows-r), depth)
 	}
-	o.packTiles(d, outMajor, b, w, stride, depth, trialCols)
+	o.tiles.pack(d, outMajor, b, w, stride, depth, trialCols)
 	for j := range panels {
 		// In two parts, the second on top of the first.
-		o.multiplyTiles(c, start[j*step:], 0, a, bytes, b[j*bytes:], 1, tiles)
-		o.multiplyTiles(c, c, step, a[generic.StepBytes:], bytes, b[j*bytes+generic.StepBytes:], steps-1, tiles)
-		o.storeTile(y[j*step:], trialCols, c, rows, min(step, trialCols-j*step), j == 0)
+		o.tiles.multiply(c, start[j*step:], 0, a, bytes, b[j*bytes:], 1, tiles)
+		o.tiles.multiply(c, c, step, a[generic.StepBytes:], bytes, b[j*bytes+generic.StepBytes:], steps-1, tiles)
+		o.tiles.store(y[j*step:], trialCols, c, rows, min(step, trialCols-j*step), j == 0)
 	}
 	return y
 }

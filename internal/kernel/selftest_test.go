@@ -109,22 +109,28 @@ func TestChoose(t *testing.T) {
 
 // A primitive that joins the table of a family joins the self-test too.
 func TestSelfTestCoversOps(t *testing.T) {
-	limits := []string{"peak", "peakBF16", "peakInt8", "read"} // measure the machine, compute nothing
-	for i := range reflect.TypeFor[ops]().NumField() {
-		f := reflect.TypeFor[ops]().Field(i)
-		if f.Type.Kind() != reflect.Func || slices.Contains(limits, f.Name) {
-			continue
-		}
+	entries(reflect.TypeFor[ops](), nil, func(name string, path []int) {
 		offered, checked := false, false
 		for _, o := range append(families(), twinOps()) {
-			whole := reflect.ValueOf(o).Elem()
-			if whole.Field(i).IsNil() {
+			part := *o
+			entry := reflect.ValueOf(&part).Elem()
+			for _, i := range path {
+				if entry.Kind() == reflect.Pointer { // a table within: another copy
+					if entry.IsNil() {
+						break
+					}
+					inner := reflect.New(entry.Type().Elem())
+					inner.Elem().Set(writable(entry).Elem())
+					writable(entry).Set(inner)
+					entry = inner.Elem()
+				}
+				entry = entry.Field(i)
+			}
+			if entry.IsNil() {
 				continue
 			}
 			offered = true
-			part := *o
-			field := reflect.ValueOf(&part).Elem().Field(i)
-			reflect.NewAt(f.Type, field.Addr().UnsafePointer()).Elem().SetZero()
+			writable(entry).SetZero()
 			for _, c := range selfChecks {
 				got, err := attempt(&part, c.run)
 				before, _ := attempt(o, c.run)
@@ -132,7 +138,27 @@ func TestSelfTestCoversOps(t *testing.T) {
 			}
 		}
 		if offered && !checked {
-			t.Errorf("no self-check uses ops.%s", f.Name)
+			t.Errorf("no self-check uses ops.%s", name)
+		}
+	})
+}
+
+// writable lets reflection change a field that is not exported.
+func writable(v reflect.Value) reflect.Value {
+	return reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Elem()
+}
+
+// entries visits the functions of a table and of those it points to, but for
+// those that measure the machine and compute nothing.
+func entries(table reflect.Type, path []int, visit func(name string, path []int)) {
+	for i := range table.NumField() {
+		f := table.Field(i)
+		here := append(slices.Clone(path), i)
+		switch {
+		case f.Type.Kind() == reflect.Func && f.Name != "read" && !strings.HasPrefix(f.Name, "peak"):
+			visit(f.Name, here)
+		case f.Type.Kind() == reflect.Pointer:
+			entries(f.Type.Elem(), here, visit)
 		}
 	}
 }

@@ -16,7 +16,7 @@ const tileBlock = 12 * generic.TileStep
 // bfloat16, and so do F16 and quantised weights; a product of float32, and one
 // of a few rows, which reading W bounds anyway, is left as it is.
 func (o *ops) tiled(rows int, w *Weight) bool {
-	return o.multiplyTiles != nil && rows > fewRows && w.DType != tensor.F32 && w.In > 0
+	return o.tiles != nil && rows > fewRows && w.DType != tensor.F32 && w.In > 0
 }
 
 // linearTiles is Linear for many rows, as tiles of 32 × 32 results. Each result
@@ -72,7 +72,7 @@ func (t *tileTask) Run(member int) {
 			t.block(s, i)
 		case !t.packed && i*generic.TileStep < t.rows:
 			row := i * generic.TileStep
-			t.c.ops.packRowTiles(t.a[t.at(row, 0):], t.x[row*t.w.In:], t.w.In, min(generic.TileStep, t.rows-row), t.w.In)
+			t.c.ops.tiles.packRows(t.a[t.at(row, 0):], t.x[row*t.w.In:], t.w.In, min(generic.TileStep, t.rows-row), t.w.In)
 		default:
 			return
 		}
@@ -104,7 +104,7 @@ func (t *tileTask) block(s *scratch, i int) {
 		depth := min(tileBlock, t.w.In-k)
 		steps := ceilDiv(depth, generic.TileStep)
 		w := t.source(k, col, depth, cols)
-		o.packTiles(t.w.DType, t.w.OutMajor, packed, w.data, w.stride, depth, cols)
+		o.tiles.pack(t.w.DType, t.w.OutMajor, packed, w.data, w.stride, depth, cols)
 		ahead := t.after(i, k+depth)
 		for j := 0; j < wide; j += generic.TileStep {
 			ahead.prefetch(j, wide)
@@ -113,7 +113,7 @@ func (t *tileTask) block(s *scratch, i int) {
 			if k == 0 {
 				start, ld = bias[j:], 0
 			}
-			o.multiplyTiles(c, start, ld, t.a[t.at(row, k):], t.steps*generic.StepBytes,
+			o.tiles.multiply(c, start, ld, t.a[t.at(row, k):], t.steps*generic.StepBytes,
 				packed[j/generic.TileStep*steps*generic.StepBytes:], steps, tiles)
 			if k+depth == t.w.In {
 				t.finish(c[:rows*generic.TileStep], row, rows, col+j, min(generic.TileStep, cols-j))
@@ -130,7 +130,7 @@ func (t *tileTask) part(i int) (col, row int) {
 // finish applies the epilogue to 32 columns, which are still in the cache.
 func (t *tileTask) finish(c []float32, row, rows, col, cols int) {
 	t.c.ops.activate(c, t.e.Activation)
-	t.c.ops.storeTile(t.y[row*t.w.Out+col:], t.w.Out, c, rows, cols, t.e.Add)
+	t.c.ops.tiles.store(t.y[row*t.w.Out+col:], t.w.Out, c, rows, cols, t.e.Add)
 }
 
 // region is a part of W: so many runs of bytes, stride apart.

@@ -14,7 +14,7 @@ import (
 func tiled(t *testing.T, f func(t *testing.T, o *ops)) {
 	t.Run("plain", func(t *testing.T) { f(t, twinOps()) })
 	for _, o := range families() {
-		if o.multiplyTiles != nil {
+		if o.tiles != nil {
 			t.Run(o.name, func(t *testing.T) { f(t, o) })
 		}
 	}
