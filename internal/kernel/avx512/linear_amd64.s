@@ -101,37 +101,39 @@
 	NEXTLINE
 #define LINES1 NEXTLINE
 
-// K1 (of 32, or of the lower 16) and K2 are the columns that are left, K3 as K1
-// for y.
-#define STREAM(ENTER, LINES, SUM, LOADK, LOADK2, BYTES) \
+// K1 (of 32, or of the lower 16) and K2 are the columns of the last step, K3 as
+// K1 for y: masked stores, which are slow, come only there.
+#define STREAM(ENTER, LINES, SUM, LOAD, LOADK, LOADK2, BYTES) \
 	ENTER; \
 	MOVQ $-1, AX; \
 	KMOVD AX, K1; \
-	KMOVW AX, K2; \
-	KMOVW AX, K3; \
+	SUBQ $32, CX; \
+	JLT  tail; \
 loop: \
-	CMPQ CX, $32; \
-	JGE  full; \
-	TESTQ CX, CX; \
-	JZ    done; \
+	LINES; \
+	VMOVUPS (DI), Z8; \
+	VMOVUPS 64(DI), Z9; \
+	SUM(LOAD, LOAD, BYTES); \
+	VMOVUPS Z8, (DI); \
+	VMOVUPS Z9, 64(DI); \
+	ADDQ $128, DI; \
+	ADDQ $(2*BYTES), R8; \
+	ADDQ $(2*BYTES), R9; \
+	SUBQ $32, CX; \
+	JGE  loop; \
+tail: \
+	ADDQ $32, CX; \
+	JZ   done; \
 	BZHIQ CX, AX, AX; \
 	KMOVD AX, K1; \
 	KMOVW AX, K3; \
 	SHRQ $16, AX; \
 	KMOVW AX, K2; \
-	MOVQ $32, CX; \
-full: \
-	LINES; \
 	VMOVUPS.Z (DI), K3, Z8; \
 	VMOVUPS.Z 64(DI), K2, Z9; \
 	SUM(LOADK, LOADK2, BYTES); \
 	VMOVUPS Z8, K3, (DI); \
 	VMOVUPS Z9, K2, 64(DI); \
-	ADDQ $128, DI; \
-	ADDQ $(2*BYTES), R8; \
-	ADDQ $(2*BYTES), R9; \
-	SUBQ $32, CX; \
-	JMP  loop; \
 done: \
 	VZEROUPPER; \
 	RET
@@ -194,16 +196,16 @@ TEXT ·packRowBF16(SB), NOSPLIT, $0-40
 
 // func stream8F32(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 TEXT ·stream8F32(SB), NOSPLIT, $0-48
-	STREAM(STREAMARGSF, LINES2, SUMS, LOADF32K, LOADF32K2, 64)
+	STREAM(STREAMARGSF, LINES2, SUMS, LOADF32, LOADF32K, LOADF32K2, 64)
 
 // func stream8F16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 TEXT ·stream8F16(SB), NOSPLIT, $0-48
-	STREAM(STREAMARGSF, LINES1, SUMS, LOADF16K, LOADF16K2, 32)
+	STREAM(STREAMARGSF, LINES1, SUMS, LOADF16, LOADF16K, LOADF16K2, 32)
 
 // func stream8BF16(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 TEXT ·stream8BF16(SB), NOSPLIT, $0-48
-	STREAM(STREAMARGSF, LINES1, SUMS, LOADBF16K, LOADBF16K2, 32)
+	STREAM(STREAMARGSF, LINES1, SUMS, LOADBF16, LOADBF16K, LOADBF16K2, 32)
 
 // func stream8Pairs(y *float32, x unsafe.Pointer, w *byte, stride uintptr, n int, ahead uintptr)
 TEXT ·stream8Pairs(SB), NOSPLIT, $0-48
-	STREAM(STREAMARGSP, LINES1, SUMSPAIRS, LOADBF16K, LOADBF16K2, 32)
+	STREAM(STREAMARGSP, LINES1, SUMSPAIRS, LOADBF16, LOADBF16K, LOADBF16K2, 32)
