@@ -233,7 +233,7 @@ func isFolder(model string) bool {
 // one in a folder, or one in the cache of the Hub.
 func ownConfig(t *terminal, model string) (gpt2.Config, error) {
 	if model == run.DemoModel {
-		m, err := modelfiles.OpenDemo()
+		m, err := modelfiles.OpenDemo(modelfiles.Options{})
 		if err != nil {
 			return gpt2.Config{}, err
 		}
