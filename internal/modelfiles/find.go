@@ -69,7 +69,11 @@ func findFiles(dir string, files fs.FS) (open func() (weightFile, error), err er
 
 	i := slices.IndexFunc(formats, func(f format) bool { return has(f.name) })
 	if i < 0 {
-		if other := findOther(files); other != "" {
+		other := findOther(files)
+		if filepath.Ext(other) == ggufExt {
+			return nil, fmt.Errorf("model %s has its weights only in %s, which is a model by itself: name that file instead of the folder", dir, other)
+		}
+		if other != "" {
 			return nil, fmt.Errorf("model %s has its weights only in %s, a format that cannot be read yet: save the model as model.safetensors (save_pretrained in transformers does)", dir, other)
 		}
 		absent.Files = append(absent.Files, formats[0].name)
