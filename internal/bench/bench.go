@@ -73,7 +73,10 @@ type test struct {
 	row    Row
 	perSec float64   // units of the limit that a token takes, in 10⁹
 	bounds []float64 // tokens a second that the limit around each repetition makes
-	run    func(ctx context.Context) (tokens int, took time.Duration, err error)
+	begin  func(ctx context.Context) error
+	step   func(ctx context.Context) error
+	steps  int // of a repetition
+	tokens int // of a step
 }
 
 // Run measures a subject: a warm-up, then Repetitions rounds over all tests, so
@@ -87,26 +90,14 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, progres
 	for round := range o.Repetitions + 1 {
 		progress(round)
 		for _, t := range tests {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			before, err := l.measure(ctx, m, t.row.Limit)
-			if err != nil {
-				return nil, err
-			}
-			tokens, took, err := t.run(ctx)
+			rate, bound, err := t.repeat(ctx, m, l)
 			if err != nil {
 				return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
 			}
-			after, err := l.measure(ctx, m, t.row.Limit)
-			if err != nil {
-				return nil, err
-			}
 			if round > 0 {
-				rate := float64(tokens) / took.Seconds()
 				t.row.Rates = append(t.row.Rates, rate)
-				t.bounds = append(t.bounds, (before+after)/2/t.perSec)
-				t.row.Shares = append(t.row.Shares, rate/t.bounds[len(t.bounds)-1])
+				t.bounds = append(t.bounds, bound)
+				t.row.Shares = append(t.row.Shares, rate/bound)
 			}
 		}
 	}
@@ -116,6 +107,42 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, progres
 		rows = append(rows, t.row)
 	}
 	return rows, nil
+}
+
+// between is how long a test runs before the limit is measured again.
+const between = 40 * time.Millisecond
+
+// repeat runs a test once, with pauses in which its limit is measured, and
+// returns the tokens a second that it reached and that the limit makes: the mean
+// of the moments around the test is what it could have had itself.
+func (t *test) repeat(ctx context.Context, m Meter, l *Limits) (rate, bound float64, err error) {
+	if err := t.begin(ctx); err != nil {
+		return 0, 0, err
+	}
+	var took time.Duration
+	var slower, times float64 // sum of 1/limit
+	measure := func() error {
+		v, err := l.measure(ctx, m, t.row.Limit)
+		slower, times = slower+1/v, times+1
+		return err
+	}
+	if err := measure(); err != nil {
+		return 0, 0, err
+	}
+	for done := 0; done < t.steps; {
+		start := time.Now()
+		for done < t.steps && time.Since(start) < between {
+			if err := t.step(ctx); err != nil {
+				return 0, 0, err
+			}
+			done++
+		}
+		took += time.Since(start)
+		if err := measure(); err != nil {
+			return 0, 0, err
+		}
+	}
+	return float64(t.steps*t.tokens) / took.Seconds(), times / slower / t.perSec, nil
 }
 
 func plan(s *Subject, o Options) ([]*test, error) {
@@ -131,14 +158,16 @@ func plan(s *Subject, o Options) ([]*test, error) {
 		t := &test{row: row, perSec: prefillCost(s.Model.Config, o.PromptTokens) / 1e9}
 		t.row.Test, t.row.Limit = fmt.Sprintf("pp%d", o.PromptTokens), peakOf(s.CPU, s.DType)
 		prompt := make([]int, o.PromptTokens)
-		t.run = func(ctx context.Context) (int, time.Duration, error) {
+		t.steps, t.tokens = 1, len(prompt)
+		t.begin = func(context.Context) error {
 			seq.Truncate(0)
 			for i := range prompt {
 				prompt[i] = token()
 			}
-			start := time.Now()
-			err := s.Model.Forward(ctx, []gpt2.Input{{Sequence: seq, Tokens: prompt}}, ignore)
-			return len(prompt), time.Since(start), err
+			return nil
+		}
+		t.step = func(ctx context.Context) error {
+			return s.Model.Forward(ctx, []gpt2.Input{{Sequence: seq, Tokens: prompt}}, ignore)
 		}
 		tests = append(tests, t)
 	}
@@ -153,8 +182,8 @@ func plan(s *Subject, o Options) ([]*test, error) {
 			if t.row.Test = fmt.Sprintf("tg%d", o.GenTokens); depth > 0 {
 				t.row.Test += fmt.Sprintf("@d%d", depth)
 			}
-			var err error
-			if t.run, err = decode(s.Model, batch, depth, o.GenTokens, token); err != nil {
+			t.steps, t.tokens = o.GenTokens, batch
+			if err := t.decode(s.Model, batch, depth, token); err != nil {
 				return nil, err
 			}
 			tests = append(tests, t)
@@ -163,17 +192,17 @@ func plan(s *Subject, o Options) ([]*test, error) {
 	return tests, nil
 }
 
-// decode lets batch sequences of depth tokens each grow by n tokens.
-func decode(m *gpt2.Model, batch, depth, n int, token func() int) (func(context.Context) (int, time.Duration, error), error) {
+// decode lets batch sequences of depth tokens each grow.
+func (t *test) decode(m *gpt2.Model, batch, depth int, token func() int) error {
 	inputs := make([]gpt2.Input, batch)
 	for i := range inputs {
-		seq, err := m.NewSequence(depth + n)
+		seq, err := m.NewSequence(depth + t.steps)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		inputs[i] = gpt2.Input{Sequence: seq, Tokens: make([]int, 1)}
 	}
-	return func(ctx context.Context) (int, time.Duration, error) {
+	t.begin = func(ctx context.Context) error {
 		for _, in := range inputs {
 			if in.Sequence.Truncate(depth); in.Sequence.Len() == depth {
 				continue
@@ -183,20 +212,18 @@ func decode(m *gpt2.Model, batch, depth, n int, token func() int) (func(context.
 				prompt[i] = token()
 			}
 			if err := m.Forward(ctx, []gpt2.Input{{Sequence: in.Sequence, Tokens: prompt, Logits: gpt2.NoLogits}}, ignore); err != nil {
-				return 0, 0, err
+				return err
 			}
 		}
-		start := time.Now()
-		for range n {
-			for i := range inputs {
-				inputs[i].Tokens[0] = token()
-			}
-			if err := m.Forward(ctx, inputs, ignore); err != nil {
-				return 0, 0, err
-			}
+		return nil
+	}
+	t.step = func(ctx context.Context) error {
+		for i := range inputs {
+			inputs[i].Tokens[0] = token()
 		}
-		return n * batch, time.Since(start), nil
-	}, nil
+		return m.Forward(ctx, inputs, ignore)
+	}
+	return nil
 }
 
 func ignore(int, int, []float32) error { return nil }
