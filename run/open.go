@@ -27,7 +27,7 @@ const DemoModel = "demo"
 type OpenOptions struct {
 	Threads int    // 0: one per physical core
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
-	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has
+	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has, multiplied in float32
 	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32
 	Getenv  func(string) string
 }
@@ -182,7 +182,10 @@ func isPath(name string) bool {
 
 func (m *Model) start(o OpenOptions) error {
 	var err error
-	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family}); err != nil {
+	// Who does not ask for a type gets the numbers that the weights have in
+	// float32, even where fewer bits would be faster to multiply.
+	wide := m.dtype == tensor.Invalid && !m.files.DType.IsQuantized()
+	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family, Wide: wide}); err != nil {
 		return err
 	}
 	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
