@@ -48,7 +48,10 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	switch {
 	case want.IsQuantized():
 		err = d.pack(m, want)
-	case want != t.DType || d.options.Copy:
+	case want != tensor.F32 && !m.OutMajor:
+		d.panels(m, want)
+	case want == t.DType && !d.options.Copy:
+	default:
 		d.convert(m, want)
 	}
 	return m, err
@@ -68,6 +71,15 @@ func (d *Device) convert(m *matrix, want tensor.DType) {
 		d.cpu.Convert(m.Data[want.Bytes(from):want.Bytes(to)], want, part, have)
 		d.copied(part)
 	}
+}
+
+// panels makes m a copy of itself in panels. Weights of float32 are left as they
+// are: there a row is long enough to be read in a stream.
+func (d *Device) panels(m *matrix, want tensor.DType) {
+	src := m.Weight
+	m.DType, m.Data, m.Panels = want, d.alloc(kernel.PanelBytes(want, m.In, m.Out)), true
+	d.cpu.PackPanels(m.Data, &src, want)
+	d.copied(src.Data)
 }
 
 // pack makes m a packed copy of itself. Rows of [out][in] are packed some panels

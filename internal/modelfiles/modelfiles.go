@@ -121,7 +121,7 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 // they lie are brought into memory in the background; of others only one matrix
 // at a time has to be there.
 func (m *Model) prepare(o Options) {
-	if (o.DType == tensor.Invalid || o.DType == m.DType) && !m.DType.IsQuantized() {
+	if m.DType == tensor.F32 && (o.DType == tensor.Invalid || o.DType == tensor.F32) {
 		go m.file.Prefault()
 	} else {
 		m.file.ReadAhead()
