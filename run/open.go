@@ -189,7 +189,7 @@ func (m *Model) start(o OpenOptions) error {
 		return err
 	}
 	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
-	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Copied: m.files.Forget}
+	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Detach: !m.files.InPlace, Copied: m.files.Forget}
 	m.device = cpu.New(m.cpu, options)
 	model, err := gpt2.New(m.device, m.Config, m.files.Weights)
 	if err != nil {

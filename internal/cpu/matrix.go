@@ -29,8 +29,15 @@ func (m *matrix) row(dst []float32, i int) {
 	tensor.ToFloat32(dst, m.DType, m.Data[i*n:(i+1)*n])
 }
 
-// LoadTable implements gpt2.Device. The rows stay where they lie.
-func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) { return view(t, gpt2.OutIn) }
+// LoadTable implements gpt2.Device.
+func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) {
+	if d.options.Detach {
+		src := t.Data
+		t.Data = append(d.alloc(len(src))[:0], src...)
+		d.copied(src)
+	}
+	return view(t, gpt2.OutIn)
+}
 
 // LoadMatrix implements gpt2.Device. A float matrix of Options.DType stays where
 // it lies, all else is converted: quantised ones to panels, whatever they were.
@@ -48,7 +55,7 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	switch {
 	case want.IsQuantized():
 		err = d.pack(m, want)
-	case want != tensor.F32 && !m.OutMajor:
+	case want != tensor.F32 && !m.OutMajor && want.Bytes(m.In*m.Out) >= panelsFrom:
 		d.panels(m, want)
 	case want == t.DType && !d.options.Copy:
 	default:
@@ -56,6 +63,10 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	}
 	return m, err
 }
+
+// panelsFrom is the size from which a matrix is worth panels: a smaller one is
+// read from a cache, in any order.
+const panelsFrom = 1 << 20
 
 // convertPart is about how many numbers are converted at a time, so that little
 // of a mapped file has to be in memory.
