@@ -84,7 +84,9 @@ func ParseDType(name string) (tensor.DType, error) {
 // KVDTypes are the names that OpenOptions.KVDType may have beside "auto".
 func KVDTypes() []string { return []string{"f32", "f16", "bf16"} }
 
-func parseKVDType(name string) (tensor.DType, error) {
+// ParseKVDType returns the type that a name of KVDTypes stands for, F32 for "" and
+// "auto".
+func ParseKVDType(name string) (tensor.DType, error) {
 	if name == "" || name == "auto" {
 		return tensor.F32, nil
 	}
@@ -119,7 +121,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	kvDType, err := parseKVDType(o.KVDType)
+	kvDType, err := ParseKVDType(o.KVDType)
 	if err != nil {
 		return nil, err
 	}
