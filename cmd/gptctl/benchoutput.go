@@ -87,11 +87,11 @@ func (w *benchWriter) beginPerplexity(s *bench.Subject) error {
 
 func (w *benchWriter) open(s *bench.Subject) {
 	w.json = benchJSON{
-		Schema: "gptctl.bench/1", CPU: machine.Local().Processor().Model, Kernels: s.CPU.Family(), Threads: s.CPU.Threads(), KVDType: strings.Replace(w.kv, "auto", "f32", 1),
+		Schema: "gptctl.bench/1", CPU: machine.Local().Processor().Model, Kernels: s.CPU.Family(), Threads: s.CPU.Threads(), KVDType: w.kv,
 		Limits: map[bench.Limit]*float64{}, Rows: []benchRowJSON{},
 	}
 	w.params = s.Model.Config.Parameters()
-	w.t.note("%s, %s kernels, %d threads, keys and values in %s", w.json.CPU, w.json.Kernels, w.json.Threads, w.json.KVDType)
+	w.t.note("%s, %s kernels, %d threads, keys and values: %s", w.json.CPU, w.json.Kernels, w.json.Threads, w.json.KVDType)
 }
 
 func (w *benchWriter) heading() error {

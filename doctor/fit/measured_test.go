@@ -34,6 +34,9 @@ func (m measurement) work() Work {
 		DType: m.dtype, FileMapped: m.dtype == F32 || m.shape == "demo", FileBytes: m.file,
 		Batch: m.samples, Prompt: m.prompt, Context: m.prompt + m.more, Threads: m.threads,
 	}
+	if m.dtype == Q8_0 || m.dtype == Q4_0 {
+		w.KVDType = F16 // run's choice
+	}
 	if m.shape == "demo" {
 		w.Config = gpt2.Config{VocabSize: 4096, Positions: 256, Embd: 256, Heads: 8, Layers: 6, Inner: 1024, TieWordEmbeddings: true}
 	} else {
