@@ -88,7 +88,6 @@ func (f *File) Close() error {
 			first = err
 		}
 	}
-	f.mappings = nil
 	return first
 }
 
