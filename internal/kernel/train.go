@@ -232,7 +232,7 @@ func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int,
 			out[i] += float32(rstd * (float32(dy[i]*g) - a - float32(h*b)))
 		}
 	})
-	if dgain == nil {
+	if dgain == nil && dbias == nil {
 		return
 	}
 	c.each(ceilDiv(width, columnPart), 4*rows*width, func(_ *scratch, i int) {
@@ -246,8 +246,12 @@ func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int,
 				b[j] += d
 			}
 		}
-		c.ops.add(dgain[from:to], g[:])
-		c.ops.add(dbias[from:to], b[:])
+		if dgain != nil {
+			c.ops.add(dgain[from:to], g[:])
+		}
+		if dbias != nil {
+			c.ops.add(dbias[from:to], b[:])
+		}
 	})
 }
 
