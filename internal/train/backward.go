@@ -71,7 +71,7 @@ func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 		p.dev.ProductGrad(w.weight.grad, x, dy, p.n, w.in, w.out, p.dtype)
 	}
 	if w.bias.trained() {
-		p.dev.AddRows(w.bias.grad, dy, p.n, w.out)
+		p.biasBack(w, dy)
 	}
 	p.dev.ProductBack(dx, dy, p.n, w.operand, false)
 	if l := w.lora; l != nil {
@@ -86,4 +86,18 @@ func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 		p.dev.ProductBack(dx, m.dlow, p.n, l.opA, true)
 	}
 	p.round(dx, p.n*w.in)
+}
+
+// biasBack adds the gradient of a bias. As an operation of float16 gives float16,
+// it overflows where torch's does.
+func (p *pass) biasBack(w *projection, dy gpt2.Buffer) {
+	if p.options.Precision != FP16 {
+		p.dev.AddRows(w.bias.grad, dy, p.n, w.out)
+		return
+	}
+	sum := p.memory.bias
+	p.dev.Clear(sum, w.out)
+	p.dev.AddRows(sum, dy, p.n, w.out)
+	p.round(sum, w.out)
+	p.dev.Add(w.bias.grad, sum, w.out)
 }

@@ -39,6 +39,7 @@ type memory struct {
 	low    gpt2.Buffer // [rows][rank]
 	dlow   gpt2.Buffer // [rows][rank]
 	wide   gpt2.Buffer // [rows][the widest output with an adapter]
+	bias   gpt2.Buffer // [the widest projection]: the gradient of a bias in float16
 	logits gpt2.Buffer // [headRows][vocab]
 	losses []float64
 }
@@ -73,6 +74,9 @@ func (t *Trainer) reserve(rows int) (err error) {
 		if t.half() {
 			m.wide = alloc(max(3*c.Embd, c.Inner))
 		}
+	}
+	if err == nil && t.options.Precision == FP16 {
+		m.bias, err = t.dev.NewBuffer(max(3*c.Embd, c.Inner))
 	}
 	if err == nil {
 		m.logits, err = t.dev.NewBuffer(min(rows, headRows) * c.VocabSize)

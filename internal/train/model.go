@@ -74,11 +74,14 @@ type Trainer struct {
 // New copies what is trained of the weights to the device. What is frozen is
 // used where it lies if it is F32, so that the memory of w must stay valid.
 func New(dev Device, cfg gpt2.Config, w *gpt2.Weights, o Options) (*Trainer, error) {
-	if o.Dropout < 0 || o.Dropout >= 1 {
+	if !(o.Dropout >= 0 && o.Dropout < 1) {
 		return nil, fmt.Errorf("dropout %v: want at least 0 and less than 1", o.Dropout)
 	}
 	if o.Precision > FP16 {
 		return nil, fmt.Errorf("precision %d is not known", o.Precision)
+	}
+	if l := o.LoRA; l.Rank < 0 || l.Rank > 0 && len(l.Targets) == 0 {
+		return nil, fmt.Errorf("lora of rank %d for %d targets: want a rank above 0 and a target, such as c_attn", l.Rank, len(l.Targets))
 	}
 	t := &Trainer{cfg: cfg, dev: dev, options: o, dtype: o.Precision.dtype(), tied: w.Tied, scaler: newScaler(o.Precision)}
 	b := builder{t: t, unused: make(map[string]bool)}
@@ -92,7 +95,10 @@ func New(dev Device, cfg gpt2.Config, w *gpt2.Weights, o Options) (*Trainer, err
 	if b.err != nil {
 		return nil, fmt.Errorf("prepare training on %s: %w", dev.Name(), b.err)
 	}
-	return t, b.check()
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // builder keeps the first error.

@@ -169,7 +169,7 @@ func (f *fixture) gradients(t *testing.T, tr *train.Trainer) (map[string]tensor.
 
 // Every gradient is that of torch's autograd.
 func TestGradients(t *testing.T) {
-	for _, family := range append(kernel.Families(), "generic") {
+	for _, family := range kernel.Families() {
 		d := device(t, 2, family)
 		for _, f := range fixtures(t) {
 			t.Run(family+"/"+f.name, func(t *testing.T) {

@@ -34,6 +34,8 @@ MODELS = {
     "tanh-unscaled": dict(size=(21, 7, 2, 71, 16), fields=dict(activation_function="tanh", scale_attn_weights=False), batches=[(2, 13, 0)]),
     "quick-gelu-epsilon": dict(size=(30, 6, 1, 61, 16), fields=dict(activation_function="quick_gelu", layer_norm_epsilon=1e-3), batches=[(1, 16, 0)]),
     "accumulated": dict(size=(16, 2, 2, 61, 24), fields=dict(activation_function="gelu_pytorch_tanh"), batches=[(3, 17, 0.3), (1, 24, 0), (5, 3, 0.9)]),
+    # Gradients leave float16's range until the loss scale has come down.
+    "overflow": dict(size=(24, 3, 2, 61, 24), batches=[(1, 8, 0.4)], deviation=0.8),
     "wide": dict(size=(40, 1, 1, 300, 80), fields=dict(n_inner=24), batches=[(2, 77, 0.1)]),
     "lora": dict(size=(24, 3, 2, 61, 24), batches=[(3, 17, 0)], lora=dict(rank=4, alpha=12, targets=["c_attn", "mlp.c_proj"])),
     "lora-untied-all": dict(
@@ -41,7 +43,7 @@ MODELS = {
         lora=dict(rank=3, alpha=3, targets=["c_attn", "c_proj", "c_fc"]),
     ),
 }
-CURVES = {"plain": ("fp32", "bf16", "fp16"), "untied-gelu-inner": ("fp32",), "relu-one-head-masked": ("fp32",), "lora": ("fp32",)}
+CURVES = {"plain": ("fp32", "bf16", "fp16"), "untied-gelu-inner": ("fp32",), "relu-one-head-masked": ("fp32",), "lora": ("fp32",), "overflow": ("fp16",)}
 
 
 def build(name, attention="eager"):
@@ -58,7 +60,7 @@ def build(name, attention="eager"):
             if "ln_" in key and key.endswith("weight"):
                 p.copy_(1 + 0.2 * torch.randn_like(p))
             else:
-                p.copy_((0.3 if p.dim() == 1 else 0.25) * torch.randn_like(p))
+                p.copy_((0.3 if p.dim() == 1 else spec.get("deviation", 0.25)) * torch.randn_like(p))
     return config, model
 
 
@@ -125,6 +127,7 @@ def curve(name, precision, attention="eager"):
         norms.append(torch.nn.utils.clip_grad_norm_(params.values(), HYPER["clip"]).item())
         scaler.step(opt)
         scaler.update()
+    norms = [n if n < float("inf") else None for n in norms]  # of steps that are skipped
     return dict(losses=losses, norms=norms, scales=scales)
 
 
@@ -150,10 +153,10 @@ def make(name):
     golden = dict(
         loss=loss, lora=spec.get("lora"), hyper=HYPER,
         steps=[[dict(rows=t.shape[0], tokens=t.flatten().tolist(), labels=l.flatten().tolist()) for t, l in data(spec, s)] for s in range(4)],
-        curves={p: curve(name, p) for p in CURVES.get(name, ())},
+        curves={p: curve(name, p, "sdpa" if p == "fp16" else "eager") for p in CURVES.get(name, ())},
     )
     if "bf16" in golden["curves"]:
-        golden["curves"]["bf16-sdpa"] = curve(name, "bf16", "sdpa")
+        golden["curves"] |= {"bf16-other": curve(name, "bf16", "sdpa"), "fp16-other": curve(name, "fp16", "eager")}
     (folder / "golden.json").write_text(json.dumps(golden))
 
 
