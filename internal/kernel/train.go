@@ -310,19 +310,19 @@ func (o *ops) gateGrad(dy, x []float32, a, b float32) {
 	for len(x) > 0 {
 		n := min(len(e), len(x))
 		for i, v := range x[:n] {
-			z := float32(v * (a + float32(b*float32(v*v))))
+			z := float32(v * (a + float32(b*min(v*v, 1e12))))
 			e[i] = -float32(math.Abs(float64(z)))
 		}
 		o.expSum(e[:n], 0)
 		for i, v := range x[:n] {
-			w := float32(v * v)
+			w := min(v*v, 1e12) // not infinite
 			q := 1 / (1 + e[i])
 			s, rest := q, float32(e[i]*q) // sigmoid(z), 1-sigmoid(z)
 			if v < 0 {                    // z has the sign of x
 				s, rest = rest, s
 			}
 			d := s + float32(float32(v*s)*float32(rest*(a+float32(3*b*w))))
-			if w > 1e6 && v == v { // s or rest is zero, w may be infinite
+			if w > 1e6 { // s is 0 or 1, and v may be infinite
 				d = s
 			}
 			dy[i] = float32(dy[i] * d)

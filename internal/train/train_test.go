@@ -97,7 +97,7 @@ func (f *fixture) options() train.Options {
 	return o
 }
 
-func device(t *testing.T, threads int, family string) *cpu.Device {
+func device(t testing.TB, threads int, family string) *cpu.Device {
 	t.Helper()
 	c, err := kernel.New(kernel.Options{Threads: threads, Family: family})
 	if err != nil {
