@@ -10,6 +10,15 @@ import (
 
 // The operations of package train's Device, which documents them.
 
+// NewTensor implements train.Device.
+func (d *Device) NewTensor(n int) (gpt2.Buffer, error) {
+	v, ok := tensor.View[float32](d.alloc(4 * n))
+	if !ok {
+		return nil, fmt.Errorf("memory for %d numbers is not aligned", n)
+	}
+	return buffer(v), nil
+}
+
 // Floats implements train.Device.
 func (d *Device) Floats(b gpt2.Buffer) []float32 { return floats(b) }
 

@@ -14,7 +14,10 @@ import (
 // to have been rounded to that type already; sums are float32.
 type Device interface {
 	Name() string
+	// NewBuffer allocates n zeroed numbers, NewTensor such that are there as long
+	// as the device.
 	NewBuffer(n int) (gpt2.Buffer, error)
+	NewTensor(n int) (gpt2.Buffer, error)
 	// LoadVector brings numbers to the device that do not change: as a view where it can.
 	LoadVector(t tensor.Tensor) (gpt2.Buffer, error)
 	// Floats is the memory of b as the host reads and writes it between operations.

@@ -18,7 +18,7 @@ func (b *builder) adapter(module string, in, out int) *adapter {
 		rank: l.Rank, factor: float32(l.Alpha / float64(l.Rank)),
 	}
 	for _, p := range []*param{a.a, a.b} {
-		p.w = b.buffer(p.n())
+		p.w = b.tensor(p.n())
 		b.train(p)
 		b.t.params = append(b.t.params, p)
 	}

@@ -158,12 +158,14 @@ func (b *builder) param(name string, src tensor.Tensor, layout gpt2.Layout) *par
 		p.w, b.err = b.t.dev.LoadVector(src)
 		return p
 	}
-	p.w = b.buffer(p.n())
+	p.w = b.tensor(p.n())
 	if b.err != nil {
 		return p
 	}
 	to := b.t.dev.Floats(p.w)
-	if layout == gpt2.InOut {
+	if v, view := src.Float32s(); view && layout == gpt2.InOut {
+		copy(to, v)
+	} else if layout == gpt2.InOut {
 		tensor.ToFloat32(to, src.DType, src.Data)
 	} else { // row by row
 		in, out := p.shape[0], p.shape[1]
@@ -175,6 +177,9 @@ func (b *builder) param(name string, src tensor.Tensor, layout gpt2.Layout) *par
 			}
 		}
 	}
+	if b.t.options.Copied != nil {
+		b.t.options.Copied(src.Data)
+	}
 	if !frozen {
 		b.train(p)
 	}
@@ -183,12 +188,12 @@ func (b *builder) param(name string, src tensor.Tensor, layout gpt2.Layout) *par
 
 // train gives p a gradient and moments.
 func (b *builder) train(p *param) {
-	p.grad, p.m1, p.m2 = b.buffer(p.n()), b.buffer(p.n()), b.buffer(p.n())
+	p.grad, p.m1, p.m2 = b.tensor(p.n()), b.tensor(p.n()), b.tensor(p.n())
 }
 
-func (b *builder) buffer(n int) (buf gpt2.Buffer) {
+func (b *builder) tensor(n int) (buf gpt2.Buffer) {
 	if b.err == nil {
-		buf, b.err = b.t.dev.NewBuffer(n)
+		buf, b.err = b.t.dev.NewTensor(n)
 	}
 	return buf
 }

@@ -61,7 +61,8 @@ type Options struct {
 	Dropout       float64  // share of the embeddings, attention probabilities and block outputs that is zeroed
 	Freeze        []string // patterns (path.Match) of tensors that stay as they are: wte.weight, h.0.*
 	LoRA          LoRA
-	Checkpointing bool // compute each layer again on the way back instead of keeping it
+	Copied        func(data []byte) // is told what of the weights is not read again; may be nil
+	Checkpointing bool              // compute each layer again on the way back instead of keeping it
 }
 
 // LoRA trains low-rank additions to matrices instead of the model (Hu et al.
