@@ -137,6 +137,8 @@ type ops struct {
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
 
+	adamW func(p, m, v, g []float32, k *[8]float32)
+
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
 	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)

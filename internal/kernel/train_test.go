@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -228,6 +230,31 @@ func TestSumSquares(t *testing.T) {
 		}
 		if got, finite := c.SumSquares(nil); got != 0 || !finite {
 			t.Error("nothing is finite, and 0")
+		}
+	})
+}
+
+// Families agree bit for bit, whatever the length.
+func TestAdamW(t *testing.T) {
+	eachFamily(t, func(t *testing.T, c *CPU) {
+		rng := rand.New(rand.NewPCG(9, 10))
+		for _, n := range []int{0, 1, 15, 16, 17, 100, 1000} {
+			var got, want [4][]float32
+			for i := range got {
+				got[i] = random(rng, n)
+				for j := range got[2] {
+					got[2][j] = max(got[2][j], -got[2][j])
+				}
+				want[i] = slices.Clone(got[i])
+			}
+			k := [8]float32{0.5, 0.1, 0.95, 0.05, 0.3, 1e-8, 0.999, 0.01}
+			generic.AdamW(want[0], want[1], want[2], want[3], &k)
+			c.ops.adamW(got[0], got[1], got[2], got[3], &k)
+			for i := range got {
+				if j := same(got[i], want[i]); j >= 0 {
+					t.Errorf("%d numbers: array %d differs at %d: %g, want %g", n, i, j, got[i][j], want[i][j])
+				}
+			}
 		}
 	})
 }

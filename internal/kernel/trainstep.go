@@ -79,29 +79,11 @@ func (c *CPU) AdamW(p, m, v, g []float32, a Adam) {
 	_, _, _ = m[:len(p)], v[:len(p)], g[:len(p)]
 	correct1 := 1 - math.Pow(a.Beta1, float64(a.Step))
 	correct2 := math.Sqrt(1 - math.Pow(a.Beta2, float64(a.Step)))
-	var (
-		keep    = float32(1 - a.LR*a.Decay)
-		size    = float32(a.LR / correct1)
-		root    = float32(correct2)
-		eps     = float32(a.Epsilon)
-		new1    = float32(1 - a.Beta1)
-		beta2   = float32(a.Beta2)
-		new2    = float32(1 - a.Beta2)
-		scale   = float32(a.Scale)
-		scaling = a.Scale != 1
-	)
+	k := [8]float32{
+		float32(a.Scale), float32(1 - a.Beta1), float32(a.Beta2), float32(1 - a.Beta2),
+		float32(correct2), float32(a.Epsilon), float32(1 - a.LR*a.Decay), float32(a.LR / correct1),
+	}
 	c.parts(len(p), elementPart, 16*len(p), func(_ *scratch, from, to int) {
-		p, m, v, g := p[from:to], m[from:to], v[from:to], g[from:to]
-		m, v, g = m[:len(p)], v[:len(p)], g[:len(p)]
-		for i := range p {
-			d := g[i]
-			if scaling {
-				d *= scale
-			}
-			m1 := m[i] + float32(new1*(d-m[i]))
-			v1 := float32(beta2*v[i]) + float32(new2*float32(d*d))
-			m[i], v[i] = m1, v1
-			p[i] = float32(p[i]*keep) - float32(size*(m1/(float32(math.Sqrt(float64(v1)))/root+eps)))
-		}
+		c.ops.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
 	})
 }
