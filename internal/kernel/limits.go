@@ -3,9 +3,11 @@ package kernel
 import (
 	"context"
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
 	"time"
 
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -81,9 +83,12 @@ type Meter struct {
 	t limitTask
 }
 
-// NewMeter takes 256 MB of memory, no two pages of the same content.
+// NewMeter takes 256 MB of memory, no two pages of the same content, on huge
+// pages as a device's weights are. It goes back when the Meter is garbage.
 func (c *CPU) NewMeter() *Meter {
-	m := &Meter{c: c, t: limitTask{ops: c.ops, buf: alignedBytes(readBytes)}}
+	memory := mapped.Anonymous(readBytes)
+	m := &Meter{c: c, t: limitTask{ops: c.ops, buf: memory.Data}}
+	runtime.AddCleanup(m, func(memory *mapped.Memory) { _ = memory.Free() }, memory)
 	for i := 0; i < len(m.t.buf); i += 4096 {
 		binary.LittleEndian.PutUint32(m.t.buf[i:], uint32(i/4096+1))
 	}
@@ -127,7 +132,9 @@ func (m *Meter) time(ctx context.Context, peak func(int) int) (float64, error) {
 	t.flops.Store(0)
 	start := time.Now()
 	m.c.team.Run(t)
-	return time.Since(start).Seconds(), nil
+	took := time.Since(start).Seconds()
+	runtime.KeepAlive(m)
+	return took, nil
 }
 
 type limitTask struct {

@@ -136,6 +136,7 @@ func (t *Team) end() {
 }
 
 func (t *Team) work(w *worker, member int) {
+	runtime.LockOSThread() // its core keeps what it knows
 	defer close(w.stopped)
 	var seen uint32
 	for {

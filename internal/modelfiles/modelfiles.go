@@ -120,12 +120,12 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 
 // prepare has the weights read before they are needed: those that are used where
 // they lie are brought into memory in the background; of others only one matrix
-// at a time has to be there. The CPU device uses float32 in place, and 16-bit
-// types that GGUF has [out][in].
+// at a time has to be there. The CPU device uses float32 in place unless it is
+// asked for by name, and float types that GGUF has [out][in].
 func (m *Model) prepare(o Options) {
 	same := o.DType == tensor.Invalid || o.DType == m.DType
 	_, outIn := m.file.(gpt2.LayoutSource)
-	m.InPlace = same && (m.DType == tensor.F32 || outIn && m.DType.IsFloat())
+	m.InPlace = o.DType == tensor.Invalid && m.DType == tensor.F32 || same && outIn && m.DType.IsFloat()
 	if m.InPlace {
 		go m.file.Prefault()
 	} else {
