@@ -11,7 +11,7 @@ const tensorF32 = tensor.F32
 
 // headRows is for how many positions logits exist at a time: each is a
 // vocabulary wide, and there is a transposed copy of them on the way back.
-const headRows = 128
+const headRows = 96
 
 // kept is what the way back needs of a layer, beside its input.
 type kept struct {
