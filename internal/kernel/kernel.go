@@ -50,6 +50,7 @@ type CPU struct {
 	norm      normTask
 	attention attentionTask
 	tiles     tileTask
+	train     trainScratch
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -135,6 +136,8 @@ type ops struct {
 	gate       func(x []float32, a, b float32)
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
+
+	adamW func(p, m, v, g []float32, k *[8]float32)
 
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)

@@ -57,6 +57,7 @@ var selfChecks = []struct {
 	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
 	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
+	{"adamW", 0, (*trial).adamW},
 	{"scores F16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F16) }},
 	{"scores BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.BF16) }},
 	{"values F32", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.F32) }},
