@@ -48,10 +48,9 @@ func (b *builder) build(ctx context.Context, path, key string) error {
 		if f.Compression != source.Plain {
 			r.Format += ", " + string(f.Compression)
 		}
-		if b.Steps[clean.Exact] && f.Size > 0 {
-			if r.SameAs = first[b.sums[i]]; r.SameAs == "" {
-				first[b.sums[i]] = f.Path
-			}
+		// A file that is held out is not trained on, whatever the steps.
+		if r.SameAs = first[b.sums[i]]; r.SameAs == "" && f.Size > 0 && (b.Steps[clean.Exact] || i < len(b.validation)) {
+			first[b.sums[i]] = f.Path
 		}
 		report.Files = append(report.Files, r)
 	}
@@ -85,7 +84,7 @@ func (b *builder) build(ctx context.Context, path, key string) error {
 			w.abandon()
 		}
 	}()
-	c := collector{builder: b, w: w, report: &report, duplicates: clean.NewDuplicates(b.Steps)}
+	c := collector{builder: b, w: w, report: &report, duplicates: clean.NewDuplicates(b.Steps), held: make(map[[16]byte]string)}
 	err = b.each(ctx, "tokenize", files, report.Files, func(j *job) { b.work(j, recurring) }, c.take)
 	if err != nil {
 		return err
@@ -133,9 +132,10 @@ type collector struct {
 	w          *cacheWriter
 	report     *Report
 	duplicates *clean.Duplicates
-	open       bool // the pieces of a document have begun to be written
-	trained    int  // kept documents for training
-	validation int  // and for validation
+	open       bool                // the pieces of a document have begun to be written
+	held       map[[16]byte]string // documents of validation files
+	trained    int                 // kept documents for training
+	validation int                 // and for validation
 }
 
 func (c *collector) take(j *job) error {
@@ -160,8 +160,19 @@ func (c *collector) take(j *job) error {
 	for _, p := range d.Parts {
 		bytes += len(p.Text)
 	}
-	if step, of, twice := c.duplicates.Check(d, j.print); twice {
+	drop := func(step, of string) {
 		r.note(where, clean.Change{Step: step, Removed: true, Bytes: bytes, Before: clean.Excerpt(d.Text(), 0, 80), After: of})
+	}
+	if j.file < len(c.builder.validation) {
+		if !d.Piece() {
+			c.held[j.print.Hash] = where
+		}
+	} else if of, ok := c.held[j.print.Hash]; ok && !d.Piece() {
+		drop(HeldOutStep, of)
+		return nil
+	}
+	if step, of, twice := c.duplicates.Check(d, j.print); twice {
+		drop(step, of)
 		return nil
 	}
 	if !c.open {

@@ -63,16 +63,20 @@ type Sample struct {
 // maxSamples is how many samples are kept of each step.
 const maxSamples = 5
 
-// EmptyStep is the last step, which cannot be switched off: documents in which
-// nothing is left to learn are dropped.
-const EmptyStep = "empty"
+// The last steps, which cannot be switched off.
+const (
+	EmptyStep   = "empty"    // documents in which nothing is left to learn
+	HeldOutStep = "held-out" // documents for training that are in the validation files, too
+)
 
 func newReport(set clean.Set) Report {
 	var r Report
 	for _, s := range clean.Steps() {
 		r.Steps = append(r.Steps, StepReport{ID: s.ID, Title: s.Title, On: set[s.ID]})
 	}
-	r.Steps = append(r.Steps, StepReport{ID: EmptyStep, Title: "documents in which nothing is left to learn", On: true})
+	r.Steps = append(r.Steps,
+		StepReport{ID: EmptyStep, Title: "documents in which nothing is left to learn", On: true},
+		StepReport{ID: HeldOutStep, Title: "documents for training that are in the validation files, too", On: true})
 	return r
 }
 
@@ -130,9 +134,11 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 		for _, e := range s.Samples {
 			p("  %s\n    %s\n", e.Where, strconv.QuoteToGraphic(e.Before))
-			if s.ID == clean.Exact || s.ID == clean.Near {
+			switch s.ID {
+			case clean.Exact, clean.Near, HeldOutStep:
 				p("    like %s\n", e.After)
-			} else if s.ID != EmptyStep {
+			case EmptyStep:
+			default:
 				p("  → %s\n", strconv.QuoteToGraphic(e.After))
 			}
 		}

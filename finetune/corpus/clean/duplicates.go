@@ -28,8 +28,9 @@ const NearSimilarity = 0.8
 
 // Print is what is compared of a document. It may be made in parallel.
 type Print struct {
-	Hash [16]byte
-	near []uint32 // nil: too short
+	Hash   [16]byte
+	near   []uint32 // nil: too short
+	learnt uint64   // hash of the words that are learnt, of a document with prompts
 }
 
 // PrintOf makes the print of a document; the part for near duplicates only if
@@ -40,6 +41,7 @@ func (set Set) PrintOf(d *source.Document) Print {
 	p := Print{Hash: [16]byte(sum[:16])}
 	if set[Near] && !d.Piece() {
 		p.near = minhash(t)
+		p.learnt = learnt(d)
 	}
 	return p
 }
@@ -53,8 +55,33 @@ var functions = func() (f [signature][2]uint64) {
 	return f
 }()
 
-func minhash(t string) []uint32 {
-	var words []uint64
+// learnt hashes the words of answers: many questions about one long text are
+// nearly the same documents, and worth learning as long as the answers differ.
+func learnt(d *source.Document) uint64 {
+	var h uint64
+	masked := false
+	for _, p := range d.Parts {
+		if p.Masked {
+			masked = true
+			continue
+		}
+		for _, w := range words(p.Text) {
+			h = mix(h ^ w)
+		}
+	}
+	if !masked {
+		return 0
+	}
+	return h | 1
+}
+
+func mix(x uint64) uint64 {
+	x *= 0x9E3779B97F4A7C15
+	return x ^ x>>29
+}
+
+// words hashes the words of a text, without case and punctuation.
+func words(t string) (words []uint64) {
 	t = strings.ToLower(t)
 	for word := range strings.FieldsFuncSeq(t, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
 		h := uint64(14695981039346656037)
@@ -63,6 +90,11 @@ func minhash(t string) []uint32 {
 		}
 		words = append(words, h)
 	}
+	return words
+}
+
+func minhash(t string) []uint32 {
+	words := words(t)
 	if len(words) < minWords {
 		return nil
 	}
@@ -73,8 +105,7 @@ func minhash(t string) []uint32 {
 	for i := range len(words) - shingle + 1 {
 		var x uint64
 		for _, w := range words[i : i+shingle] {
-			x = (x ^ w) * 0x9E3779B97F4A7C15
-			x ^= x >> 29
+			x = mix(x ^ w)
 		}
 		for j := range sig {
 			if v := uint32((x*functions[j][0] + functions[j][1]) >> 32); v < sig[j] {
@@ -89,7 +120,7 @@ func minhash(t string) []uint32 {
 type Duplicates struct {
 	set   Set
 	exact map[[16]byte]string
-	near  [][]uint32
+	near  []Print
 	where []string
 	bands [bands]map[uint64][]int32
 }
@@ -133,13 +164,13 @@ func (u *Duplicates) Check(d *source.Document, p Print) (step, of string, duplic
 				continue
 			}
 			checked[other] = true
-			if similarity(p.near, u.near[other]) >= NearSimilarity {
+			if p.learnt == u.near[other].learnt && similarity(p.near, u.near[other].near) >= NearSimilarity {
 				return Near, u.where[other], true
 			}
 		}
 	}
 	id := int32(len(u.near))
-	u.near = append(u.near, p.near)
+	u.near = append(u.near, p)
 	u.where = append(u.where, where)
 	for b, k := range keys {
 		// Thousands that agree in a band but are not alike (a form that was

@@ -51,10 +51,10 @@ func open(f File) (*stream, error) {
 		_, _ = s.Discard(3)
 	case bytes.HasPrefix(head, []byte("\xFF\xFE")):
 		_, _ = s.Discard(2)
-		s.Reader = bufio.NewReaderSize(&fromUTF16{r: s.Reader, order: binary.LittleEndian, f: f}, 1<<16)
+		s.Reader = bufio.NewReaderSize(&fromUTF16{r: s.Reader, order: binary.LittleEndian, f: f, at: 2}, 1<<16)
 	case bytes.HasPrefix(head, []byte("\xFE\xFF")):
 		_, _ = s.Discard(2)
-		s.Reader = bufio.NewReaderSize(&fromUTF16{r: s.Reader, order: binary.BigEndian, f: f}, 1<<16)
+		s.Reader = bufio.NewReaderSize(&fromUTF16{r: s.Reader, order: binary.BigEndian, f: f, at: 2}, 1<<16)
 	}
 	return s, nil
 }
@@ -79,11 +79,21 @@ func decompressed(f File, r io.Reader) (raw io.Reader, done func() error, err er
 
 // named puts the file's name before the errors of reading it.
 type named struct {
-	f File
-	r io.Reader
+	f   File
+	r   io.Reader
+	err error // stays: bufio's Peek swallows errors
 }
 
 func (n *named) Read(p []byte) (int, error) {
+	if n.err != nil {
+		return 0, n.err
+	}
+	var got int
+	got, n.err = n.read(p)
+	return got, n.err
+}
+
+func (n *named) read(p []byte) (int, error) {
 	got, err := n.r.Read(p)
 	if err == nil || err == io.EOF {
 		return got, err
@@ -104,37 +114,44 @@ type fromUTF16 struct {
 	r     io.Reader
 	order binary.ByteOrder
 	f     File
-	out   []byte
-	at    int64
+	at    int64 // bytes read
+	err   error // stays
 }
 
-func (u *fromUTF16) Read(p []byte) (int, error) {
-	for len(u.out) == 0 {
-		r, err := u.unit()
-		if err != nil {
-			return 0, err
+func (u *fromUTF16) Read(p []byte) (n int, err error) {
+	for u.err == nil && n+utf8.UTFMax <= len(p) {
+		var r rune
+		if r, u.err = u.character(); u.err == nil {
+			n += utf8.EncodeRune(p[n:], r)
 		}
-		if utf16.IsSurrogate(r) {
-			low, err := u.unit()
-			if err != nil && err != io.EOF {
-				return 0, err
-			}
-			if r = utf16.DecodeRune(r, low); r == utf8.RuneError || err == io.EOF {
-				return 0, fmt.Errorf("read %s: byte %d is not UTF-16, though the file begins like it", u.f.Path, u.at)
-			}
-		}
-		u.out = utf8.AppendRune(u.out[:0], r)
 	}
-	n := copy(p, u.out)
-	u.out = u.out[n:]
-	return n, nil
+	if n > 0 {
+		return n, nil
+	}
+	return 0, u.err
+}
+
+func (u *fromUTF16) character() (rune, error) {
+	r, err := u.unit()
+	if err != nil || !utf16.IsSurrogate(r) {
+		return r, err
+	}
+	at := u.at - 1
+	low, err := u.unit()
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+		return 0, fmt.Errorf("read %s: byte %d is not UTF-16, though the file begins like it", u.f.Path, at)
+	}
+	return r, nil
 }
 
 func (u *fromUTF16) unit() (rune, error) {
 	var b [2]byte
 	n, err := io.ReadFull(u.r, b[:])
 	if err == io.ErrUnexpectedEOF {
-		return 0, fmt.Errorf("read %s: byte %d is half a character of UTF-16", u.f.Path, u.at+int64(n))
+		return 0, fmt.Errorf("read %s: byte %d is half a character of UTF-16", u.f.Path, u.at+1)
 	}
 	u.at += int64(n)
 	return rune(u.order.Uint16(b[:])), err

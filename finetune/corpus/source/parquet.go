@@ -19,7 +19,7 @@ const maxInMemory = 1 << 30
 // readParquet reads the columns that make documents, and no others.
 func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error) {
 	var at io.ReaderAt
-	size := f.Size
+	var size int64
 	if f.Compression == Plain {
 		file, err := os.Open(f.Path)
 		if err != nil {
