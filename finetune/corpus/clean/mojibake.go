@@ -41,14 +41,18 @@ func quoteLike(b byte) bool {
 }
 
 // repair finds UTF-8 that was read as windows-1252 or Latin-1, once or several
-// times, and undoes it. Each character is judged by itself, because real files
-// mix good text and bad; a sequence that honest text may contain stays:
+// times, and undoes it. It is judged where it stands, because real files mix good
+// text and bad. Two or more characters in a row that make UTF-8 are never honest
+// text; one by itself is
 //
-//   - two bytes: only after Â and Ã, which begin the Latin-1 letters and signs;
-//     Ã with a quote, a dash or a space only where no capital stands before it
-//     (NÃO” is Portuguese)
-//   - three and four bytes: unless what follows the first looks like quotes
+//   - with two bytes only after Â and Ã, which begin the Latin-1 letters and
+//     signs: Ã with a quote, a dash or a space only where no capital stands before
+//     it (NÃO” is Portuguese)
+//   - with three or four bytes, unless what follows the first looks like quotes
 //     after an accented letter (“é”…)
+//   - once a text is known to have such faults, also after the signs that begin
+//     other Latin letters, Greek and Cyrillic (Ä™ for ę), not at what may be the
+//     end of a quotation
 //
 // Then C1 control characters, which nobody means, become what windows-1252 has
 // in their place.
@@ -56,11 +60,13 @@ func repair(s string) string {
 	if ascii(s) {
 		return s
 	}
+	known := false
 	for range 4 {
-		t := repairOnce(s)
+		t := repairOnce(s, known)
 		if t == s {
 			break
 		}
+		known = true
 		s = t
 	}
 	if strings.ContainsFunc(s, isC1) {
@@ -85,18 +91,19 @@ func ascii(s string) bool {
 	return true
 }
 
-func repairOnce(s string) string {
+func repairOnce(s string, known bool) string {
 	var out strings.Builder
 	kept := 0 // s[:kept] is in out
 	before := ' '
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if n > 1 {
-			if good, used := undo(before, s[i:]); used > 0 {
+			if good, used := undo(before, s[i:], known); used > 0 {
 				out.WriteString(s[kept:i])
-				out.WriteRune(good)
+				out.WriteString(good)
 				i += used
-				kept, before = i, good
+				kept = i
+				before, _ = utf8.DecodeLastRuneInString(good)
 				continue
 			}
 		}
@@ -110,51 +117,71 @@ func repairOnce(s string) string {
 	return out.String()
 }
 
-// undo reads one character from the beginning of s as if its characters were
-// bytes. used is 0 if that gives nothing that is better.
-func undo(before rune, s string) (good rune, used int) {
-	first, n := utf8.DecodeRuneInString(s)
-	lead, ok := asByte(first)
-	want := 0
-	switch {
-	case !ok:
-		return 0, 0
-	case lead == 0xC2 || lead == 0xC3:
-		want = 2
-	case 0xC4 <= lead && lead <= 0xDF:
-		return 0, 0
-	case 0xE0 <= lead && lead <= 0xEF:
-		want = 3
-	case 0xF0 <= lead && lead <= 0xF4:
-		want = 4
-	default:
-		return 0, 0
+// undo reads the characters at the beginning of s as if they were bytes. used is
+// 0 if that gives nothing that is better.
+func undo(before rune, s string, known bool) (good string, used int) {
+	b, used := sequence(s)
+	if used == 0 {
+		return "", 0
 	}
-	var b [4]byte
-	b[0] = lead
-	used = n
-	for i := 1; i < want; i++ {
+	all, more := b, used
+	for {
+		next, n := sequence(s[more:])
+		if n == 0 {
+			break
+		}
+		all += next
+		more += n
+	}
+	if more > used {
+		return all, more
+	}
+	after, _ := utf8.DecodeRuneInString(s[used:])
+	ok := false
+	switch lead := b[0]; {
+	case lead == 0xC2:
+		ok = true
+	case lead == 0xC3:
+		ok = !quoteLike(b[1]) || !unicode.IsUpper(before)
+	case lead == 0xC4 || lead == 0xC5 || 0xCE <= lead && lead <= 0xD1:
+		ok = known && (!quoteLike(b[1]) || b[1] != 0x92 && unicode.IsLetter(after))
+	case lead >= 0xE0:
+		ok = !quoteLike(b[1]) || !unicode.IsLetter(before) && !quoteLike(b[2])
+	}
+	if !ok {
+		return "", 0
+	}
+	return b, used
+}
+
+// sequence reads one UTF-8 character from characters that stand for its bytes.
+// used counts bytes of s; 0: there is none.
+func sequence(s string) (char string, used int) {
+	var b [utf8.UTFMax]byte
+	want := 1
+	for i := 0; i < want; i++ {
 		r, n := utf8.DecodeRuneInString(s[used:])
 		c, ok := asByte(r)
-		if !ok || c < 0x80 || c > 0xBF {
-			return 0, 0
+		if !ok {
+			return "", 0
+		}
+		if i == 0 {
+			switch {
+			case 0xC2 <= c && c <= 0xDF:
+				want = 2
+			case 0xE0 <= c && c <= 0xEF:
+				want = 3
+			case 0xF0 <= c && c <= 0xF4:
+				want = 4
+			default:
+				return "", 0
+			}
 		}
 		b[i] = c
 		used += n
 	}
-	good, n = utf8.DecodeRune(b[:want])
-	if good == utf8.RuneError && n <= 1 || n != want {
-		return 0, 0
+	if r, n := utf8.DecodeRune(b[:want]); r == utf8.RuneError && n <= 1 {
+		return "", 0
 	}
-	switch want {
-	case 2:
-		if lead == 0xC3 && quoteLike(b[1]) && unicode.IsUpper(before) {
-			return 0, 0
-		}
-	default:
-		if quoteLike(b[1]) && (unicode.IsLetter(before) || quoteLike(b[2])) {
-			return 0, 0
-		}
-	}
-	return good, used
+	return string(b[:want]), used
 }
