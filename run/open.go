@@ -27,8 +27,8 @@ const DemoModel = "demo"
 type OpenOptions struct {
 	Threads int    // 0: one per physical core
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
-	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has
-	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32
+	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has, multiplied in float32
+	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32, or f16 if the weights are quantised
 	Getenv  func(string) string
 }
 
@@ -84,15 +84,21 @@ func ParseDType(name string) (tensor.DType, error) {
 // KVDTypes are the names that OpenOptions.KVDType may have beside "auto".
 func KVDTypes() []string { return []string{"f32", "f16", "bf16"} }
 
-func parseKVDType(name string) (tensor.DType, error) {
-	if name == "" || name == "auto" {
-		return tensor.F32, nil
+// ParseKVDType returns the type that a name of KVDTypes stands for. With "" and
+// "auto" it is as exact as the weights make sense of: F32, or F16 for weights
+// that are quantised, which round a thousand times as much.
+func ParseKVDType(name string, weights tensor.DType) (tensor.DType, error) {
+	switch {
+	case name != "" && name != "auto":
+		d, err := ParseDType(name)
+		if err != nil || !slices.Contains(KVDTypes(), name) {
+			return tensor.Invalid, fmt.Errorf("dtype %q of keys and values: want auto, %s", name, strings.Join(KVDTypes(), ", "))
+		}
+		return d, nil
+	case weights.IsQuantized():
+		return tensor.F16, nil
 	}
-	d, err := ParseDType(name)
-	if err != nil || !slices.Contains(KVDTypes(), name) {
-		return tensor.Invalid, fmt.Errorf("dtype %q of keys and values: want auto, %s", name, strings.Join(KVDTypes(), ", "))
-	}
-	return d, nil
+	return tensor.F32, nil
 }
 
 // UnreadableModelError says that a model's files are there, but are damaged or
@@ -119,19 +125,20 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	kvDType, err := parseKVDType(o.KVDType)
-	if err != nil {
-		return nil, err
-	}
 	files, path, err := openFiles(name, dtype, o.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Name: name, Path: path, Config: files.Config, DType: files.DType.String(), KVDType: kvDType.String(), Unused: files.Weights.Unused, files: files, dtype: dtype, kvDType: kvDType}
-	if dtype != tensor.Invalid {
-		m.DType = dtype.String()
+	weights := dtype
+	if dtype == tensor.Invalid {
+		weights = files.DType
 	}
-	if err := m.start(o); err != nil {
+	m := &Model{Name: name, Path: path, Config: files.Config, DType: weights.String(), Unused: files.Weights.Unused, files: files, dtype: dtype}
+	if m.kvDType, err = ParseKVDType(o.KVDType, weights); err == nil {
+		m.KVDType = m.kvDType.String()
+		err = m.start(o)
+	}
+	if err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -182,11 +189,14 @@ func isPath(name string) bool {
 
 func (m *Model) start(o OpenOptions) error {
 	var err error
-	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family}); err != nil {
+	// Who does not ask for a type gets the numbers that the weights have in
+	// float32, even where fewer bits would be faster to multiply.
+	wide := m.dtype == tensor.Invalid && !m.files.DType.IsQuantized()
+	if m.cpu, err = kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family, Wide: wide}); err != nil {
 		return err
 	}
 	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
-	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Copied: m.files.Forget}
+	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Detach: !m.files.InPlace, Copied: m.files.Forget}
 	m.device = cpu.New(m.cpu, options)
 	model, err := gpt2.New(m.device, m.Config, m.files.Weights)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 type benchOptions struct {
 	model, shape string
 	dtypes       []string
+	kvDType      string
 	threads      int
 	speed        bench.Options
 
@@ -65,6 +66,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.StringVarP(&o.model, "model", "m", "", "the `MODEL` to measure, as for run")
 	f.StringVar(&o.shape, "shape", "gpt2", "random weights of this `SIZE`: "+strings.Join(gpt2.Shapes(), ", "))
 	f.StringSliceVar(&o.dtypes, "dtype", nil, "`TYPES` of the weights, separated by commas (default: all five; with --model the file's)")
+	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values: auto (f32; f16 beside quantised weights), "+strings.Join(run.KVDTypes(), ", "))
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
 	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
@@ -88,6 +90,9 @@ func (o *benchOptions) check(shapeGiven bool) error {
 		if o.dtypes[i] = strings.ToLower(strings.TrimSpace(d)); !slices.Contains(run.DTypes(), o.dtypes[i]) {
 			return usagef("--dtype %s: want %s", d, strings.Join(run.DTypes(), ", "))
 		}
+	}
+	if o.kvDType = strings.ToLower(o.kvDType); o.kvDType != "auto" && !slices.Contains(run.KVDTypes(), o.kvDType) {
+		return usagef("--kv-dtype %s: want auto, %s", o.kvDType, strings.Join(run.KVDTypes(), ", "))
 	}
 	for _, n := range []struct {
 		flag       string
@@ -144,7 +149,7 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 	if o.perplexity != "" {
 		return runPerplexity(ctx, t, o)
 	}
-	out := benchWriter{t: t}
+	out := benchWriter{t: t, kv: o.kvDType}
 	var limits bench.Limits
 	for i, name := range o.dtypes {
 		s, err := openSubject(ctx, t, o, name)
@@ -192,7 +197,7 @@ func fits(s *bench.Subject, o bench.Options) error {
 // openSubject opens the model, or makes one of random weights.
 func openSubject(ctx context.Context, t *terminal, o benchOptions, dtype string) (*bench.Subject, error) {
 	if o.model != "" {
-		m, err := openModel(ctx, t, runOptions{model: o.model, threads: o.threads, dtype: dtype})
+		m, err := openModel(ctx, t, runOptions{model: o.model, threads: o.threads, dtype: dtype, kvDType: o.kvDType})
 		if err != nil {
 			return nil, err
 		}
@@ -213,7 +218,10 @@ func openSubject(ctx context.Context, t *terminal, o benchOptions, dtype string)
 	}
 	var s *bench.Subject
 	if err == nil {
-		s, err = bench.Random(o.shape, cfg, cpu.Options{DType: d}, k)
+		var kv tensor.DType
+		if kv, err = run.ParseKVDType(o.kvDType, d); err == nil {
+			s, err = bench.Random(o.shape, cfg, cpu.Options{DType: d, KVType: kv}, k)
+		}
 	}
 	if err != nil {
 		k.Close()
@@ -246,10 +254,10 @@ func runPerplexity(ctx context.Context, t *terminal, o benchOptions) error {
 	}
 	// Float32 first: the others are held against it.
 	dtypes := append([]string{"f32"}, slices.DeleteFunc(slices.Clone(o.dtypes), func(d string) bool { return d == "f32" })...)
-	out := benchWriter{t: t}
+	out := benchWriter{t: t, kv: o.kvDType}
 	var base float64
 	for _, d := range dtypes {
-		m, err := openModel(ctx, t, runOptions{model: o.model, threads: o.threads, dtype: d})
+		m, err := openModel(ctx, t, runOptions{model: o.model, threads: o.threads, dtype: d, kvDType: o.kvDType})
 		if err != nil {
 			return err
 		}

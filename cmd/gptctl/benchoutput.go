@@ -16,6 +16,7 @@ type (
 		CPU     string                   `json:"cpu"`
 		Kernels string                   `json:"kernels"`
 		Threads int                      `json:"threads"`
+		KVDType string                   `json:"kv_dtype"`
 		Limits  map[bench.Limit]*float64 `json:"limits"`
 		Rows    []benchRowJSON           `json:"rows"`
 	}
@@ -48,6 +49,7 @@ type (
 // benchWriter prints a table as its rows come, or one JSON object at the end.
 type benchWriter struct {
 	t      *terminal
+	kv     string // the type of keys and values
 	table  column
 	json   benchJSON
 	params int
@@ -85,11 +87,11 @@ func (w *benchWriter) beginPerplexity(s *bench.Subject) error {
 
 func (w *benchWriter) open(s *bench.Subject) {
 	w.json = benchJSON{
-		Schema: "gptctl.bench/1", CPU: machine.Local().Processor().Model, Kernels: s.CPU.Family(), Threads: s.CPU.Threads(),
+		Schema: "gptctl.bench/1", CPU: machine.Local().Processor().Model, Kernels: s.CPU.Family(), Threads: s.CPU.Threads(), KVDType: w.kv,
 		Limits: map[bench.Limit]*float64{}, Rows: []benchRowJSON{},
 	}
 	w.params = s.Model.Config.Parameters()
-	w.t.note("%s, %s kernels, %d threads", w.json.CPU, w.json.Kernels, w.json.Threads)
+	w.t.note("%s, %s kernels, %d threads, keys and values: %s", w.json.CPU, w.json.Kernels, w.json.Threads, w.json.KVDType)
 }
 
 func (w *benchWriter) heading() error {

@@ -30,8 +30,12 @@ type measurement struct {
 
 func (m measurement) work() Work {
 	w := Work{
-		DType: m.dtype, FileMapped: true, FileBytes: m.file,
+		// Only float32 is used where it lies in the file, and what is small.
+		DType: m.dtype, FileMapped: m.dtype == F32 || m.shape == "demo", FileBytes: m.file,
 		Batch: m.samples, Prompt: m.prompt, Context: m.prompt + m.more, Threads: m.threads,
+	}
+	if m.dtype == Q8_0 || m.dtype == Q4_0 {
+		w.KVDType = F16 // run's choice
 	}
 	if m.shape == "demo" {
 		w.Config = gpt2.Config{VocabSize: 4096, Positions: 256, Embd: 256, Heads: 8, Layers: 6, Inner: 1024, TieWordEmbeddings: true}
@@ -98,7 +102,11 @@ func TestMeasure(t *testing.T) {
 		name := m.model
 		if name != "demo" {
 			name = filepath.Join(models, m.model)
-			if info, err := os.Stat(filepath.Join(name, "model.safetensors")); err == nil {
+			file := name // GGUF
+			if !strings.HasSuffix(name, ".gguf") {
+				file = filepath.Join(name, "model.safetensors")
+			}
+			if info, err := os.Stat(file); err == nil {
 				m.file = info.Size()
 			} else {
 				name = ""
@@ -119,7 +127,7 @@ func TestMeasure(t *testing.T) {
 // peak runs the program once.
 func peak(t *testing.T, binary, model string, m measurement) int64 {
 	t.Helper()
-	cmd := exec.Command(binary, "run", "--json", "--ignore-eos", "--model", model, "--seed", "1",
+	cmd := exec.Command(binary, "run", "--json", "--ignore-eos", "--model", model, "--seed", "1", "--dtype", string(m.dtype),
 		"--threads", fmt.Sprint(m.threads), "-n", fmt.Sprint(m.more), "--samples", fmt.Sprint(m.samples),
 		"the"+strings.Repeat(" the", m.prompt-1))
 	cmd.Stderr = os.Stderr

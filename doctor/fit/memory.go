@@ -40,7 +40,7 @@ const (
 // What the program takes on the CPU beside the tensors, measured: its code and
 // runtime, and the tokenizer with what loading leaves behind, per token.
 const (
-	programBytes   = 10 << 20
+	programBytes   = 22 << 20
 	tokenizerBytes = 180
 	serverBytes    = 16 << 20 // HTTP connections and queues: a guess
 )
@@ -71,7 +71,7 @@ func Estimate(w Work) Memory {
 		m.Overhead, m.Host = cudaContext, sum(overhead, product(4, int64(logitsRows), int64(w.Config.VocabSize)))
 		return m
 	}
-	m.Overhead = sum(overhead, product(int64(w.Threads), scratch(w)))
+	m.Overhead = sum(overhead, staging(w), product(int64(w.Threads), scratch(w)))
 	return m
 }
 
@@ -84,7 +84,7 @@ func inference(w Work) Memory {
 	if w.FileMapped && w.Device == CPU {
 		m.FileRest = max(0, w.FileBytes-m.Weights)
 	}
-	m.KV = product(2, int64(c.Layers), w.KVDType.bytes(embd), int64(w.Context), batch)
+	m.KV = product(hugePages(product(2, int64(c.Layers), w.KVDType.bytes(embd), int64(w.Context))), batch)
 
 	// x, norm, qkv, att and mid of gpt2.Model.
 	m.Activations = product(4, int64(rows(w)), 6*embd+inner)
@@ -97,6 +97,24 @@ func inference(w Work) Memory {
 	}
 	m.Logits = product(4, sum(product(heads, embd), product(2*heads+5, vocab)))
 	return m
+}
+
+// hugePages is memory as internal/mapped gives it: whole pages of 2 MB, if it
+// is not less than one.
+func hugePages(n int64) int64 {
+	const page = 2 << 20
+	if n < page || n > math.MaxInt64-page {
+		return n
+	}
+	return (n + page - 1) / page * page
+}
+
+// staging is what is in memory at a time of a file whose weights are converted.
+func staging(w Work) int64 {
+	if w.DType == F32 || w.FileMapped || w.Purpose == Finetune {
+		return 0
+	}
+	return min(8<<20, product(4, int64(w.Config.VocabSize), int64(w.Config.Embd)))
 }
 
 // rows are the positions that go through the network at once.

@@ -4,6 +4,8 @@
 package cpu
 
 import (
+	"slices"
+
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/mapped"
@@ -20,6 +22,9 @@ type Options struct {
 	KVType tensor.DType
 	// Copy makes the device take a copy even of what it could use in place.
 	Copy bool
+	// Detach makes it take a copy of vectors and tables, which are small: of a
+	// model whose matrices are converted nothing is read from the file then.
+	Detach bool
 	// Copied is told what data of tensors the device has made itself a copy of
 	// and does not read again; nil if nobody wants to know.
 	Copied func(data []byte)
@@ -82,9 +87,15 @@ func (b buffer) Len() int { return len(b) }
 // NewBuffer implements gpt2.Device.
 func (d *Device) NewBuffer(n int) (gpt2.Buffer, error) { return make(buffer, n), nil }
 
-// LoadVector implements gpt2.Device. A float32 vector stays in the mapping.
+// LoadVector implements gpt2.Device. A float32 vector may stay in the mapping.
 func (d *Device) LoadVector(t tensor.Tensor) (gpt2.Buffer, error) {
-	v, _ := t.Float32s()
+	v, view := t.Float32s()
+	if d.options.Detach {
+		if view {
+			v = slices.Clone(v)
+		}
+		d.copied(t.Data)
+	}
 	return buffer(v), nil
 }
 

@@ -29,8 +29,15 @@ func (m *matrix) row(dst []float32, i int) {
 	tensor.ToFloat32(dst, m.DType, m.Data[i*n:(i+1)*n])
 }
 
-// LoadTable implements gpt2.Device. The rows stay where they lie.
-func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) { return view(t, gpt2.OutIn) }
+// LoadTable implements gpt2.Device.
+func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) {
+	if d.options.Detach {
+		src := t.Data
+		t.Data = append(d.alloc(len(src))[:0], src...)
+		d.copied(src)
+	}
+	return view(t, gpt2.OutIn)
+}
 
 // LoadMatrix implements gpt2.Device. A float matrix of Options.DType stays where
 // it lies, all else is converted: quantised ones to panels, whatever they were.
@@ -48,11 +55,18 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	switch {
 	case want.IsQuantized():
 		err = d.pack(m, want)
-	case want != t.DType || d.options.Copy:
+	case want != tensor.F32 && !m.OutMajor && want.Bytes(m.In*m.Out) >= panelsFrom:
+		d.panels(m, want)
+	case want == t.DType && !d.options.Copy:
+	default:
 		d.convert(m, want)
 	}
 	return m, err
 }
+
+// panelsFrom is the size from which a matrix is worth panels: a smaller one is
+// read from a cache, in any order.
+const panelsFrom = 1 << 20
 
 // convertPart is about how many numbers are converted at a time, so that little
 // of a mapped file has to be in memory.
@@ -68,6 +82,15 @@ func (d *Device) convert(m *matrix, want tensor.DType) {
 		d.cpu.Convert(m.Data[want.Bytes(from):want.Bytes(to)], want, part, have)
 		d.copied(part)
 	}
+}
+
+// panels makes m a copy of itself in panels. Weights of float32 are left as they
+// are: there a row is long enough to be read in a stream.
+func (d *Device) panels(m *matrix, want tensor.DType) {
+	src := m.Weight
+	m.DType, m.Data, m.Panels = want, d.alloc(kernel.PanelBytes(want, m.In, m.Out)), true
+	d.cpu.PackPanels(m.Data, &src, want)
+	d.copied(src.Data)
 }
 
 // pack makes m a packed copy of itself. Rows of [out][in] are packed some panels

@@ -104,6 +104,25 @@ func bits(t *testing.T, family string, note func(what string, v []float32)) {
 		note(fmt.Sprintf("softmax-%d", n), append(s, m, sum))
 		note(fmt.Sprintf("sums-%d", n), []float32{o.sum(x), o.sumSquares(x, 0.3)})
 	}
+	for _, dim := range []int{3, 16, 21, 64, 80} {
+		for _, d := range kvTypes {
+			const heads, tokens = 2, 77
+			shape := AttentionShape{heads, dim, d, 0.3}
+			cache := newCache(t, shape, tokens, nil)
+			qkv, y := uniform(rng, tokens*3*heads*dim), make([]float32, tokens*heads*dim)
+			rows := make([]AttentionRow, tokens)
+			for i := range rows {
+				rows[i] = cache.at(i + 1)
+			}
+			// Forty rows at once, then one after the other.
+			c.Attention(y, qkv, rows[:40], shape)
+			for i := 40; i < tokens; i++ {
+				at := i * heads * dim
+				c.Attention(y[at:], qkv[3*at:], rows[i:i+1], shape)
+			}
+			note(fmt.Sprintf("attention-%v-%d", d, dim), y)
+		}
+	}
 	for mr := 1; mr <= 6; mr++ {
 		for _, k := range []int{1, 2, 3, 4, 9, 64} {
 			dst := make([]float32, k*o.nr)

@@ -15,6 +15,7 @@ func families() []*ops {
 		name: "neon", mr: neon.MR, nr: neon.NR,
 		accumulate: neon.Accumulate, pack: neon.Pack, packTransposed: neon.PackTransposed,
 		multiply: neon.Multiply, dots: neon.Dots,
+		scores: neon.Scores, values: neon.Values, narrow: neon.Narrow, widen: neon.Widen,
 		add: neon.Add, scale: neon.Scale, sum: neon.Sum, sumSquares: neon.SumSquares,
 		normalize: neon.Normalize, scaleMax: neon.ScaleMax, expSum: neon.ExpSum, gate: neon.Gate,
 		peak: neon.Peak, read: neon.Read,

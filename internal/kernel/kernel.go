@@ -56,6 +56,7 @@ type CPU struct {
 type scratch struct {
 	a, b, c []float32
 	p, q    []uint32
+	blocks  []generic.Block
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test

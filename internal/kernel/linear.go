@@ -14,14 +14,32 @@ type Weight struct {
 	OutMajor bool         // false: [In][Out] (HF's Conv1D); true: [Out][In] (nn.Linear, a tied embedding); of no meaning if packed
 	DType    tensor.DType // F32, F16 or BF16; Q8_0 or Q4_0: packed
 	Data     []byte       // little-endian, of any alignment
+
+	// Panels says that Data is [⌈Out/32⌉][In][32], as PackPanels makes it of
+	// [In][Out] floats: the products are the same, but memory is read in a line.
+	Panels bool
 }
+
+// panelCols is the width of a panel of floats.
+const panelCols = 32
 
 // bytes is what Data must hold at least.
 func (w *Weight) bytes() int {
 	if w.DType.IsQuantized() {
 		return PackedBytes(w.DType, w.In, w.Out)
 	}
+	if w.Panels {
+		return PanelBytes(w.DType, w.In, w.Out)
+	}
 	return w.In * w.Out * w.DType.Size()
+}
+
+// at is where input k of output col lies; with panels col begins one.
+func (w *Weight) at(k, col int) int {
+	if w.Panels {
+		return (col*w.In + k*panelCols) * w.DType.Size()
+	}
+	return (k*w.Out + col) * w.DType.Size()
 }
 
 // Epilogue is what Linear does with the product before it is stored.
@@ -34,12 +52,13 @@ type Epilogue struct {
 // Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
 // results lie in the second-level cache.
 const (
-	depthBlock = 384
-	colBlock   = 256
-	rowBlock   = 512
-	fewRows    = 16 // up to here reading W takes longer than the arithmetic
-	claimElems = 256 << 10
-	dotBlock   = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
+	depthBlock  = 384
+	colBlock    = 256
+	rowBlock    = 512
+	fewRows     = 16 // up to here reading W takes longer than the arithmetic
+	claimElems  = 256 << 10
+	panelClaims = 6
+	dotBlock    = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
 // Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out]; they
@@ -161,13 +180,17 @@ func (t *linearTask) plan(threads int) {
 		most := max(line, claimElems/max(t.w.In, 1))
 		each := ceilDiv(ceilDiv(t.w.Out, threads), most)
 		t.cols = roundUp(ceilDiv(t.w.Out, threads*each), line)
+	case t.rows <= fewRows && t.w.Panels:
+		// As many claims for each, several of them, so that who is late leaves
+		// little behind.
+		t.cols = roundUp(ceilDiv(t.w.Out, threads*panelClaims), panelCols)
 	case t.rows <= fewRows:
 		// Each has its columns in one run.
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
 	case t.w.OutMajor:
 		t.cols = dotBlock
 	default:
-		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, t.c.ops.nr)
+		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, max(t.c.ops.nr, panelCols))
 	}
 	t.colBlocks = ceilDiv(t.w.Out, t.cols)
 	t.rowsBlock = min(t.rows, rowBlock)
@@ -217,13 +240,18 @@ func (t *linearTask) accumulate(s *scratch, row, rows, col, cols int) {
 	few := t.few
 	s.c = grow(s.c, few*ld)
 	clear(s.c)
-	data, stride := t.w.Data[col*size:], t.w.Out*size
-	switch {
-	case t.w.In == 0:
-	case t.pairs != nil:
-		t.c.ops.pairs.accumulate(s.c, ld, t.pairs, t.ldp, few, t.w.In, data, stride, cols)
-	default:
-		t.c.ops.accumulate(t.w.DType, s.c, ld, t.x, t.ldx, few, t.w.In, data, stride, cols)
+	width, stride := cols, t.w.Out*size
+	if t.w.Panels {
+		width, stride = panelCols, panelCols*size
+	}
+	for j := 0; j < cols && t.w.In > 0; j += width {
+		n := min(width, cols-j)
+		data := t.w.Data[t.w.at(0, col+j):]
+		if t.pairs != nil {
+			t.c.ops.pairs.accumulate(s.c[j:], ld, t.pairs, t.ldp, few, t.w.In, data, stride, n)
+		} else {
+			t.c.ops.accumulate(t.w.DType, s.c[j:], ld, t.x, t.ldx, few, t.w.In, data, stride, n)
+		}
 	}
 	for r := range rows {
 		t.finish(s.c[r*ld:][:cols], row+r, col)
@@ -255,18 +283,30 @@ func (t *linearTask) multiply(s *scratch, row, rows, col, cols int) {
 
 // multiplyDepth adds the products of inputs k … k+depth-1.
 func (t *linearTask) multiplyDepth(s *scratch, row, rows, col, cols, ldc, k, depth, size int) {
-	o, stride := t.c.ops, t.w.Out*size
-	w := t.w.Data[(k*t.w.Out+col)*size:]
+	o := t.c.ops
+	width, stride := cols, t.w.Out*size
+	if t.w.Panels {
+		width, stride = panelCols, panelCols*size
+	}
+	w := t.w.Data[t.w.at(k, col):]
 	x, ldx, wide := tensor.Bytes(t.x)[(row*t.w.In+k)*4:], t.w.In*4, depth*4
 	if t.pairs != nil {
-		o.pairs.pack(s.q, w, stride, depth, cols)
 		x, ldx, wide = pairBytes(t.pairs)[(row*t.ldp+k/2)*4:], t.ldp*4, depth*2
-	} else {
-		o.pack(t.w.DType, s.b, w, stride, depth, cols)
+	}
+	for j := 0; j < cols; j += width {
+		n, src := min(width, cols-j), t.w.Data[t.w.at(k, col+j):]
+		if t.pairs != nil {
+			o.pairs.pack(s.q[j*ceilDiv(depth, 2):], src, stride, depth, n)
+		} else {
+			o.pack(t.w.DType, s.b[j*depth:], src, stride, depth, n)
+		}
 	}
 	// While one tile is computed, the next rows of x and a part of the next
 	// block of W are on their way.
 	ahead := min(depth, t.w.In-k-depth)
+	if t.w.Panels {
+		ahead = 0 // memory that is read in a line comes by itself
+	}
 	share := ceilDiv(ahead, ceilDiv(rows, o.mr))
 	for r, p := 0, 0; r < rows; r, p = r+o.mr, p+share {
 		if n := min(share, ahead-p); n > 0 {

@@ -15,7 +15,8 @@ const (
 	panelOuts = PanelOuts
 	quantItem = 128       // outputs of a claim with many rows
 	quantRows = 144 << 10 // bytes of x in the second-level cache, beside y and W
-	fewClaims = 8         // claims of a member with few rows
+	fewClaims = 4         // claims of a member with few rows
+	firstRead = 6 << 10   // bytes of W that are asked for before x is quantised
 )
 
 // linearQuantized is Linear for packed Q8_0 and Q4_0 weights. x is quantised in
@@ -25,13 +26,20 @@ func (c *CPU) linearQuantized(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t := &c.quantized
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
 	t.n = w.In / tensor.QuantBlock
-	if cap(c.blocks) < rows*t.n {
-		c.blocks = make([]generic.Block, rows*t.n)
+	if rows > 1 {
+		c.blocks = growBlocks(c.blocks, rows*t.n)
+		t.blocks = c.blocks
+		t.quantize()
 	}
-	t.blocks = c.blocks[:rows*t.n]
-	t.quantize()
 	t.multiply()
 	*t = quantizedTask{claims: t.claims}
+}
+
+func growBlocks(b []generic.Block, n int) []generic.Block {
+	if cap(b) < n {
+		return make([]generic.Block, n)
+	}
+	return b[:n]
 }
 
 // quantizedTask is first the rows of x to quantise, then the product's blocks.
@@ -41,8 +49,8 @@ type quantizedTask struct {
 	rows   int
 	w      Weight
 	e      Epilogue
-	n      int // blocks of a row
-	blocks []generic.Block
+	n      int             // blocks of a row
+	blocks []generic.Block // nil for one row: each member has its own
 
 	product   bool
 	items     int // of the current step
@@ -95,6 +103,7 @@ func (t *quantizedTask) run(n, operations int) {
 
 // Run claims items until none is left.
 func (t *quantizedTask) Run(member int) {
+	blocks := t.blocks
 	for i := range t.claims {
 		c := &t.claims[(member+i)%len(t.claims)]
 		for {
@@ -103,7 +112,10 @@ func (t *quantizedTask) Run(member int) {
 				break
 			}
 			if t.product {
-				t.block(member, int(item))
+				if blocks == nil {
+					blocks = t.oneRow(member, int(item))
+				}
+				t.block(member, int(item), blocks)
 			} else {
 				r := int(item) * t.rowsBlock
 				rows := min(t.rowsBlock, t.rows-r)
@@ -113,8 +125,20 @@ func (t *quantizedTask) Run(member int) {
 	}
 }
 
-// block computes one item of the product.
-func (t *quantizedTask) block(member, item int) {
+// oneRow quantises the only row while the first weights are on their way: that
+// takes less than waiting for another member to do it.
+func (t *quantizedTask) oneRow(member, item int) []generic.Block {
+	if w := t.w.Data[item*t.panels*t.n*generic.PanelBlock(t.w.DType):]; len(w) > 0 {
+		prefetchRows(&w[0], 0, 1, min(len(w), firstRead))
+	}
+	s := &t.c.members[member]
+	s.blocks = growBlocks(s.blocks, t.n)
+	t.c.ops.quantize(s.blocks, t.x[:t.w.In], t.w.DType)
+	return s.blocks
+}
+
+// block computes one item of the product with a quantised x.
+func (t *quantizedTask) block(member, item int, x []generic.Block) {
 	row, col := item/t.colItems*t.rowsBlock, item%t.colItems*t.panels*panelOuts
 	rows, cols := min(t.rowsBlock, t.rows-row), min(t.panels*panelOuts, t.w.Out-col)
 	panels := ceilDiv(cols, panelOuts)
@@ -134,7 +158,7 @@ func (t *quantizedTask) block(member, item int) {
 		}
 	} else {
 		panel := t.n * generic.PanelBlock(t.w.DType)
-		t.c.ops.products(t.w.DType, acc, ld, t.blocks[row*t.n:][:rows*t.n], rows,
+		t.c.ops.products(t.w.DType, acc, ld, x[row*t.n:][:rows*t.n], rows,
 			t.w.Data[col/panelOuts*panel:][:panels*panel], panels)
 	}
 	for r := range rows {

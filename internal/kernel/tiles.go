@@ -104,7 +104,13 @@ func (t *tileTask) block(s *scratch, i int) {
 		depth := min(tileBlock, t.w.In-k)
 		steps := ceilDiv(depth, generic.TileStep)
 		w := t.source(k, col, depth, cols)
-		o.tiles.pack(t.w.DType, t.w.OutMajor, packed, w.data, w.stride, depth, cols)
+		if t.w.Panels {
+			for p := range w.n {
+				o.tiles.pack(t.w.DType, false, packed[p*steps*generic.StepBytes:], w.data[p*w.stride:], panelCols*t.w.DType.Size(), depth, min(panelCols, cols-p*panelCols))
+			}
+		} else {
+			o.tiles.pack(t.w.DType, t.w.OutMajor, packed, w.data, w.stride, depth, cols)
+		}
 		ahead := t.after(i, k+depth)
 		for j := 0; j < wide; j += generic.TileStep {
 			ahead.prefetch(j, wide)
@@ -146,6 +152,8 @@ func (t *tileTask) source(k, col, depth, cols int) region {
 	case w.DType.IsQuantized():
 		stride := PackedBytes(w.DType, w.In, panelOuts)
 		return region{w.Data[col/panelOuts*stride+PackedBytes(w.DType, k, panelOuts):], stride, ceilDiv(cols, panelOuts), PackedBytes(w.DType, depth, panelOuts)}
+	case w.Panels:
+		return region{w.Data[w.at(k, col):], w.at(0, panelCols), ceilDiv(cols, panelCols), depth * panelCols * w.DType.Size()}
 	case w.OutMajor:
 		stride := w.In * w.DType.Size()
 		return region{w.Data[col*stride+k*w.DType.Size():], stride, cols, depth * w.DType.Size()}

@@ -120,3 +120,17 @@ func TestTwinStoreTile(t *testing.T) {
 		}
 	}
 }
+
+// The loops that measure AMX run, and count what they do.
+func TestPeakTiles(t *testing.T) {
+	if err := amx.Available(); err != nil {
+		t.Skip(err)
+	}
+	const perTile = 2 * 16 * 16 // a multiplication and an addition for each result
+	if got, want := amx.PeakBF16(3), 3*4*32*perTile; got != want {
+		t.Errorf("bf16: %d operations, want %d", got, want)
+	}
+	if got, want := amx.PeakInt8(3), 3*4*64*perTile; got != want {
+		t.Errorf("int8: %d operations, want %d", got, want)
+	}
+}

@@ -72,11 +72,13 @@ func (f *File) Forget(part []byte) {
 	}
 }
 
-// ReadAhead starts bringing the file into the page cache.
+// ReadAhead starts bringing the file into the page cache, for one who reads it
+// once and forgets the parts.
 func (f *File) ReadAhead() {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if f.unmap != nil && !f.stop.Load() {
+		smallPages(f.Data)
 		willNeed(f.Data)
 	}
 }

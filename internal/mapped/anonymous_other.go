@@ -8,4 +8,5 @@ func mapAnonymous(int) (data []byte, unmap func() error, err error) {
 	return nil, nil, errors.ErrUnsupported
 }
 
-func forget([]byte) {}
+func forget([]byte)     {}
+func smallPages([]byte) {}

@@ -26,6 +26,7 @@ type Model struct {
 	GenerationConfig []byte       // generation_config.json as it is, nil without one; of a GGUF file what it says in that form
 	Files            fs.FS        // the folder; nil for a GGUF file
 	DType            tensor.DType // of the larger part of the weights
+	InPlace          bool         // the matrices are to be used where they lie in the file
 	Size             int64        // bytes of the weights in use, a tied head counted once
 
 	file weightFile
@@ -119,9 +120,13 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 
 // prepare has the weights read before they are needed: those that are used where
 // they lie are brought into memory in the background; of others only one matrix
-// at a time has to be there.
+// at a time has to be there. The CPU device uses float32 in place, and 16-bit
+// types that GGUF has [out][in].
 func (m *Model) prepare(o Options) {
-	if (o.DType == tensor.Invalid || o.DType == m.DType) && !m.DType.IsQuantized() {
+	same := o.DType == tensor.Invalid || o.DType == m.DType
+	_, outIn := m.file.(gpt2.LayoutSource)
+	m.InPlace = same && (m.DType == tensor.F32 || outIn && m.DType.IsFloat())
+	if m.InPlace {
 		go m.file.Prefault()
 	} else {
 		m.file.ReadAhead()

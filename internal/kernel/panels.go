@@ -1,0 +1,71 @@
+package kernel
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// PanelBytes returns the size of an in × out weight of floats as panels.
+func PanelBytes(d tensor.DType, in, out int) int {
+	return roundUp(out, panelCols) * in * d.Size()
+}
+
+// PackPanels converts an [In][Out] weight of floats to panels of type d. dst
+// has PanelBytes.
+func (c *CPU) PackPanels(dst []byte, w *Weight, d tensor.DType) {
+	if w.OutMajor || w.Panels || !w.DType.IsFloat() || !d.IsFloat() || len(w.Data) < w.bytes() || len(dst) < PanelBytes(d, w.In, w.Out) {
+		panic(fmt.Sprintf("kernel: panels of %v of %d×%d %v: %d bytes into %d", d, w.In, w.Out, w.DType, len(w.Data), len(dst)))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	to := Weight{In: w.In, Out: w.Out, DType: d, Data: dst, Panels: true}
+	c.share(&panelTask{from: *w, to: to}, w.In*w.Out)
+}
+
+type panelTask struct {
+	from, to Weight
+	next     atomic.Int64
+}
+
+// Run claims inputs until none is left.
+func (t *panelTask) Run(int) {
+	const claim = 16 // so many neighbours of a panel are written one after another
+	var row []float32
+	for {
+		first := (int(t.next.Add(1)) - 1) * claim
+		if first >= t.from.In {
+			return
+		}
+		n := min(claim, t.from.In-first)
+		if t.from.DType == t.to.DType {
+			t.copy(first, n)
+			continue
+		}
+		wide := roundUp(t.from.Out, panelCols)
+		if row == nil {
+			row = make([]float32, claim*wide)
+		}
+		for k := range n {
+			tensor.ToFloat32(row[k*wide:][:t.from.Out], t.from.DType, t.from.Data[t.from.at(first+k, 0):])
+		}
+		for col := 0; col < wide; col += panelCols {
+			for k := range n {
+				tensor.FromFloat32(t.to.Data[t.to.at(first+k, col):], t.to.DType, row[k*wide+col:][:panelCols])
+			}
+		}
+	}
+}
+
+// copy moves n inputs of the same type. What the last panel has more is left as
+// it is: no output is computed from it.
+func (t *panelTask) copy(first, n int) {
+	size := t.from.DType.Size()
+	for col := 0; col < t.from.Out; col += panelCols {
+		bytes := min(panelCols, t.from.Out-col) * size
+		for k := first; k < first+n; k++ {
+			copy(t.to.Data[t.to.at(k, col):][:bytes], t.from.Data[t.from.at(k, col):])
+		}
+	}
+}
