@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // maxInMemory is the largest compressed Parquet file that is unpacked, in bytes
@@ -60,12 +62,35 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 	if size < 12 {
 		return fmt.Errorf("read %s: not Parquet, %d bytes are too few", f.Path, size)
 	}
+	// The library believes the length of the footer.
+	var end [8]byte
+	if _, err := at.ReadAt(end[:], size-8); err != nil {
+		return fmt.Errorf("read %s: %w", f.Path, cause(err))
+	}
+	switch length := int64(binary.LittleEndian.Uint32(end[:])); {
+	case string(end[4:]) == "PARE":
+		return fmt.Errorf("read %s: encrypted Parquet, which is not read", f.Path)
+	case string(end[4:]) != "PAR1":
+		return fmt.Errorf("read %s: not Parquet, or cut off: it does not end in PAR1", f.Path)
+	case length > size-12 || length > maxInMemory:
+		return fmt.Errorf("read %s: damaged Parquet: a footer of %d bytes in a file of %d", f.Path, length, size)
+	}
+	footer := make([]byte, binary.LittleEndian.Uint32(end[:]))
+	if _, err := at.ReadAt(footer, size-8-int64(len(footer))); err != nil {
+		return fmt.Errorf("read %s: %w", f.Path, cause(err))
+	}
+	if err := (&thrift{rest: footer}).structure(); err != nil {
+		return fmt.Errorf("read %s: damaged Parquet: %w", f.Path, err)
+	}
 	p, err := parquet.OpenFile(at, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.FileReadMode(parquet.ReadModeSync))
 	if err != nil {
 		return fmt.Errorf("read %s: not Parquet, or damaged: %w", f.Path, err)
 	}
 	t, err := o.table(p)
 	if err != nil {
+		return fmt.Errorf("read %s: %w", f.Path, err)
+	}
+	if err := t.codecs(p); err != nil {
 		return fmt.Errorf("read %s: %w", f.Path, err)
 	}
 	row := 0
@@ -87,6 +112,22 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+// codecs refuses LZ4: a damaged page of it makes the decoder ask for memory
+// without end.
+func (t *table) codecs(p *parquet.File) error {
+	for _, g := range p.Metadata().RowGroups {
+		for _, l := range t.leaves {
+			if l.column >= len(g.Columns) {
+				return errors.New("damaged Parquet: a row group lacks columns")
+			}
+			if c := g.Columns[l.column].MetaData.Codec; c == format.Lz4Raw {
+				return fmt.Errorf("the column %q is compressed with LZ4, which is not read; write it with zstd or snappy", l.field)
+			}
 		}
 	}
 	return nil

@@ -87,6 +87,10 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lz4, err := os.ReadFile("testdata/text-lz4.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, data string
 		o          Options
@@ -126,9 +130,12 @@ func TestRefused(t *testing.T) {
 		{"a.csv", "id,text\n1,\"a\n\n", Options{}, "a stray \""},
 		{"a.csv", "id,text\n1,\"a\nb\xe9\"\n", Options{}, ":3: byte 0xe9 is not UTF-8"},
 		{"a.parquet", "PAR1", Options{}, ": not Parquet, 4 bytes are too few"},
-		{"a.parquet", "this is no Parquet file at all", Options{}, ": not Parquet, or damaged"},
+		{"a.parquet", "this is no Parquet file at all", Options{}, ": not Parquet, or cut off"},
+		{"a.parquet", "PAR1\xff\xff\xff\xffPAR1", Options{}, ": damaged Parquet: a footer of 4294967295 bytes in a file of 12"},
+		{"a.parquet", "PAR1\x29\xfc\xff\xff\xff\xff\x07\x07\x00\x00\x00PAR1", Options{}, ": damaged Parquet: its footer is not what it should be"},
 		{"a.parquet", string(whole), Options{Column: "body"}, `: no field "body"; there is "id", "text"`},
 		{"a.parquet", string(whole), Options{Column: "id"}, `: the column "id" is INT64, want text`},
+		{"a.parquet", string(lz4), Options{}, `: the column "text" is compressed with LZ4, which is not read`},
 		{"a.parquet", string(whole[:len(whole)/2]), Options{}, "Parquet"},
 	} {
 		path := write(t, c.name, c.data)

@@ -28,7 +28,8 @@ def plain(values):
 for codec in ["none", "snappy", "gzip", "zstd", "brotli", "lz4"]:
     name = f"text-{codec}.parquet"
     pq.write_table(pa.table({"id": list(range(8)), "text": texts}), os.path.join(here, name), compression=codec)
-    expect(name, plain(texts))
+    if codec != "lz4":  # which is refused
+        expect(name, plain(texts))
 t = pa.table({"text": pa.array(texts, pa.large_string()), "x": [1.5] * 8})
 pq.write_table(t, os.path.join(here, "groups.parquet"), row_group_size=3, data_page_version="2.0", use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY", "x": "PLAIN"})
 expect("groups.parquet", plain(texts))
