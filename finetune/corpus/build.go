@@ -103,9 +103,6 @@ func (b *builder) build(ctx context.Context, path, key string) error {
 // work cleans and tokenises one document.
 func (b *builder) work(j *job, recurring map[uint64]bool) {
 	d := &j.doc
-	for _, p := range d.Parts {
-		j.bytes += len(p.Text)
-	}
 	before := clean.Excerpt(d.Text(), 0, 80)
 	j.changes = b.Steps.Document(d)
 	j.changes = clean.DropLines(d, recurring, j.changes)
@@ -210,6 +207,9 @@ func (b *builder) each(ctx context.Context, stage string, files []source.File, r
 			}
 			readErr = source.Read(ctx, f, b.Read, func(d source.Document) error {
 				j := &job{file: i, doc: d, done: make(chan struct{})}
+				for _, p := range d.Parts {
+					j.bytes += len(p.Text)
+				}
 				for _, c := range []chan *job{ordered, todo} {
 					select {
 					case c <- j:
@@ -245,9 +245,7 @@ func (b *builder) each(ctx context.Context, stage string, files []source.File, r
 			before += files[file].Size
 			within = 0
 		}
-		for _, part := range j.doc.Parts {
-			within += int64(len(part.Text))
-		}
+		within += int64(j.bytes)
 		select {
 		case <-j.done:
 			err = take(j)
