@@ -148,11 +148,13 @@ func fakeJob(t testing.TB, steps int, overrides ...string) (Job, *fakeTrainer) {
 	t.Helper()
 	s := Defaults()
 	s.Steps, s.Batch, s.Accumulate, s.LR = steps, 2, 2, 1e-2
-	s.Out = filepath.Join(t.TempDir(), "out")
 	for _, o := range overrides {
 		if err := Override(&s, o); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if s.Out == "" {
+		s.Out = filepath.Join(t.TempDir(), "out")
 	}
 	s, err := s.ForModel(8, false)
 	if err != nil {
