@@ -50,6 +50,7 @@ type CPU struct {
 	norm      normTask
 	attention attentionTask
 	tiles     tileTask
+	train     trainScratch
 }
 
 // scratch is one member's own memory, grown to what a task needs.

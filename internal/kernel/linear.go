@@ -29,6 +29,7 @@ type Epilogue struct {
 	Bias       []float32 // [Out], or nil
 	Activation Activation
 	Add        bool // y += result instead of y = result
+	Exact      bool // x is rounded to bf16 for no weight that is not BF16 itself
 }
 
 // Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
@@ -62,7 +63,7 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ops.tiled(rows, w) {
+	if c.ops.tiled(rows, w) && (!e.Exact || w.DType == tensor.BF16) {
 		c.linearTiles(y, x, rows, w, e)
 		return
 	}

@@ -1,0 +1,121 @@
+package clean
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n\n")
+
+// evenSpace makes every line end LF, every space that is not ASCII a space,
+// takes spaces from the ends of lines and all but one from between words (not
+// from the beginning of a line, where they mean something), keeps at most two
+// blank lines in a row, and nothing blank at the document's ends.
+func evenSpace(s string, first, last bool) string {
+	s = lineEnds.Replace(s)
+	if !ascii(s) {
+		s = strings.Map(func(r rune) rune {
+			switch {
+			case r == 0xA0, r == 0x1680, 0x2000 <= r && r <= 0x200A, r == 0x202F, r == 0x205F, r == 0x3000:
+				return ' '
+			}
+			return r
+		}, s)
+	}
+	var out strings.Builder
+	out.Grow(len(s))
+	blank := 0
+	for line := range strings.Lines(s) {
+		body, ended := strings.CutSuffix(line, "\n")
+		// The end of a part in the middle of a document is not the end of a line.
+		if ended {
+			body = strings.TrimRight(body, " \t")
+		}
+		if body == "" && ended {
+			if blank++; blank <= 2 {
+				out.WriteByte('\n')
+			}
+			continue
+		}
+		blank = 0
+		oneSpace(&out, body)
+		if ended {
+			out.WriteByte('\n')
+		}
+	}
+	t := out.String()
+	if first {
+		// Blank lines go, the indentation of the first line stays.
+		for {
+			i := strings.IndexByte(t, '\n')
+			if i < 0 || strings.Trim(t[:i], " \t") != "" {
+				break
+			}
+			t = t[i+1:]
+		}
+	}
+	if last {
+		t = strings.TrimRight(t, " \t\n")
+	}
+	if t == s {
+		return s
+	}
+	return t
+}
+
+// oneSpace writes a line with single spaces between its words.
+func oneSpace(out *strings.Builder, line string) {
+	i := 0
+	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
+		i++
+	}
+	out.WriteString(line[:i])
+	for line = line[i:]; ; {
+		i := strings.Index(line, "  ")
+		if i < 0 {
+			out.WriteString(line)
+			return
+		}
+		out.WriteString(line[:i+1])
+		line = strings.TrimLeft(line[i:], " ")
+	}
+}
+
+// unwrap joins the lines of paragraphs that were broken at a width: those whose
+// lines but the last are mostly (four of five) longer than 50 characters. Other
+// paragraphs (verse, lists, headings) keep their lines. Lines are stripped, and
+// one blank line stands between paragraphs.
+func unwrap(s string) string {
+	var out strings.Builder
+	var paragraph []string
+	give := func() {
+		if len(paragraph) == 0 {
+			return
+		}
+		if out.Len() > 0 {
+			out.WriteString("\n\n")
+		}
+		long := 0
+		for _, l := range paragraph[:len(paragraph)-1] {
+			if utf8.RuneCountInString(l) > 50 {
+				long++
+			}
+		}
+		between := "\n"
+		if n := len(paragraph) - 1; n > 0 && 5*long >= 4*n {
+			between = " "
+		}
+		out.WriteString(strings.Join(paragraph, between))
+		paragraph = paragraph[:0]
+	}
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			give()
+			continue
+		}
+		paragraph = append(paragraph, line)
+	}
+	give()
+	return out.String()
+}

@@ -1,0 +1,166 @@
+package corpus
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/gptctl/gptctl/finetune/corpus/clean"
+)
+
+// Report says what a corpus was made of and what cleaning took away.
+type Report struct {
+	Files     []FileReport
+	Skipped   []string // in folders and patterns, of formats that are not read
+	Steps     []StepReport
+	Documents int   // read
+	Bytes     int64 // of their text
+	Kept      int   // documents
+	KeptBytes int64
+	Tokens    int64 // of the kept documents, without the ends of text
+	Masked    int64 // of these, prompts
+
+	Train, Validation Part `json:"-"` // depends on the split, not on the cache
+
+	Cache  string `json:"-"` // the file of the tokens; empty: a temporary one
+	Cached bool   `json:"-"` // it was there before
+}
+
+// Part is one side of the split.
+type Part struct {
+	Documents int
+	Tokens    int64
+}
+
+// FileReport is one file.
+type FileReport struct {
+	Path      string
+	Format    string
+	Bytes     int64 // on disk
+	Documents int
+	SameAs    string `json:",omitempty"` // a file with the same contents, which was taken instead
+	SHA256    string
+}
+
+// StepReport is one cleaning step.
+type StepReport struct {
+	ID, Title string
+	On        bool
+	Changed   int   // documents
+	Removed   int   // whole documents
+	Bytes     int64 // taken away; negative if the text grew
+	Samples   []Sample
+}
+
+// Sample shows one thing that a step did.
+type Sample struct {
+	Where  string
+	Before string
+	After  string // what became of it; of a duplicate, where its like is
+}
+
+// maxSamples is how many samples are kept of each step.
+const maxSamples = 5
+
+// EmptyStep is the last step, which cannot be switched off: documents in which
+// nothing is left to learn are dropped.
+const EmptyStep = "empty"
+
+func newReport(set clean.Set) Report {
+	var r Report
+	for _, s := range clean.Steps() {
+		r.Steps = append(r.Steps, StepReport{ID: s.ID, Title: s.Title, On: set[s.ID]})
+	}
+	r.Steps = append(r.Steps, StepReport{ID: EmptyStep, Title: "documents in which nothing is left to learn", On: true})
+	return r
+}
+
+// note books what a step did to a document.
+func (r *Report) note(where string, c clean.Change) {
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if s.ID != c.Step {
+			continue
+		}
+		if c.Removed {
+			s.Removed++
+		} else {
+			s.Changed++
+		}
+		s.Bytes += int64(c.Bytes)
+		if len(s.Samples) < maxSamples {
+			s.Samples = append(s.Samples, Sample{Where: where, Before: c.Before, After: c.After})
+		}
+	}
+}
+
+// WriteText writes the report for people to read.
+func (r *Report) WriteText(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	p := func(format string, args ...any) { fmt.Fprintf(out, format, args...) }
+	p("corpus\n")
+	p("  read        %d documents, %s, from %d files\n", r.Documents, size(r.Bytes), len(r.Files))
+	p("  kept        %d documents, %s, %d tokens", r.Kept, size(r.KeptBytes), r.Tokens)
+	if r.Masked > 0 {
+		p(" (%d of prompts, not learnt)", r.Masked)
+	}
+	p("\n  training    %d documents, %d tokens\n", r.Train.Documents, r.Train.Tokens)
+	p("  validation  %d documents, %d tokens\n", r.Validation.Documents, r.Validation.Tokens)
+	for _, s := range r.Steps {
+		p("\n%s: %s\n", s.ID, s.Title)
+		switch {
+		case !s.On:
+			p("  off\n")
+			continue
+		case s.Changed == 0 && s.Removed == 0:
+			p("  nothing\n")
+			continue
+		}
+		if s.Changed > 0 {
+			p("  changed %d documents\n", s.Changed)
+		}
+		if s.Removed > 0 {
+			p("  removed %d documents\n", s.Removed)
+		}
+		if s.Bytes >= 0 {
+			p("  %s taken away\n", size(s.Bytes))
+		} else {
+			p("  %s added\n", size(-s.Bytes))
+		}
+		for _, e := range s.Samples {
+			p("  %s\n    %s\n", e.Where, strconv.QuoteToGraphic(e.Before))
+			if s.ID == clean.Exact || s.ID == clean.Near {
+				p("    like %s\n", e.After)
+			} else if s.ID != EmptyStep {
+				p("  → %s\n", strconv.QuoteToGraphic(e.After))
+			}
+		}
+	}
+	p("\nfiles\n")
+	for _, f := range r.Files {
+		p("  %s  %s, %s", f.Path, f.Format, size(f.Bytes))
+		if f.SameAs != "" {
+			p(", the same as %s\n", f.SameAs)
+		} else {
+			p(", %d documents\n", f.Documents)
+		}
+	}
+	for _, s := range r.Skipped {
+		p("  %s  not read: its name has no format that is known\n", s)
+	}
+	return out.Flush()
+}
+
+// size writes a number of bytes.
+func size(n int64) string {
+	switch {
+	case n < 10_000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 10_000_000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	case n < 10_000_000_000:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}

@@ -1,0 +1,89 @@
+package train
+
+import (
+	"context"
+
+	"github.com/gptctl/gptctl/internal/gpt2"
+)
+
+// backward adds the gradients of all weights, from that of the last residual
+// stream in memory.dx.
+func (p *pass) backward(ctx context.Context) error {
+	for i := len(p.blocks) - 1; i >= max(p.lowest, 0); i-- {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p.blockBack(i)
+	}
+	if p.lowest < 0 {
+		m := &p.memory
+		p.dropout(m.dx, p.n*p.cfg.Embd, 0, dropEmbedding)
+		p.dev.EmbedGrad(p.tokens.grad, p.positions.grad, m.dx, p.Tokens, p.context, p.cfg.Embd)
+	}
+	return nil
+}
+
+// blockBack takes memory.dx from a layer's output to its input.
+func (p *pass) blockBack(i int) {
+	m, b, embd, inner := &p.memory, &p.blocks[i], p.cfg.Embd, p.cfg.Inner
+	k := &m.layers[i]
+	if p.options.Checkpointing && i < len(p.blocks)-1 { // the last layer's are still there
+		p.block(i)
+	}
+
+	p.activate(k)
+	p.projectBack(m.dmid, m.act, p.branch(i, dropMLP), &b.down)
+	p.dev.ActivateGrad(m.dmid, k.up, p.n*inner, p.cfg.Activation)
+	p.round(m.dmid, p.n*inner)
+	p.norm(k.middle, b.mlpNorm)
+	p.projectBack(m.dh, m.norm, m.dmid, &b.up)
+	p.normBack(m.dx, k.middle, b.mlpNorm)
+
+	p.projectBack(m.dh, k.att, p.branch(i, dropAttention), &b.attnOut)
+	p.dev.AttendGrad(m.dqkv, m.dh, k.qkv, k.att, k.lse, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop)
+	p.round(m.dqkv, p.n*3*embd)
+	p.norm(m.x[i], b.attnNorm)
+	p.projectBack(m.dh, m.norm, m.dqkv, &b.qkv)
+	p.normBack(m.dx, m.x[i], b.attnNorm)
+}
+
+// branch is the gradient of what was added to the residual stream.
+func (p *pass) branch(layer, place int) gpt2.Buffer {
+	m, n := &p.memory, p.n*p.cfg.Embd
+	if p.drop == 0 && !p.half() {
+		return m.dx
+	}
+	p.dev.Copy(m.dy, m.dx, n)
+	p.dropout(m.dy, n, layer, place)
+	p.round(m.dy, n)
+	return m.dy
+}
+
+// normBack adds to dx what memory.dh passes back through a layer norm of x.
+func (p *pass) normBack(dx, x gpt2.Buffer, n norm) {
+	p.dev.NormGrad(dx, n.gain.grad, n.bias.grad, p.memory.dh, x, n.gain.w, p.n, p.cfg.Embd, float32(p.cfg.LayerNormEpsilon))
+}
+
+// projectBack overwrites dx with what dy passes back through y = x·w + bias +
+// adapter, and adds the gradients of these.
+func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
+	if w.weight.trained() {
+		p.dev.ProductGrad(w.weight.grad, x, dy, p.n, w.in, w.out, p.dtype)
+	}
+	if w.bias.trained() {
+		p.dev.AddRows(w.bias.grad, dy, p.n, w.out)
+	}
+	p.dev.ProductBack(dx, dy, p.n, w.operand, false)
+	if l := w.lora; l != nil {
+		m, low := &p.memory, p.n*l.rank
+		p.lowRank(x, l)
+		p.dev.ProductGrad(l.b.grad, dy, m.low, p.n, w.out, l.rank, p.dtype)
+		p.dev.ProductBack(m.dlow, dy, p.n, l.opB, false)
+		p.round(m.dlow, low)
+		p.dev.Scale(m.dlow, low, l.factor)
+		p.round(m.dlow, low)
+		p.dev.ProductGrad(l.a.grad, m.dlow, x, p.n, l.rank, w.in, p.dtype)
+		p.dev.ProductBack(dx, m.dlow, p.n, l.opA, true)
+	}
+	p.round(dx, p.n*w.in)
+}

@@ -1,0 +1,77 @@
+package train
+
+import (
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Device is what training asks of a place that computes, beyond what running a
+// model does. Buffers are float32, row-major; "rows" counts positions of all
+// sequences of a call. Operations are done in order. What they compute does not
+// depend on the number of threads.
+//
+// Where a factor of a product has a 16-bit type, the other factor is expected
+// to have been rounded to that type already; sums are float32.
+type Device interface {
+	Name() string
+	NewBuffer(n int) (gpt2.Buffer, error)
+	// LoadVector brings numbers to the device that do not change: as a view where it can.
+	LoadVector(t tensor.Tensor) (gpt2.Buffer, error)
+	// Floats is the memory of b as the host reads and writes it between operations.
+	Floats(b gpt2.Buffer) []float32
+	// Part is n numbers of b.
+	Part(b gpt2.Buffer, from, n int) gpt2.Buffer
+
+	// Operand makes w [in][out] (or [out][in]) a factor of type d: w's own memory
+	// if d is F32, else a rounded copy, which Refresh brings up to date.
+	Operand(w gpt2.Buffer, layout gpt2.Layout, in, out int, d tensor.DType) (gpt2.Matrix, error)
+	Refresh(m gpt2.Matrix, w gpt2.Buffer)
+
+	// Product overwrites y [rows][out] with x·w + bias (nil: none), or adds it.
+	Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, add bool)
+	// ProductBack overwrites dx [rows][in] with dy·wᵀ, or adds it.
+	ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, add bool)
+	// ProductGrad adds xᵀ·dy to dw [in][out].
+	ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, d tensor.DType)
+
+	// EmbedTokens overwrites x with token plus position embeddings; a row's
+	// position is its index modulo context. EmbedGrad adds to the gradients of
+	// the tables (nil: not wanted).
+	EmbedTokens(x, tokens, positions gpt2.Buffer, ids []int32, context, width int)
+	EmbedGrad(dtokens, dpositions, dx gpt2.Buffer, ids []int32, context, width int)
+
+	// Norm is gpt2.Device's. NormGrad adds to dx, dgain and dbias (nil: not wanted).
+	Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon float32)
+	NormGrad(dx, dgain, dbias, dy, x, gain gpt2.Buffer, rows, width int, epsilon float32)
+
+	// Activate overwrites y with f(x). ActivateGrad multiplies dy by f'(x).
+	Activate(y, x gpt2.Buffer, n int, f gpt2.Activation)
+	ActivateGrad(dy, x gpt2.Buffer, n int, f gpt2.Activation)
+
+	// Attend overwrites out [sequences·context][embd] with causal attention and
+	// lse [sequences·context][heads] with what AttendGrad needs of the scores. It
+	// drops a share of the probabilities by the random stream of key.
+	Attend(out, lse, qkv gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64)
+	// AttendGrad overwrites dqkv.
+	AttendGrad(dqkv, dout, qkv, out, lse gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64)
+
+	// CrossEntropy overwrites logits [len(labels)][vocab] with their gradient
+	// times scale, and losses with -log p(label); both 0 where a label is negative.
+	CrossEntropy(losses []float64, logits gpt2.Buffer, labels []int32, vocab int, scale float32)
+
+	// Round rounds x to d. Drop zeroes a share and scales up the rest, always the
+	// same ones for a key.
+	Round(x gpt2.Buffer, n int, d tensor.DType)
+	Drop(x gpt2.Buffer, n int, key uint64, share float64)
+	Copy(y, x gpt2.Buffer, n int)
+	Clear(x gpt2.Buffer, n int)
+	Add(y, x gpt2.Buffer, n int)
+	Scale(x gpt2.Buffer, n int, a float32)
+	// AddRows adds the rows of x [rows][width] to y [width].
+	AddRows(y, x gpt2.Buffer, rows, width int)
+
+	// SumSquares returns Σx², and whether all of x is finite.
+	SumSquares(x gpt2.Buffer) (sum float64, finite bool)
+	// AdamW changes p, m and v by the gradient scale·g, the step-th time from 1.
+	AdamW(p, m, v, g gpt2.Buffer, lr, beta1, beta2, epsilon, decay float64, step int, scale float64)
+}

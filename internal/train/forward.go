@@ -1,0 +1,172 @@
+package train
+
+import (
+	"context"
+
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+)
+
+// pass is one batch of rows on its way.
+type pass struct {
+	*Trainer
+	Rows
+	n       int    // positions
+	context int    // of each row
+	key     uint64 // of the random stream
+	drop    float64
+}
+
+// The places of a layer where something is dropped.
+const (
+	dropProbabilities = iota
+	dropAttention
+	dropMLP
+	dropEmbedding // of layer 0
+	dropPlaces
+)
+
+// stream returns the key of a place's random numbers.
+func (p *pass) stream(layer, place int) uint64 {
+	return kernel.Mix(p.key + uint64(layer*dropPlaces+place+1)*0x9e3779b97f4a7c15)
+}
+
+func (p *pass) dropout(x gpt2.Buffer, n, layer, place int) {
+	if p.drop > 0 {
+		p.dev.Drop(x, n, p.stream(layer, place), p.drop)
+	}
+}
+
+// forward leaves the residual stream after each layer in memory.x.
+func (p *pass) forward(ctx context.Context) error {
+	m, embd := &p.memory, p.cfg.Embd
+	p.dev.EmbedTokens(m.x[0], p.tokens.w, p.positions.w, p.Tokens, p.context, embd)
+	p.dropout(m.x[0], p.n*embd, 0, dropEmbedding)
+	for i := range p.blocks {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p.block(i)
+		p.mlpOut(i)
+	}
+	return nil
+}
+
+// block computes what is kept of a layer.
+func (p *pass) block(i int) {
+	m, b, embd := &p.memory, &p.blocks[i], p.cfg.Embd
+	k := &m.layers[i]
+	p.norm(m.x[i], b.attnNorm)
+	p.project(k.qkv, m.norm, &b.qkv)
+	p.dev.Attend(k.att, k.lse, k.qkv, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop)
+	p.round(k.att, p.n*embd)
+	p.project(k.middle, k.att, &b.attnOut)
+	p.dropout(k.middle, p.n*embd, i, dropAttention)
+	p.dev.Add(k.middle, m.x[i], p.n*embd)
+	p.norm(k.middle, b.mlpNorm)
+	p.project(k.up, m.norm, &b.up)
+}
+
+// mlpOut computes the rest of a layer.
+func (p *pass) mlpOut(i int) {
+	m, embd := &p.memory, p.cfg.Embd
+	k, out := &m.layers[i], m.x[i+1]
+	p.activate(k)
+	p.project(out, m.act, &p.blocks[i].down)
+	p.dropout(out, p.n*embd, i, dropMLP)
+	p.dev.Add(out, k.middle, p.n*embd)
+}
+
+func (p *pass) shape() gpt2.KVShape {
+	return gpt2.KVShape{Layers: 1, Heads: p.cfg.Heads, HeadDim: p.cfg.HeadDim()}
+}
+
+// norm leaves the layer norm of x in memory.norm.
+func (p *pass) norm(x gpt2.Buffer, n norm) {
+	p.dev.Norm(p.memory.norm, x, n.gain.w, n.bias.w, p.n, p.cfg.Embd, float32(p.cfg.LayerNormEpsilon))
+	p.round(p.memory.norm, p.n*p.cfg.Embd)
+}
+
+// activate leaves the MLP's activation in memory.act.
+func (p *pass) activate(k *kept) {
+	n := p.n * p.cfg.Inner
+	p.dev.Activate(p.memory.act, k.up, n, p.cfg.Activation)
+	p.round(p.memory.act, n)
+}
+
+// project computes y = x·w + bias + adapter.
+func (p *pass) project(y, x gpt2.Buffer, w *projection) {
+	n := p.n * w.out
+	p.dev.Product(y, x, p.n, w.operand, w.bias.w, false)
+	p.round(y, n)
+	l := w.lora
+	if l == nil {
+		return
+	}
+	p.lowRank(x, l)
+	if !p.half() {
+		p.dev.Product(y, p.memory.low, p.n, l.opB, nil, true)
+		return
+	}
+	p.dev.Product(p.memory.wide, p.memory.low, p.n, l.opB, nil, false)
+	p.round(p.memory.wide, n)
+	p.dev.Add(y, p.memory.wide, n)
+	p.round(y, n)
+}
+
+// lowRank leaves factor·x·aᵀ in memory.low.
+func (p *pass) lowRank(x gpt2.Buffer, l *adapter) {
+	p.dev.Product(p.memory.low, x, p.n, l.opA, nil, false)
+	p.dev.Scale(p.memory.low, p.n*l.rank, l.factor)
+	p.round(p.memory.low, p.n*l.rank)
+}
+
+// classify computes the loss of what is in the last residual stream: the sum
+// over the labels that count. With scale other than 0 it leaves the gradient of
+// scale times that sum for the stream in memory.dx, and adds that of the head
+// and the last norm.
+func (p *pass) classify(ctx context.Context, scale float32) (sum float64, err error) {
+	m, c := &p.memory, p.cfg
+	last := m.x[len(p.blocks)]
+	p.norm(last, p.final)
+	for from := 0; from < p.n; from += headRows {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n := min(headRows, p.n-from)
+		labels := p.Labels[from : from+n]
+		counted := 0
+		for _, l := range labels {
+			if l >= 0 {
+				counted++
+			}
+		}
+		dh := p.dev.Part(m.dh, from*c.Embd, n*c.Embd)
+		if counted == 0 {
+			p.dev.Clear(dh, n*c.Embd)
+			continue
+		}
+		h := p.dev.Part(m.norm, from*c.Embd, n*c.Embd)
+		p.dev.Product(m.logits, h, n, p.headOperand, nil, false)
+		p.round(m.logits, n*c.VocabSize)
+		p.dev.CrossEntropy(m.losses, m.logits, labels, c.VocabSize, scale)
+		for _, l := range m.losses[:n] {
+			sum += l
+		}
+		if scale == 0 {
+			continue
+		}
+		p.round(m.logits, n*c.VocabSize)
+		if p.head.trained() {
+			p.dev.ProductGrad(p.head.grad, m.logits, h, n, c.VocabSize, c.Embd, p.dtype)
+		}
+		p.dev.ProductBack(dh, m.logits, n, p.headOperand, false)
+	}
+	if scale == 0 {
+		return sum, nil
+	}
+	p.round(m.dh, p.n*c.Embd)
+	p.dev.Clear(m.dx, p.n*c.Embd)
+	p.normBack(m.dx, last, p.final)
+	return sum, nil
+}

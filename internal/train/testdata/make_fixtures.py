@@ -1,0 +1,182 @@
+"""Makes the fixtures of internal/train: tiny random GPT-2s, the gradients that
+torch's autograd computes for them, and curves of the loss over 100 steps of
+torch.optim.AdamW. README.md explains the files.
+
+    HF_HUB_OFFLINE=1 python make_fixtures.py [NAME...]
+
+Made with torch 2.15.0, transformers 5.23.0, peft and safetensors on one thread.
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from transformers import GPT2Config, GPT2LMHeadModel
+
+HERE = pathlib.Path(__file__).resolve().parent
+IGNORE = -100
+HYPER = dict(lr=2e-3, weight_decay=0.1, clip=1.0, beta1=0.9, beta2=0.95, epsilon=1e-8)
+
+# name: sizes (embd, head, layer, vocab, positions), fields, and batches as
+# (rows, context, share of labels that is masked).
+MODELS = {
+    "plain": dict(size=(24, 3, 2, 61, 24), batches=[(3, 17, 0)]),
+    "untied-gelu-inner": dict(
+        size=(20, 4, 2, 67, 16), fields=dict(activation_function="gelu", n_inner=40, tie_word_embeddings=False), batches=[(2, 16, 0)]
+    ),
+    "relu-one-head-masked": dict(size=(16, 1, 2, 61, 24), fields=dict(activation_function="relu"), batches=[(4, 24, 0.6)]),
+    "silu-inverse-layer": dict(
+        size=(12, 12, 3, 61, 16), fields=dict(activation_function="silu", scale_attn_by_inverse_layer_idx=True), batches=[(2, 9, 0)]
+    ),
+    "tanh-unscaled": dict(size=(21, 7, 2, 71, 16), fields=dict(activation_function="tanh", scale_attn_weights=False), batches=[(2, 13, 0)]),
+    "quick-gelu-epsilon": dict(size=(30, 6, 1, 61, 16), fields=dict(activation_function="quick_gelu", layer_norm_epsilon=1e-3), batches=[(1, 16, 0)]),
+    "accumulated": dict(size=(16, 2, 2, 61, 24), fields=dict(activation_function="gelu_pytorch_tanh"), batches=[(3, 17, 0.3), (1, 24, 0), (5, 3, 0.9)]),
+    "wide": dict(size=(40, 1, 1, 300, 80), fields=dict(n_inner=24), batches=[(2, 77, 0.1)]),
+    "lora": dict(size=(24, 3, 2, 61, 24), batches=[(3, 17, 0)], lora=dict(rank=4, alpha=12, targets=["c_attn", "mlp.c_proj"])),
+    "lora-untied-all": dict(
+        size=(16, 2, 2, 61, 24), fields=dict(tie_word_embeddings=False), batches=[(2, 17, 0.2)],
+        lora=dict(rank=3, alpha=3, targets=["c_attn", "c_proj", "c_fc"]),
+    ),
+}
+CURVES = {"plain": ("fp32", "bf16", "fp16"), "untied-gelu-inner": ("fp32",), "relu-one-head-masked": ("fp32",), "lora": ("fp32",)}
+
+
+def build(name, attention="eager"):
+    spec = MODELS[name]
+    embd, head, layer, vocab, positions = spec["size"]
+    config = GPT2Config(
+        n_embd=embd, n_head=head, n_layer=layer, vocab_size=vocab, n_positions=positions,
+        bos_token_id=vocab - 1, eos_token_id=vocab - 1, attn_pdrop=0, embd_pdrop=0, resid_pdrop=0, **spec.get("fields", {}),
+    )
+    torch.manual_seed(sum(name.encode()))
+    model = GPT2LMHeadModel._from_config(config, attn_implementation=attention)
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if "ln_" in key and key.endswith("weight"):
+                p.copy_(1 + 0.2 * torch.randn_like(p))
+            else:
+                p.copy_((0.3 if p.dim() == 1 else 0.25) * torch.randn_like(p))
+    return config, model
+
+
+def adapted(model, spec):
+    """The model with peft's adapter, B filled so that it does something."""
+    if "lora" not in spec:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    l = spec["lora"]
+    model = get_peft_model(model, LoraConfig(r=l["rank"], lora_alpha=l["alpha"], target_modules=l["targets"], fan_in_fan_out=True, lora_dropout=0.0))
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if "lora_" in key:
+                p.copy_(0.2 * torch.randn_like(p))
+    return model
+
+
+def data(spec, seed):
+    g = torch.Generator().manual_seed(seed)
+    out = []
+    for rows, context, masked in spec["batches"]:
+        tokens = torch.randint(spec["size"][3], (rows, context + 1), generator=g)
+        labels = tokens[:, 1:].clone()
+        labels[torch.rand(labels.shape, generator=g) < masked] = IGNORE
+        out.append((tokens[:, :-1], labels))
+    return out
+
+
+def backward(model, batches, scale=lambda loss: loss):
+    count = sum((labels >= 0).sum().item() for _, labels in batches)
+    total = 0.0
+    for tokens, labels in batches:
+        logits = model(tokens).logits.float()
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum") / count
+        scale(loss).backward()
+        total += loss.item()
+    return total
+
+
+def trained(model):
+    return {k.replace(".default", ""): p for k, p in model.named_parameters() if p.requires_grad}
+
+
+def curve(name, precision, attention="eager"):
+    spec = MODELS[name]
+    _, model = build(name, attention)
+    model = adapted(model, spec)
+    params = trained(model)
+    groups = [
+        dict(params=[p for p in params.values() if p.dim() > 1], weight_decay=HYPER["weight_decay"]),
+        dict(params=[p for p in params.values() if p.dim() <= 1], weight_decay=0.0),
+    ]
+    opt = torch.optim.AdamW(groups, lr=HYPER["lr"], betas=(HYPER["beta1"], HYPER["beta2"]), eps=HYPER["epsilon"])
+    scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16")
+    losses, norms, scales = [], [], []
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    for step in range(100):
+        opt.zero_grad()
+        scales.append(scaler.get_scale())
+        with torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
+            losses.append(backward(model, data(spec, step % 4), scaler.scale))
+        scaler.unscale_(opt)
+        norms.append(torch.nn.utils.clip_grad_norm_(params.values(), HYPER["clip"]).item())
+        scaler.step(opt)
+        scaler.update()
+    return dict(losses=losses, norms=norms, scales=scales)
+
+
+def make(name):
+    spec = MODELS[name]
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    config, model = build(name)
+    config.architectures = ["GPT2LMHeadModel"]
+    (folder / "config.json").write_text(config.to_json_string())
+    save_file({k: v.contiguous() for k, v in model.state_dict().items() if not (k == "lm_head.weight" and config.tie_word_embeddings)}, folder / "model.safetensors")
+    model = adapted(model, spec)
+    tensors = {}
+    if "lora" in spec:
+        tensors |= {"adapter." + k: p.detach().clone() for k, p in trained(model).items()}
+    batches = data(spec, 0)
+    loss = backward(model, batches)
+    tensors |= {"grad." + k: p.grad for k, p in trained(model).items()}
+    if "lora" in spec:
+        merged = model.merge_and_unload()
+        tensors |= {"merged." + k: p.detach().clone() for k, p in merged.named_parameters() if "h.0." in k}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "golden.safetensors")
+    golden = dict(
+        loss=loss, lora=spec.get("lora"), hyper=HYPER,
+        steps=[[dict(rows=t.shape[0], tokens=t.flatten().tolist(), labels=l.flatten().tolist()) for t, l in data(spec, s)] for s in range(4)],
+        curves={p: curve(name, p) for p in CURVES.get(name, ())},
+    )
+    if "bf16" in golden["curves"]:
+        golden["curves"]["bf16-sdpa"] = curve(name, "bf16", "sdpa")
+    (folder / "golden.json").write_text(json.dumps(golden))
+
+
+def scaler():
+    """GradScaler's state over a sequence of good and bad steps."""
+    s = torch.amp.GradScaler("cpu")
+    p = torch.zeros(1, requires_grad=True)
+    opt = torch.optim.SGD([p], lr=0.0)
+    bad = {0, 1, 5, 2004, 2005, 4010, 6500, 6501, 6502}
+    states = []
+    for step in range(9000):
+        p.grad = torch.full((1,), float("inf" if step in bad else 1))
+        s.scale(torch.ones(1))
+        s.step(opt)
+        s.update()
+        d = s.state_dict()
+        if not states or states[-1][1] != d["scale"] or step in bad or step % 500 == 0:
+            states.append([step, d["scale"], d["_growth_tracker"]])
+    (HERE / "scaler.json").write_text(json.dumps(dict(steps=9000, bad=sorted(bad), states=states)))
+
+
+torch.set_num_threads(1)
+names = sys.argv[1:] or list(MODELS) + ["scaler"]
+for n in names:
+    scaler() if n == "scaler" else make(n)
+    print(n)
