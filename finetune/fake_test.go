@@ -147,6 +147,7 @@ func (d fakeData) make(first uint64, n int) Rows {
 func fakeJob(t testing.TB, steps int, overrides ...string) (Job, *fakeTrainer) {
 	t.Helper()
 	s := Defaults()
+	s.Precision = "fp16" // the fake skips steps
 	s.Steps, s.Batch, s.Accumulate, s.LR = steps, 2, 2, 1e-2
 	for _, o := range overrides {
 		if err := Override(&s, o); err != nil {

@@ -48,16 +48,16 @@ func (e *NonFiniteError) Error() string {
 const maxSkipped = 40
 
 // checkFinite judges the numbers of a step.
-func checkFinite(step int, st Stats, lr float64, skippedInARow int) error {
+func checkFinite(step int, st Stats, lr float64, skippedInARow int, scaled bool) error {
 	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
 	switch {
 	case st.Skipped && skippedInARow > maxSkipped:
 		return &NonFiniteError{step, fmt.Sprintf("the gradients overflowed in %d steps in a row, the last", skippedInARow), st.Bad, lr}
-	case st.Skipped:
+	case st.Skipped && scaled: // the next one is scaled less
 		return nil
 	case bad(st.Loss):
 		return &NonFiniteError{step, fmt.Sprintf("the loss is %v", st.Loss), st.Bad, lr}
-	case bad(st.GradNorm):
+	case bad(st.GradNorm) || st.Skipped:
 		return &NonFiniteError{step, fmt.Sprintf("the norm of the gradient is %v", st.GradNorm), st.Bad, lr}
 	}
 	return nil

@@ -296,7 +296,7 @@ func (l *loop) step(ctx context.Context) (err error) {
 	}
 	l.emit(StepEvent{p.step, s.Steps, p.loss, lr, p.norm, p.scale, p.tokPerS, p.tokens, p.seconds, p.skipped})
 
-	if err := checkFinite(l.at.Step, st, lr, l.at.Skipped); err != nil {
+	if err := checkFinite(l.at.Step, st, lr, l.at.Skipped, s.Precision == "fp16"); err != nil {
 		return errors.Join(err, l.metrics.flush(), l.report())
 	}
 	if st.Skipped {

@@ -36,11 +36,11 @@ var ours = []string{
 // byproducts are those that are worth nothing without a checkpoint.
 var byproducts = []string{checkpointsName, tensorboardName, metricsName, reportName}
 
-// prepare makes OUT ready to be written. A folder that holds something is
-// refused; force clears it, if all that it holds can be ours. What a run left
-// that came to no checkpoint is cleared without a word. source is where the
-// model to begin with lies.
-func prepare(out, source string, resume, force bool) error {
+// CheckOut refuses a folder that a run must not write to: one that holds
+// something, but with force, if all of it can be a training's, or with resume, if
+// it is one. What a run left that came to no checkpoint is nothing. source is
+// where the model to begin with lies, "" if nowhere.
+func CheckOut(out, source string, resume, force bool) error {
 	if out == "" {
 		return errors.New("there is no folder to write to: out is empty")
 	}
@@ -52,38 +52,55 @@ func prepare(out, source string, resume, force bool) error {
 	case errors.Is(err, fs.ErrNotExist) && resume:
 		return fmt.Errorf("%s: %w", out, ErrNothingToResume)
 	case errors.Is(err, fs.ErrNotExist):
-		if err := os.MkdirAll(out, 0o777); err != nil {
-			return err
-		}
-		return tryToWrite(out)
+		return nil
 	case err != nil:
 		return err
 	case !info.IsDir():
 		return fmt.Errorf("%s is a file, want the name of a folder", out)
-	}
-	if resume {
-		return errors.Join(tryToWrite(out), sweep(out))
+	case resume:
+		return nil
 	}
 	entries, err := os.ReadDir(out)
 	if err != nil {
 		return err
 	}
-	worth := false
+	worth := ""
 	for _, e := range entries {
-		worth = worth || !slices.Contains(byproducts, e.Name())
-		mine := slices.Contains(ours, e.Name()) || strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), partSuffix)
-		if force && !mine {
+		part := strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), partSuffix)
+		if force && !part && !slices.Contains(ours, e.Name()) {
 			return fmt.Errorf("%s is not replaced: it holds %s, which no training wrote", out, e.Name())
+		}
+		if !part && !slices.Contains(byproducts, e.Name()) {
+			worth = e.Name()
 		}
 	}
 	steps, err := listCheckpoints(out)
 	if err != nil {
 		return err
 	}
-	if (worth || len(steps) > 0) && !force {
-		return &ExistsError{out, entries[0].Name(), len(steps) > 0}
+	if (worth != "" || len(steps) > 0) && !force {
+		return &ExistsError{out, worth, len(steps) > 0}
+	}
+	return nil
+}
+
+// prepare makes OUT ready to be written: empty, or with what there is to go on
+// from.
+func prepare(out, source string, resume, force bool) error {
+	if err := CheckOut(out, source, resume, force); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o777); err != nil {
+		return err
 	}
 	if err := tryToWrite(out); err != nil {
+		return err
+	}
+	if resume {
+		return sweep(out)
+	}
+	entries, err := os.ReadDir(out)
+	if err != nil {
 		return err
 	}
 	for _, e := range entries {

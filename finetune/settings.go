@@ -22,6 +22,14 @@ type Settings struct {
 	Tokenizer string   `toml:"tokenizer" about:"of a new model: a folder, or bytes"`
 	Precision string   `toml:"precision" about:"fp32, bf16 or fp16"`
 
+	Validation     float64  `toml:"validation" about:"share of the texts that is held out to evaluate on"`
+	ValidationData []string `toml:"validation_data" about:"files to evaluate on, instead of a share"`
+	Clean          []string `toml:"clean" about:"cleaning steps to switch on, beside the usual ones"`
+	NoClean        []string `toml:"no_clean" about:"cleaning steps to switch off, or all"`
+	Encoding       string   `toml:"encoding" about:"of the texts: utf-8, replace (what is not), or windows-1252"`
+	Column         string   `toml:"column" about:"the column or field that holds the text, if it has an unusual name"`
+	Whole          bool     `toml:"whole" about:"do not cut a text that fits into a row"`
+
 	Steps      int     `toml:"steps" about:"optimizer steps; 0: as many as epochs takes"`
 	Epochs     float64 `toml:"epochs" about:"times that the texts are read, if steps is 0"`
 	Batch      int     `toml:"batch" about:"rows that are computed at once"`
@@ -71,6 +79,7 @@ type LoRA struct {
 func Defaults() Settings {
 	return Settings{
 		Model: "gpt2", Precision: "fp32",
+		Validation: 0.05, Encoding: "utf-8",
 		Epochs: 1, Batch: 4, Accumulate: 1,
 		Schedule: "cosine", Warmup: Auto, WeightDecay: 0.01, Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8, Clip: 1,
 		Seed: 1, EvalEvery: Auto, EvalRows: 64, SampleEvery: Auto, SamplePrompts: []string{""}, SampleTokens: 64,
@@ -96,6 +105,7 @@ func Choices() map[string][]string {
 		"precision": {"fp32", "bf16", "fp16"},
 		"schedule":  {"cosine", "linear", "constant"},
 		"export":    {"best", "last"},
+		"encoding":  {"utf-8", "replace", "windows-1252"},
 		"spike":     {"off", "warn", "stop", "rollback"},
 	}
 }
@@ -137,7 +147,7 @@ func (s Settings) Validate() error {
 	for _, r := range []struct {
 		key string
 		v   float64
-	}{{"dropout", s.Dropout}, {"beta1", s.Beta1}, {"beta2", s.Beta2}} {
+	}{{"validation", s.Validation}, {"dropout", s.Dropout}, {"beta1", s.Beta1}, {"beta2", s.Beta2}} {
 		if r.v < 0 || r.v >= 1 {
 			return &SettingError{r.key, r.v, "a number from 0 to below 1"}
 		}
