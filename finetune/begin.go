@@ -57,7 +57,7 @@ type Plan struct {
 var ErrNoData = errors.New("there is no text to train on: data is empty")
 
 // Run opens the model and the texts, and trains. Beside Train's its errors are
-// those of run.OpenFiles and corpus.Open, a *MemoryError, and ErrNoData.
+// a *ModelError, corpus.Open's, a *MemoryError, and ErrNoData.
 func Run(ctx context.Context, o Options) (Result, error) {
 	s := o.Settings
 	if o.Getenv == nil {
@@ -155,12 +155,23 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return Train(ctx, j)
 }
 
+// ModelError says that the model to begin with could not be opened; it wraps
+// run.OpenFiles' error.
+type ModelError struct{ Err error }
+
+func (e *ModelError) Error() string { return e.Err.Error() }
+func (e *ModelError) Unwrap() error { return e.Err }
+
 func openModel(s Settings, getenv func(string) string) (*modelfiles.Model, string, error) {
 	if s.Init != "" {
 		m, err := newModel(s)
 		return m, "", err
 	}
-	return run.OpenFiles(s.Model, getenv)
+	m, path, err := run.OpenFiles(s.Model, getenv)
+	if err != nil {
+		return nil, "", &ModelError{err}
+	}
+	return m, path, nil
 }
 
 func openCorpus(ctx context.Context, s Settings, files *modelfiles.Model, o Options) (*corpus.Data, error) {

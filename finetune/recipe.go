@@ -276,7 +276,7 @@ func distance(a, b string) int {
 // loose are the settings that do not decide about the weights: a resumed run
 // may have others.
 var loose = []string{
-	"model", "data", "validation_data", // there is a hash of what they hold
+	"model", "init", "tokenizer", "data", "validation_data", // there is a hash of what they hold
 	"out", "eval_every", "eval_rows", "sample_every", "sample_prompts", "sample_tokens", "save_every", "keep", "patience", "export",
 	"spike", "spike_z",
 }

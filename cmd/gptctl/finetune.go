@@ -126,6 +126,12 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 			s.Data = append(s.Data, paths...) // a shell that has made many words of --data *.txt
 			return nil
 		}
+		switch {
+		case o.threads < 0 || o.threads > 1024:
+			return usagef("--threads %d: want 0 to 1024", o.threads)
+		case o.resume && o.force:
+			return usagef("--resume goes on with what is there and --force removes it: want one of them")
+		}
 		o.settings = finetune.Defaults()
 		if err := layers(&o.settings); err != nil {
 			return err
@@ -146,10 +152,6 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 			return &usageError{err}
 		}
 		switch {
-		case o.threads < 0 || o.threads > 1024:
-			return usagef("--threads %d: want 0 to 1024", o.threads)
-		case o.resume && o.force:
-			return usagef("--resume goes on with what is there and --force removes it: want one of them")
 		case o.printConfig:
 			_, err := t.out.Write(o.settings.TOML())
 			return err
@@ -299,7 +301,11 @@ func finetuneHints(o finetuneOptions, err error) error {
 	case errors.Is(err, finetune.ErrNothingToResume):
 		return withHints(err, "without --resume a training begins")
 	}
-	return modelHints(o.settings.Model, err)
+	var model *finetune.ModelError
+	if errors.As(err, &model) {
+		return modelHints(o.settings.Model, err)
+	}
+	return err
 }
 
 // shellWord quotes a word for a shell where it must be.
