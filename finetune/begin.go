@@ -146,6 +146,12 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	j.Trainer = cpuTrainer{trainer}
 	j.Sample = sampler(cpus, files, trainer)
+	if s.Init == "" && s.LoRA.Rank == 0 {
+		// The trainer has copies of what it trains, and what is frozen can be read again.
+		for _, t := range files.Weights.Tensors() {
+			files.Forget(t.Data)
+		}
+	}
 	if s.Init != "" {
 		files.Weights = nil // the trainer has its own
 	}
