@@ -51,7 +51,7 @@ func newRoot(t *terminal) *cobra.Command {
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "say on stderr what is being done")
 	f.StringVar(&t.configFile, "config", "", "read settings from `FILE` instead of gptctl.toml")
 
-	root.AddCommand(newDoctor(t, nil), newInstall(t, nil), newFetch(t, nil), newRun(t, nil), newBench(t, nil), newConvert(t, nil), newVersion(t))
+	root.AddCommand(newDoctor(t, nil), newInstall(t, nil), newFetch(t, nil), newRun(t, nil), newBench(t, nil), newConvert(t, nil), newFinetune(t, nil), newVersion(t))
 	return root
 }
 

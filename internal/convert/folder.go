@@ -184,6 +184,10 @@ func moveFolder(dir, out string) error {
 	return nil
 }
 
+// Beside returns the files that go beside the weights in a folder, if these are of
+// type d: the tokenizer's, config.json, and what else the model has.
+func Beside(m *modelfiles.Model, d tensor.DType) (map[string][]byte, error) { return smallFiles(m, d) }
+
 // smallFiles are the files beside the weights: those of the model's folder, or
 // what a GGUF file says in their form.
 func smallFiles(m *modelfiles.Model, d tensor.DType) (map[string][]byte, error) {

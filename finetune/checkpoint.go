@@ -1,0 +1,313 @@
+package finetune
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gptctl/gptctl/internal/safetensors"
+)
+
+const (
+	checkpointSchema = "gptctl.checkpoint/1"
+	checkpointsName  = "checkpoints"
+	stateName        = "state.json"
+	weightsName      = "model.safetensors"
+	adapterName      = "adapter_model.safetensors"
+	optimizerName    = "optimizer.safetensors"
+	stepPrefix       = "step-"
+
+	// maxState bounds what is read of a state.json.
+	maxState = 64 << 20
+)
+
+// position is where a run is: with the tensors, all that decides about the rest.
+type position struct {
+	Schema string `json:"schema"`
+	Step   int    `json:"step"` // steps that are done
+	Row    int64  `json:"row"`  // the next row of the data
+	Tokens int64  `json:"tokens"`
+
+	Seconds   float64 `json:"seconds"`
+	BestStep  int     `json:"best_step"` // 0: none
+	BestLoss  float64 `json:"best_loss"`
+	LastLoss  float64 `json:"last_loss"`
+	Worse     int     `json:"worse"`   // evaluations since the best one
+	Stopped   bool    `json:"stopped"` // early
+	Rollbacks int     `json:"rollbacks"`
+	Skipped   int     `json:"skipped"`   // steps in a row
+	Pending   bool    `json:"pending"`   // what is due after the step was cut short
+	EvalStep  int     `json:"eval_step"` // of the last evaluation
+
+	Losses  []float64 `json:"losses"` // the last ones, for the guard
+	Samples []Sample  `json:"samples"`
+
+	Model     string   `json:"model"`
+	ModelHash string   `json:"model_hash"`
+	DataHash  string   `json:"data_hash"`
+	Settings  Settings `json:"-"`
+
+	Recipe string            `json:"recipe"` // Settings as TOML
+	Values map[string]string `json:"trainer"`
+	Files  []fileSum         `json:"files"`
+}
+
+// Sample is a text that the model wrote.
+type Sample struct {
+	Step   int    `json:"step"`
+	Prompt string `json:"prompt"`
+	Text   string `json:"text"`
+}
+
+// DamagedError is a checkpoint that cannot be used.
+type DamagedError struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("checkpoint %s: %v", e.Path, e.Err) }
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+func stepName(step int) string { return fmt.Sprintf("%s%08d", stepPrefix, step) }
+
+// listCheckpoints returns the steps of the checkpoints in OUT, the newest first.
+func listCheckpoints(out string) ([]int, error) {
+	entries, err := os.ReadDir(filepath.Join(out, checkpointsName))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var steps []int
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), stepPrefix)
+		if n, err := strconv.Atoi(digits); ok && err == nil && n >= 0 && stepName(n) == e.Name() && e.IsDir() {
+			steps = append(steps, n)
+		}
+	}
+	slices.Sort(steps)
+	slices.Reverse(steps)
+	return steps, nil
+}
+
+// The names of what is not, or no longer, a checkpoint: being written, replaced
+// by another of the same step, being removed.
+func newName(step int) string  { return "." + stepName(step) + ".new" + partSuffix }
+func oldName(step int) string  { return "." + stepName(step) + ".old" + partSuffix }
+func goneName(step int) string { return "." + stepName(step) + ".gone" + partSuffix }
+
+// sweep removes what was cut short, and brings back what was to be replaced if
+// the other is not there.
+func sweep(out string) error {
+	dir := filepath.Join(out, checkpointsName)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		rest, ok := strings.CutPrefix(e.Name(), "."+stepPrefix)
+		digits, kind, _ := strings.Cut(rest, ".")
+		if !ok || !strings.HasSuffix(kind, partSuffix) {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		final := filepath.Join(dir, stepPrefix+digits)
+		if _, err := os.Lstat(final); errors.Is(err, os.ErrNotExist) && kind == "old"+partSuffix {
+			if err := os.Rename(path, final); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeCheckpoint takes its name away first, so that half of it is never
+// taken for the whole.
+func removeCheckpoint(out string, step int) error {
+	dir := filepath.Join(out, checkpointsName)
+	gone := filepath.Join(dir, goneName(step))
+	if err := os.RemoveAll(gone); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(dir, stepName(step)), gone); err != nil {
+		return err
+	}
+	return os.RemoveAll(gone)
+}
+
+// writeCheckpoint writes OUT/checkpoints/step-N: a model folder with what is
+// needed to go on. It is there when it is whole.
+func writeCheckpoint(d disk, out string, p position, s State, small map[string][]byte) (err error) {
+	parent := filepath.Join(out, checkpointsName)
+	part := filepath.Join(parent, newName(p.Step))
+	if err := os.MkdirAll(parent, 0o777); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(part); err != nil {
+		return err
+	}
+	if err := os.Mkdir(part, 0o777); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(part) // it would keep others from being written
+		}
+	}()
+	p.Files = nil
+	tensors := func(name string, list []safetensors.Named) error {
+		sum, err := d.write(filepath.Join(part, name), func(w io.Writer) error {
+			return safetensors.Write(w, list, map[string]string{"format": "pt"})
+		})
+		p.Files = append(p.Files, sum)
+		return err
+	}
+	if err := tensors(weightsFile(p.Settings), s.Weights); err != nil {
+		return err
+	}
+	if err := tensors(optimizerName, s.Optimizer); err != nil {
+		return err
+	}
+	for name, data := range small {
+		if _, err := d.write(filepath.Join(part, name), func(w io.Writer) error {
+			_, err := w.Write(data)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	p.Schema, p.Values, p.Recipe = checkpointSchema, s.Values, string(p.Settings.TOML())
+	text, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	if _, err := d.write(filepath.Join(part, stateName), func(w io.Writer) error {
+		_, err := w.Write(append(text, '\n'))
+		return err
+	}); err != nil {
+		return err
+	}
+	syncFolder(part)
+	final, old := filepath.Join(parent, stepName(p.Step)), filepath.Join(parent, oldName(p.Step))
+	if _, err := os.Lstat(final); err == nil { // saved in an earlier sitting, or before a rollback
+		if err := errors.Join(os.RemoveAll(old), os.Rename(final, old)); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(part, final); err != nil {
+		return err
+	}
+	syncFolder(parent)
+	return os.RemoveAll(old)
+}
+
+// weightsFile is what the file of the trained weights is called.
+func weightsFile(s Settings) string {
+	if s.LoRA.Rank > 0 {
+		return adapterName
+	}
+	return weightsName
+}
+
+// readPosition reads the state.json of a checkpoint.
+func readPosition(dir string) (p position, err error) {
+	defer func() {
+		if err != nil {
+			err = &DamagedError{dir, err}
+		}
+	}()
+	f, err := os.Open(filepath.Join(dir, stateName))
+	if err != nil {
+		return p, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxState+1))
+	if err != nil {
+		return p, err
+	}
+	return parsePosition(data)
+}
+
+func parsePosition(data []byte) (p position, err error) {
+	if len(data) > maxState {
+		return p, fmt.Errorf("%s has more than %d bytes", stateName, maxState)
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		return p, fmt.Errorf("%s: %w", stateName, err)
+	}
+	if p.Schema != checkpointSchema {
+		return p, fmt.Errorf("%s has schema %q, want %q", stateName, p.Schema, checkpointSchema)
+	}
+	p.Settings = Defaults()
+	if err := ParseRecipe(&p.Settings, stateName, []byte(p.Recipe)); err != nil {
+		return p, err
+	}
+	if err := p.Settings.Validate(); err != nil {
+		return p, fmt.Errorf("%s: %w", stateName, err)
+	}
+	want := []string{weightsFile(p.Settings), optimizerName}
+	for i, name := range want {
+		if len(p.Files) != len(want) || p.Files[i].Name != name {
+			return p, fmt.Errorf("%s does not list %s", stateName, name)
+		}
+	}
+	if p.Step < 0 || p.Row < 0 || p.BestStep < 0 {
+		return p, fmt.Errorf("%s holds a negative step", stateName)
+	}
+	return p, nil
+}
+
+// loadTensors opens a checkpoint, checks it and gives its tensors to use.
+func loadTensors(dir string, p position, use func(State) error) error {
+	state := State{Values: p.Values}
+	for i, to := range []*[]safetensors.Named{&state.Weights, &state.Optimizer} {
+		if err := p.Files[i].check(dir); err != nil {
+			return &DamagedError{dir, err}
+		}
+		f, err := safetensors.Open(filepath.Join(dir, p.Files[i].Name))
+		if err != nil {
+			return &DamagedError{dir, err}
+		}
+		defer f.Close()
+		for _, name := range f.Names() {
+			t, _ := f.Tensor(name)
+			*to = append(*to, safetensors.Named{Name: name, Tensor: t})
+		}
+	}
+	return use(state)
+}
+
+// LastSettings returns the settings of the newest run in OUT that can go on, so
+// that a user need not repeat them.
+func LastSettings(out string) (Settings, error) {
+	_, p, err := newest(out)
+	return p.Settings, err
+}
+
+// ErrNothingToResume says that a folder has no checkpoint.
+var ErrNothingToResume = errors.New("there is no checkpoint to resume from")
+
+// newest finds the newest checkpoint whose state.json can be read.
+func newest(out string) (dir string, p position, err error) {
+	steps, err := listCheckpoints(out)
+	if err != nil {
+		return "", p, err
+	}
+	var damage []error
+	for _, step := range steps {
+		dir := filepath.Join(out, checkpointsName, stepName(step))
+		if p, err = readPosition(dir); err == nil {
+			return dir, p, nil
+		}
+		damage = append(damage, err)
+	}
+	return "", position{}, errors.Join(append([]error{fmt.Errorf("%s: %w", out, ErrNothingToResume)}, damage...)...)
+}
