@@ -110,7 +110,7 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, progres
 }
 
 // between is how long a test runs before the limit is measured again.
-const between = 40 * time.Millisecond
+const between = 20 * time.Millisecond
 
 // repeat runs a test once, with pauses in which its limit is measured, and
 // returns the tokens a second that it reached and that the limit makes: the mean

@@ -55,13 +55,15 @@ func accumulate(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth
 	if d == pairs {
 		perX = 2
 	}
-	k := 0
-	if rows == 1 && stride == NR*d.size() && cols == NR {
+	if stride == NR*d.size() && cols == NR {
 		// A panel, read in a line.
 		const ahead = 4 << 10
-		tile(d, 1, &y[0], lc, x, la, &w[0], ls, depth, cols, ahead)
+		for r := 0; r < rows; {
+			r += tile(d, rows-r, &y[r*ldy], lc, unsafe.Add(x, r*ldx*4), la, &w[0], ls, depth, cols, ahead)
+		}
 		return
 	}
+	k := 0
 	if rows == 1 {
 		for ; k+8 <= depth; k += 8 {
 			ahead := uintptr(0)
