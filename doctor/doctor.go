@@ -2,8 +2,8 @@
 // as data (probe, finding, verdict, remedy), run side by side, and a report
 // for people and for programs.
 //
-// A check never changes the machine, but for disk.speed, which writes one file
-// and removes it. What cannot be known is Skip with the reason, never Pass.
+// A check never changes the machine, but for disk.speed, disk.locks and
+// disk.links, which write something small where the models go and remove it. What cannot be known is Skip with the reason, never Pass.
 package doctor
 
 import (

@@ -173,7 +173,9 @@ func (p *Profile) lay(name string, data []byte, into any, table ...string) error
 			row, col := e.Position()
 			word := strings.Join(key[len(table):], ".")
 			text := fmt.Sprintf("%s:%d:%d: there is no threshold %q", name, row, col, word)
-			if near := nearest(word, thresholdKeys()); near != "" {
+			// In a profile the tables have no prefix, in gptctl.toml they have.
+			bare := strings.TrimPrefix(strings.TrimPrefix(word, "doctor."), "thresholds.")
+			if near := nearest(bare, thresholdKeys()); near != "" {
 				text += fmt.Sprintf(": did you mean %s?", near)
 			}
 			return errors.New(text)

@@ -171,6 +171,7 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 				t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
 			})
 		}
+		meter.Close()
 		s.Close()
 		if err == nil {
 			err = out.add(rows)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,6 +141,8 @@ func convertHints(o convertOptions, err error) error {
 		return &usageError{withHints(err, "gptctl convert "+o.model+" --out "+strings.TrimSuffix(o.Out, ext)+".gguf --dtype "+o.dtype, "--dtype bf16 or f16 takes half the room of f32")}
 	case errors.As(err, &room):
 		return withHints(err, "free some room, or write to another disk")
+	case errors.Is(err, fs.ErrNotExist):
+		return withHints(err, "mkdir -p "+filepath.Dir(o.Out))
 	}
 	return err
 }

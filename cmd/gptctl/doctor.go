@@ -35,7 +35,8 @@ const doctorHelp = `Say whether this machine is ready, what is missing, and what
 Without --for the machine is judged by the reference requirements of a GPT-2 set-up
 with Python and an NVIDIA GPU; with --for only by what that work needs, and the
 report says where it fits. What cannot be known is skipped with the reason, never
-passed. Nothing is changed, but for one small file that measures the disk.
+passed. Nothing is changed, but for small files where the models go that measure the
+disk and are removed at once.
 
 A threshold can be set by itself in gptctl.toml, in the form of a profile:
 [doctor.thresholds.disk] and free_gb = 20.

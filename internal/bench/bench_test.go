@@ -42,7 +42,9 @@ func TestCPUMeter(t *testing.T) {
 		t.Skip("takes 256 MB")
 	}
 	var l Limits
-	if err := l.MeasureAll(t.Context(), NewCPUMeter(subject(t, tensor.F32).CPU)); err != nil {
+	meter := NewCPUMeter(subject(t, tensor.F32).CPU)
+	defer meter.Close()
+	if err := l.MeasureAll(t.Context(), meter); err != nil {
 		t.Fatal(err)
 	}
 	for _, limit := range []Limit{Read, F32, Int8} {

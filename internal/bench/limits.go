@@ -63,8 +63,11 @@ func (l *Limits) measure(ctx context.Context, m Meter, limit Limit) (float64, er
 // CPUMeter measures the limits of the threads of a CPU.
 type CPUMeter struct{ meter *kernel.Meter }
 
-// NewCPUMeter takes 256 MB of memory.
+// NewCPUMeter takes 256 MB of memory until Close.
 func NewCPUMeter(c *kernel.CPU) CPUMeter { return CPUMeter{c.NewMeter()} }
+
+// Close gives the memory back.
+func (m CPUMeter) Close() { m.meter.Close() }
 
 // Measure implements Meter. What ran before has left the threads parked and the
 // caches full of something else, so that a first measurement does not count.

@@ -48,6 +48,9 @@ func checkPlace(o Options) error {
 		return errors.New("no place to write to was given")
 	}
 	parent, err := os.Stat(filepath.Dir(filepath.Clean(o.Out)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no folder %s to write to: %w", filepath.Dir(filepath.Clean(o.Out)), fs.ErrNotExist)
+	}
 	if err != nil {
 		return err
 	}

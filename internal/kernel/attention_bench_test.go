@@ -32,7 +32,7 @@ func BenchmarkAttentionDecode(b *testing.B) {
 				m := newGPT2(b, tensor.BF16, kv, 1024)
 				flush := m.head.Data
 				bytes := float64(12 * (m.shape.KeyBytes(depth+1) + m.shape.ValueBytes(depth+1)))
-				meter := m.c.NewMeter()
+				meter := m.meter(b)
 				best := math.Inf(1)
 				_, limit, _ := judge(b, meter.Read, bytes, func() {
 					for i := 0; i < len(flush); i += 1 << 20 {
@@ -56,7 +56,7 @@ func BenchmarkAttentionPrefill(b *testing.B) {
 			b.Run(kv.String()+"/"+strconv.Itoa(rows), func(b *testing.B) {
 				m := newGPT2(b, tensor.BF16, kv, rows)
 				flops := 12 * 4 * 768 * float64(rows) * float64(rows+1) / 2
-				meter := m.c.NewMeter()
+				meter := m.meter(b)
 				peak := func(ctx context.Context) (float64, error) { return meter.Peak(ctx, Float32) }
 				seconds, _, share := judge(b, peak, flops, func() { m.attend(rows, 0, true) })
 				b.ReportMetric(flops/seconds/1e9, "GFLOP/s")

@@ -126,6 +126,13 @@ func (m *gpt2) pass(rows, depth int, prefill, head bool) {
 	}
 }
 
+// meter is one that is closed at the end.
+func (m *gpt2) meter(b *testing.B) *Meter {
+	l := m.c.NewMeter()
+	b.Cleanup(l.Close)
+	return l
+}
+
 // judge runs f between measurements of a limit, b.N times, and returns the
 // median of its seconds, of the limit, and of the share of work ÷ seconds.
 func judge(b *testing.B, limit func(context.Context) (float64, error), work float64, f func()) (seconds, most, share float64) {
@@ -171,7 +178,7 @@ func BenchmarkDecode(b *testing.B) {
 						// What has to be read: weights, and K and V of one sequence
 						// (here all rows share it, as the cache does).
 						bytes := float64(m.weightBytes + 12*(m.shape.KeyBytes(depth+1)+m.shape.ValueBytes(depth+1)))
-						seconds, limit, share := judge(b, m.c.NewMeter().Read, bytes, func() { m.pass(rows, depth, false, true) })
+						seconds, limit, share := judge(b, m.meter(b).Read, bytes, func() { m.pass(rows, depth, false, true) })
 						b.ReportMetric(float64(rows)/seconds, "tok/s")
 						b.ReportMetric(100*share, "%read")
 						b.ReportMetric(limit, "GB/s-limit")
@@ -225,7 +232,7 @@ func BenchmarkPrefill(b *testing.B) {
 					}
 				}
 				kind := m.c.Multiplies(d)
-				meter := m.c.NewMeter()
+				meter := m.meter(b)
 				peak := func(ctx context.Context) (float64, error) { return meter.Peak(ctx, kind) }
 				seconds, limit, share := judge(b, peak, rows*170e6, func() { m.pass(rows, 0, true, false) })
 				b.ReportMetric(rows/seconds, "tok/s")

@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"encoding/binary"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +31,7 @@ const (
 func (c *CPU) MeasureLimits(ctx context.Context) (Limits, error) {
 	var best Limits
 	m := c.NewMeter()
+	defer m.Close()
 	for i := range 10 {
 		v, err := m.Read(ctx)
 		if err != nil {
@@ -79,20 +79,26 @@ func (c *CPU) Multiplies(d tensor.DType) Number {
 // that they judge. A machine that is shared reads by a half slower or faster
 // from one second to the next, whatever is read: what counts is the same moment.
 type Meter struct {
-	c *CPU
-	t limitTask
+	c      *CPU
+	t      limitTask
+	memory *mapped.Memory
 }
 
-// NewMeter takes 256 MB of memory, no two pages of the same content, on huge
-// pages as a device's weights are. It goes back when the Meter is garbage.
+// NewMeter takes 256 MB of memory until Close, no two pages of the same content,
+// on huge pages as a device's weights are.
 func (c *CPU) NewMeter() *Meter {
-	memory := mapped.Anonymous(readBytes)
-	m := &Meter{c: c, t: limitTask{ops: c.ops, buf: memory.Data}}
-	runtime.AddCleanup(m, func(memory *mapped.Memory) { _ = memory.Free() }, memory)
+	m := &Meter{c: c, memory: mapped.Anonymous(readBytes)}
+	m.t = limitTask{ops: c.ops, buf: m.memory.Data}
 	for i := 0; i < len(m.t.buf); i += 4096 {
 		binary.LittleEndian.PutUint32(m.t.buf[i:], uint32(i/4096+1))
 	}
 	return m
+}
+
+// Close gives the memory back. The Meter is not used afterwards.
+func (m *Meter) Close() {
+	m.t.buf = nil
+	_ = m.memory.Free()
 }
 
 // Read returns the rate at which all threads read memory, in 10⁹ bytes a
@@ -132,9 +138,7 @@ func (m *Meter) time(ctx context.Context, peak func(int) int) (float64, error) {
 	t.flops.Store(0)
 	start := time.Now()
 	m.c.team.Run(t)
-	took := time.Since(start).Seconds()
-	runtime.KeepAlive(m)
-	return took, nil
+	return time.Since(start).Seconds(), nil
 }
 
 type limitTask struct {
