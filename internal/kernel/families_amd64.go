@@ -24,7 +24,8 @@ func families() []*ops {
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
-			adamW: avx512.AdamW, peak: avx512.Peak, read: avx512.Read,
+			adamW: avx512.AdamW, dropout: avx512.Dropout, gateArguments: avx512.GateArguments, gateSlopes: avx512.GateSlopes, transpose: avx512.Transpose,
+			peak: avx512.Peak, read: avx512.Read,
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
 			few: 4, pairs: bf16Pairs(),
 		}
@@ -47,7 +48,8 @@ func families() []*ops {
 			scores: avx2.Scores, values: avx2.Values, narrow: avx2.Narrow, widen: avx2.Widen,
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
-			adamW: generic.AdamW, peak: avx2.Peak, read: avx2.Read,
+			adamW: generic.AdamW, dropout: generic.Dropout, gateArguments: generic.GateArguments, gateSlopes: generic.GateSlopes, transpose: generic.Transpose,
+			peak: avx2.Peak, read: avx2.Read,
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx2.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}

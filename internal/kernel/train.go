@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync/atomic"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -104,14 +105,7 @@ func (c *CPU) transpose(dst, src []float32, rows, cols int) {
 	c.each(ceilDiv(cols, tile), rows*cols, func(_ *scratch, i int) {
 		from, to := i*tile, min((i+1)*tile, cols)
 		for r0 := 0; r0 < rows; r0 += tile {
-			n := min(tile, rows-r0)
-			for col := from; col < to; col++ {
-				out := dst[col*rows+r0:][:n]
-				in := src[r0*cols+col:]
-				for r := range out {
-					out[r] = in[r*cols]
-				}
-			}
+			c.ops.transpose(dst[from*rows+r0:], rows, src[r0*cols+from:], cols, min(tile, rows-r0), to-from)
 		}
 	})
 }
@@ -303,30 +297,15 @@ func (o *ops) activateGrad(dy, x []float32, f Activation) {
 	}
 }
 
-// gateGrad is the derivative of Gate: with z = x·(a + b·x²) and s = sigmoid(z),
-// s + x·s·(1-s)·(a + 3b·x²). s comes from exp(-|z|), which cannot overflow.
+// gateGrad multiplies dy by the derivative of Gate at x.
 func (o *ops) gateGrad(dy, x []float32, a, b float32) {
 	var e [256]float32
+	k := generic.GateConstants(a, b)
 	for len(x) > 0 {
 		n := min(len(e), len(x))
-		for i, v := range x[:n] {
-			z := float32(v * (a + float32(b*min(v*v, 1e12))))
-			e[i] = -float32(math.Abs(float64(z)))
-		}
+		o.gateArguments(e[:n], x[:n], &k)
 		o.expSum(e[:n], 0)
-		for i, v := range x[:n] {
-			w := min(v*v, 1e12) // not infinite
-			q := 1 / (1 + e[i])
-			s, rest := q, float32(e[i]*q) // sigmoid(z), 1-sigmoid(z)
-			if v < 0 {                    // z has the sign of x
-				s, rest = rest, s
-			}
-			d := s + float32(float32(v*s)*float32(rest*(a+float32(3*b*w))))
-			if w > 1e6 { // s is 0 or 1, and v may be infinite
-				d = s
-			}
-			dy[i] = float32(dy[i] * d)
-		}
+		o.gateSlopes(dy[:n], x[:n], e[:n], &k)
 		dy, x = dy[n:], x[n:]
 	}
 }
