@@ -167,7 +167,7 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 		}
 		var rows []bench.Row
 		if err == nil {
-			rows, err = bench.Run(ctx, s, o.speed, meter, &limits, func(round int) {
+			rows, err = bench.Run(ctx, s, o.speed, meter.ForWeights(s.Model.TokenBytes()), &limits, func(round int) {
 				t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
 			})
 		}

@@ -25,7 +25,7 @@ func families() []*ops {
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			adamW: avx512.AdamW, dropout: avx512.Dropout, gateArguments: avx512.GateArguments, gateSlopes: avx512.GateSlopes, transpose: avx512.Transpose,
-			peak: avx512.Peak, read: avx512.Read,
+			peak: avx512.Peak, read: avx512.Read, readTwo: avx512.ReadTwo,
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
 			few: 4, pairs: bf16Pairs(),
 		}
@@ -49,7 +49,7 @@ func families() []*ops {
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
 			adamW: generic.AdamW, dropout: generic.Dropout, gateArguments: generic.GateArguments, gateSlopes: generic.GateSlopes, transpose: generic.Transpose,
-			peak: avx2.Peak, read: avx2.Read,
+			peak: avx2.Peak, read: avx2.Read, readTwo: avx2.ReadTwo,
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx2.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}
