@@ -78,7 +78,7 @@ static void tiles(void) {
 #define TILES(NAME, OP, K)                                                     \
   static double NAME(void) {                                                   \
     tiles();                                                                   \
-    for (int r = 0; r < ROUNDS / 4; r++) OP(0, 4, 5), OP(1, 4, 5), OP(2, 4, 5), OP(3, 4, 5); \
+    for (int r = 0; r < ROUNDS / 4; r++) { OP(0, 4, 5); OP(1, 4, 5); OP(2, 4, 5); OP(3, 4, 5); } \
     _tile_release();                                                           \
     return 2.0 * ROUNDS / 4 * 4 * 16 * 16 * K;                                 \
   }
