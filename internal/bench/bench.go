@@ -93,15 +93,17 @@ type slice struct {
 const agree = 0.1
 
 // Run measures a subject: a warm-up, then Repetitions rounds over all tests, so
-// that a slow moment of the machine meets all of them. It calls progress before
-// each round.
-func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, progress func(round int)) ([]Row, error) {
+// that a slow moment of the machine meets all of them. It calls before at the
+// start of each round, the warm-up being round 0.
+func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, before func(round int) error) ([]Row, error) {
 	tests, err := plan(s, o)
 	if err != nil {
 		return nil, err
 	}
 	for round := range o.Repetitions + 1 {
-		progress(round)
+		if err := before(round); err != nil {
+			return nil, err
+		}
 		for _, t := range tests {
 			rate, err := t.repeat(ctx, m, l)
 			if err != nil {
