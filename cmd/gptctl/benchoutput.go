@@ -32,6 +32,7 @@ type (
 		Limit       bench.Limit `json:"limit,omitempty"`       // what bounds it, a name of limits
 		LimitTokS   *float64    `json:"limit_tok_s,omitempty"` // what that would allow
 		Share       *float64    `json:"share,omitempty"`
+		LimitValue  *float64    `json:"limit_value,omitempty"`  // its rate around this row, as in limits
 		WeightBytes int64       `json:"weight_bytes,omitempty"` // read per token
 		Settled     *float64    `json:"settled,omitempty"`      // part of the slices in which the limit stayed, which count
 
@@ -144,14 +145,14 @@ func (w *benchWriter) add(rows []bench.Row) error {
 		rate := rateJSON{r.Median(), slices.Min(r.Rates), slices.Max(r.Rates), r.Rates}
 		w.json.Rows = append(w.json.Rows, benchRowJSON{
 			Shape: r.Shape, DType: dtype, Test: r.Test, Batch: r.Batch,
-			Rate: &rate, Limit: r.Limit, LimitTokS: number(r.Bound), Share: number(r.Share()), WeightBytes: r.Bytes, Settled: number(r.Settled),
+			Rate: &rate, Limit: r.Limit, LimitValue: number(r.Allowed), LimitTokS: number(r.Bound), Share: number(r.Share()), WeightBytes: r.Bytes, Settled: number(r.Settled),
 		})
 		if r.Settled < 0.5 {
 			w.t.note("%s in %s: the machine's own speed changed in %.0f %% of the slices, which do not count", r.Test, dtype, 100*(1-r.Settled))
 		}
 		err := w.line(shorten(r.Shape), size(r.Bytes), fmt.Sprintf("%.1f M", float64(w.params)/1e6), dtype, w.json.Kernels, w.json.Threads, r.Batch, r.Test,
 			fmt.Sprintf("%.2f ± %.2f", rate.Median, deviation(r.Rates)), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max),
-			fmt.Sprintf("%.1f by %s", r.Bound, limitWords[r.Limit].short), fmt.Sprintf("%.1f %%", 100*r.Share()))
+			fmt.Sprintf("%.0f by %.*f %s", r.Bound, decimals(r.Allowed), r.Allowed, limitWords[r.Limit].column), fmt.Sprintf("%.1f %%", 100*r.Share()))
 		if err != nil {
 			return err
 		}
@@ -180,6 +181,14 @@ func (w *benchWriter) addPeers(s *bench.Subject, rows []bench.PeerRow) error {
 	return nil
 }
 
+// decimals that a rate is told with.
+func decimals(v float64) int {
+	if v < 100 {
+		return 1
+	}
+	return 0
+}
+
 // deviation is the standard deviation of a sample.
 func deviation(values []float64) float64 {
 	var mean, sum float64
@@ -203,11 +212,11 @@ func shortenTo(name string, most int) string {
 	return name
 }
 
-var limitWords = map[bench.Limit]struct{ short, unit string }{
-	bench.Read: {"memory", "GB/s of memory read"},
-	bench.F32:  {"f32", "GFLOP/s in f32"},
-	bench.BF16: {"bf16", "GFLOP/s in bf16"},
-	bench.Int8: {"int8", "GOP/s in int8"},
+var limitWords = map[bench.Limit]struct{ short, column, unit string }{
+	bench.Read: {"memory", "GB/s", "GB/s of memory read"},
+	bench.F32:  {"f32", "G f32", "GFLOP/s in f32"},
+	bench.BF16: {"bf16", "G bf16", "GFLOP/s in bf16"},
+	bench.Int8: {"int8", "G int8", "GOP/s in int8"},
 }
 
 func (w *benchWriter) addPerplexity(p predicted) error {

@@ -52,6 +52,7 @@ type Row struct {
 	Shares  []float64 // of what the machine allowed, of each repetition with a settled slice
 	Limit   Limit     // what bounds it
 	Bound   float64   // tokens a second that the machine allowed, the median
+	Allowed float64   // the same in the limit's own unit: 10⁹ bytes or operations a second
 	Settled float64   // the part of the slices whose two limits agree
 }
 
@@ -118,6 +119,7 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, before 
 	var rows []Row
 	for _, t := range tests {
 		t.row.hold(t.judged)
+		t.row.Allowed = t.row.Bound * t.perSec
 		rows = append(rows, t.row)
 	}
 	return rows, nil
