@@ -29,9 +29,9 @@ type (
 
 		// Of a speed: tokens a second of all texts together.
 		Rate        *rateJSON   `json:"tok_s,omitempty"`
-		Limit       bench.Limit `json:"limit,omitempty"`       // what bounds it, a name of limits
-		LimitTokS   *float64    `json:"limit_tok_s,omitempty"` // what that would allow
-		Share       *float64    `json:"share,omitempty"`
+		Limit       bench.Limit `json:"limit,omitempty"`        // what bounds it, a name of limits
+		LimitTokS   *float64    `json:"limit_tok_s,omitempty"`  // what that would allow
+		Share       any         `json:"share,omitempty"`        // *float64: nil is null, the limit never stayed for long enough
 		LimitValue  *float64    `json:"limit_value,omitempty"`  // its rate around this row, as in limits
 		WeightBytes int64       `json:"weight_bytes,omitempty"` // read per token
 		Settled     *float64    `json:"settled,omitempty"`      // part of the slices in which the limit stayed, which count
@@ -150,9 +150,13 @@ func (w *benchWriter) add(rows []bench.Row) error {
 		if r.Settled < 0.5 {
 			w.t.note("%s in %s: the machine's own speed changed in %.0f %% of the slices, which do not count", r.Test, dtype, 100*(1-r.Settled))
 		}
+		share := "?"
+		if len(r.Shares) > 0 {
+			share = fmt.Sprintf("%.1f %%", 100*r.Share())
+		}
 		err := w.line(shorten(r.Shape), size(r.Bytes), fmt.Sprintf("%.1f M", float64(w.params)/1e6), dtype, w.json.Kernels, w.json.Threads, r.Batch, r.Test,
 			fmt.Sprintf("%.2f ± %.2f", rate.Median, deviation(r.Rates)), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max),
-			fmt.Sprintf("%.0f by %.*f %s", r.Bound, decimals(r.Allowed), r.Allowed, limitWords[r.Limit].column), fmt.Sprintf("%.1f %%", 100*r.Share()))
+			fmt.Sprintf("%.0f by %.*f %s", r.Bound, decimals(r.Allowed), r.Allowed, limitWords[r.Limit].column), share)
 		if err != nil {
 			return err
 		}

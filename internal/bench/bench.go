@@ -60,8 +60,13 @@ type Row struct {
 func (r Row) Median() float64 { return median(r.Rates) }
 
 // Share returns the part of the limit that was reached, the median of the
-// repetitions.
-func (r Row) Share() float64 { return median(r.Shares) }
+// repetitions. It is not a number if the limit never stayed for long enough.
+func (r Row) Share() float64 {
+	if len(r.Shares) == 0 {
+		return math.NaN()
+	}
+	return median(r.Shares)
+}
 
 func median(values []float64) float64 {
 	s := slices.Sorted(slices.Values(values))
@@ -90,8 +95,10 @@ type slice struct {
 	settled     bool    // the two agree: the machine has not changed in between
 }
 
-// agree is how far apart the two may be, as a part of the larger.
-const agree = 0.1
+const (
+	agree    = 0.1 // how far apart the two may be, as a part of the larger
+	attempts = 3   // at a repetition that no slice is settled of
+)
 
 // Run measures a subject: a warm-up, then Repetitions rounds over all tests, so
 // that a slow moment of the machine meets all of them. It calls before at the
@@ -106,13 +113,19 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, before 
 			return nil, err
 		}
 		for _, t := range tests {
-			rate, err := t.repeat(ctx, m, l)
-			if err != nil {
-				return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
+			var rate float64
+			var v verdict
+			for range attempts {
+				if rate, err = t.repeat(ctx, m, l); err != nil {
+					return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
+				}
+				if v = judge(t.slices); v.settled > 0 || round == 0 {
+					break
+				}
 			}
 			if round > 0 {
 				t.row.Rates = append(t.row.Rates, rate)
-				t.judged = append(t.judged, judge(t.slices))
+				t.judged = append(t.judged, v)
 			}
 		}
 	}
@@ -166,36 +179,35 @@ func (t *test) repeat(ctx context.Context, m Meter, l *Limits) (float64, error) 
 
 // verdict is what the settled slices of a repetition say, the medians.
 type verdict struct {
-	share, bound float64
+	share, bound float64 // NaN and of all slices if none is settled
 	settled      float64 // the part of the slices that are
 }
 
-// judge takes all slices where none is settled.
 func judge(all []slice) verdict {
-	settled := slices.DeleteFunc(slices.Clone(all), func(s slice) bool { return !s.settled })
-	v := verdict{settled: float64(len(settled)) / float64(len(all))}
-	if len(settled) == 0 {
-		settled = all
+	var shares, bounds, others []float64
+	for _, s := range all {
+		if others = append(others, s.bound); s.settled {
+			shares, bounds = append(shares, s.rate/s.bound), append(bounds, s.bound)
+		}
 	}
-	var shares, bounds []float64
-	for _, s := range settled {
-		shares, bounds = append(shares, s.rate/s.bound), append(bounds, s.bound)
+	if len(shares) == 0 {
+		return verdict{math.NaN(), median(others), 0}
 	}
-	v.share, v.bound = median(shares), median(bounds)
-	return v
+	return verdict{median(shares), median(bounds), float64(len(shares)) / float64(len(all))}
 }
 
-// hold sets what the verdicts say of a row; those without a settled slice only
-// count where all are.
+// hold sets what the verdicts say of a row. A repetition without a settled slice
+// has no share, but tells about the limit if there is no other.
 func (r *Row) hold(verdicts []verdict) {
+	var bounds, others []float64
 	for _, v := range verdicts {
 		r.Settled += v.settled / float64(len(verdicts))
-	}
-	var bounds []float64
-	for _, v := range verdicts {
-		if v.settled > 0 || r.Settled == 0 {
+		if others = append(others, v.bound); v.settled > 0 {
 			r.Shares, bounds = append(r.Shares, v.share), append(bounds, v.bound)
 		}
+	}
+	if len(bounds) == 0 {
+		bounds = others
 	}
 	r.Bound = median(bounds)
 }
