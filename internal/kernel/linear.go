@@ -58,7 +58,7 @@ const (
 	rowBlock    = 512
 	fewRows     = 16 // up to here reading W takes longer than the arithmetic
 	claimElems  = 256 << 10
-	panelClaims = 6
+	panelClaims = 12
 	dotBlock    = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
