@@ -51,6 +51,7 @@ type CPU struct {
 	attention attentionTask
 	tiles     tileTask
 	train     trainScratch
+	product   productTask
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -137,7 +138,7 @@ type ops struct {
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
 
-	adamW func(p, m, v, g []float32, k *[8]float32)
+	train *trainOps
 
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)

@@ -84,6 +84,6 @@ func (c *CPU) AdamW(p, m, v, g []float32, a Adam) {
 		float32(correct2), float32(a.Epsilon), float32(1 - a.LR*a.Decay), float32(a.LR / correct1),
 	}
 	c.parts(len(p), elementPart, 16*len(p), func(_ *scratch, from, to int) {
-		c.ops.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
+		c.ops.train.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
 	})
 }
