@@ -46,7 +46,7 @@ func families() []*ops {
 			scores: avx2.Scores, values: avx2.Values, narrow: avx2.Narrow, widen: avx2.Widen,
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
-			train: genericTrainOps(), peak: avx2.Peak, read: avx2.Read,
+			train: avx2TrainOps(), peak: avx2.Peak, read: avx2.Read,
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx2.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}
@@ -58,6 +58,14 @@ func avx512TrainOps() *trainOps {
 		adamW: avx512.AdamW, round: avx512.Round, transpose: avx512.Transpose,
 		gateArgument: avx512.GateArgument, gateSlope: avx512.GateSlope, softmaxGrad: avx512.SoftmaxGrad,
 		addRows: avx512.AddRows, normSums: avx512.NormSums, normSlope: avx512.NormSlope, normColumns: avx512.NormColumns,
+	}
+}
+
+func avx2TrainOps() *trainOps {
+	return &trainOps{
+		adamW: avx2.AdamW, round: avx2.Round, transpose: avx2.Transpose,
+		gateArgument: avx2.GateArgument, gateSlope: avx2.GateSlope, softmaxGrad: avx2.SoftmaxGrad,
+		addRows: avx2.AddRows, normSums: avx2.NormSums, normSlope: avx2.NormSlope, normColumns: avx2.NormColumns,
 	}
 }
 
