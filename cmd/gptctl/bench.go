@@ -28,6 +28,8 @@ type benchOptions struct {
 
 	perplexity      string // a file
 	context, stride int
+
+	train benchTrain
 }
 
 const benchHelp = `Measure the speed of a model beside what the machine allows.
@@ -44,7 +46,8 @@ reached.
 
 --perplexity measures instead how well the model predicts a text, in each type
 of weights beside f32: a window of --context tokens moves by --stride, as on the
-page "Perplexity of fixed-length models" of Hugging Face's documentation.`
+page "Perplexity of fixed-length models" of Hugging Face's documentation.
+` + benchTrainHelp
 
 // newBench makes the verb. start carries it out; nil means the real thing.
 func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) error) *cobra.Command {
@@ -59,7 +62,8 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 		Args:  cobra.NoArgs,
 		Example: `  gptctl bench
   gptctl bench --shape gpt2-xl --dtype q8_0 --batch 1,8
-  gptctl bench --model gpt2 --perplexity book.txt --dtype bf16,q8_0,q4_0`,
+  gptctl bench --model gpt2 --perplexity book.txt --dtype bf16,q8_0,q4_0
+  gptctl bench --train --precision fp32,bf16 --batch 4 --context 256`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -70,13 +74,17 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
 	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
-	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes at once, `N,…`")
+	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes, or --train reads, at once, `N,…`")
 	f.IntSliceVarP(&o.speed.Depths, "depth", "d", []int{0}, "tokens before those that tg writes, `N,…`")
 	f.IntVarP(&o.speed.Repetitions, "repetitions", "r", 5, "`TIMES` that each test is run")
 	f.StringVar(&o.perplexity, "perplexity", "", "measure how well the model predicts the text of `FILE`")
-	f.IntVar(&o.context, "context", 0, "`TOKENS` of the window of --perplexity (0: the model's positions)")
+	f.IntVar(&o.context, "context", 0, "`TOKENS` of the window of --perplexity (0: the model's positions), or of a text of --train (0: 256)")
 	f.IntVar(&o.stride, "stride", 0, "`TOKENS` that the window of --perplexity moves by (0: half of it, which is 512 for GPT-2)")
+	o.train.flags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := o.train.check(&o, f.Changed); err != nil {
+			return err
+		}
 		if err := o.check(f.Changed("shape")); err != nil {
 			return err
 		}
@@ -148,6 +156,9 @@ func (o *benchOptions) check(shapeGiven bool) error {
 func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 	if o.perplexity != "" {
 		return runPerplexity(ctx, t, o)
+	}
+	if o.train.on {
+		return runBenchTrain(ctx, t, o)
 	}
 	out := benchWriter{t: t, kv: o.kvDType}
 	var limits bench.Limits

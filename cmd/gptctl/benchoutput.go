@@ -16,7 +16,7 @@ type (
 		CPU     string                   `json:"cpu"`
 		Kernels string                   `json:"kernels"`
 		Threads int                      `json:"threads"`
-		KVDType string                   `json:"kv_dtype"`
+		KVDType string                   `json:"kv_dtype,omitempty"` // not of training
 		Limits  map[bench.Limit]*float64 `json:"limits"`
 		Rows    []benchRowJSON           `json:"rows"`
 	}
@@ -32,6 +32,13 @@ type (
 		LimitTokS   *float64    `json:"limit_tok_s,omitempty"` // what that would allow
 		Share       *float64    `json:"share,omitempty"`
 		WeightBytes int64       `json:"weight_bytes,omitempty"` // read per token
+
+		// Of training: test is "train", dtype the precision, tok_s counts whole steps.
+		Context       int     `json:"context,omitempty"`
+		Checkpointing bool    `json:"checkpointing,omitempty"`
+		LoRARank      int     `json:"lora_rank,omitempty"`
+		FLOP          float64 `json:"flop_per_token,omitempty"`
+		PeakRSS       int64   `json:"peak_rss_bytes,omitempty"`
 
 		// Of a text: test is "ppl".
 		Perplexity *float64 `json:"ppl,omitempty"`
