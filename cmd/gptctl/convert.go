@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/gptctl/gptctl/internal/convert"
+	"github.com/gptctl/gptctl/internal/tensor"
 	"github.com/gptctl/gptctl/run"
 )
 
@@ -22,6 +23,7 @@ import (
 type convertOptions struct {
 	convert.Options
 	model, dtype string
+	adapter      string // a folder, "" for none
 }
 
 const convertHelp = `Write a model in another format or another type of weights.
@@ -34,6 +36,9 @@ is; any other a folder in Hugging Face format, which transformers loads. The wei
 keep their type unless --dtype says another: f32, f16 and bf16 in both formats,
 q8_0 and q4_0 (blocks of 32 with a common scale) in GGUF only. In a GGUF file vectors
 and the position embedding are always f32, as llama.cpp wants them.
+
+--adapter adds a LoRA adapter, as "finetune" with lora.merge=false and peft write
+it, to the weights; without MODEL its adapter_config.json says which model that is.
 
 PATH appears when it is whole, and not before: a conversion that fails or is
 interrupted leaves nothing behind, and what was there stays.`
@@ -57,8 +62,19 @@ func newConvert(t *terminal, start func(context.Context, *terminal, convertOptio
 	f.StringVar(&o.Out, "out", "", "write to `PATH`")
 	f.StringVar(&o.To, "to", "", "`FORMAT`: safetensors or gguf (default: as the name of PATH says)")
 	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights: auto (as they are), f32, f16, bf16, q8_0 or q4_0")
+	f.StringVar(&o.adapter, "adapter", "", "add the LoRA adapter in `DIR` to the weights")
 	f.BoolVar(&o.Force, "force", false, "replace the file, or the folder of a model, at PATH")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("adapter") && o.adapter == "" {
+			return usagef("--adapter is empty: want the folder of an adapter")
+		}
+		if len(args) == 0 && o.adapter != "" {
+			r := runOptions{adapter: o.adapter}
+			if err := adapterModel(t, &r); err != nil {
+				return err
+			}
+			args = []string{r.model}
+		}
 		if err := checkConvert(&o, args); err != nil {
 			return err
 		}
@@ -103,6 +119,17 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 		show.screen = term.IsTerminal(int(f.Fd()))
 	}
 	o.Progress = show.show
+	if o.adapter != "" {
+		merged, closeMerged, err := run.Merge(files, o.adapter, adapterRoom(ctx))
+		if err != nil {
+			return adapterHints(runOptions{model: o.model, named: true, adapter: o.adapter}, err)
+		}
+		defer closeMerged()
+		files = merged
+		if o.DType == tensor.Invalid && files.DType.IsFloat() {
+			o.DType = files.DType
+		}
+	}
 	result, err := convert.Write(ctx, files, o.Options)
 	show.close()
 	if err != nil {

@@ -223,7 +223,11 @@ func smallFiles(m *modelfiles.Model, d tensor.DType) (map[string][]byte, error) 
 		}
 	}
 	fields[key] = torchName(d)
-	if m.Config.TieWordEmbeddings != m.Weights.Tied {
+	was, err := gpt2.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	if was.TieWordEmbeddings != m.Weights.Tied {
 		fields["tie_word_embeddings"] = m.Weights.Tied // where they differ the weights were right
 	}
 	files["config.json"] = indent(fields)
