@@ -246,6 +246,9 @@ func (m *Model) Close() {
 	m.files.Close()
 }
 
+// WeightBytes is what the weights take in the file, a tied head counted once.
+func (m *Model) WeightBytes() int64 { return m.files.Size }
+
 // Subject is the model as package bench measures it. It is valid until Close.
 func (m *Model) Subject() *bench.Subject {
 	dtype := m.dtype
