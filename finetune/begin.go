@@ -69,7 +69,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if len(s.Data) == 0 {
 		return Result{}, ErrNoData
 	}
-	if err := CheckOut(s.Out, "", o.Resume, o.Force); err != nil {
+	if err := errors.Join(checkBusy(s.Out), CheckOut(s.Out, "", o.Resume, o.Force)); err != nil {
+		var busy *BusyError
+		if errors.As(err, &busy) {
+			err = busy // that it holds something is no news then
+		}
 		return Result{}, err
 	}
 	if o.Resume {
@@ -89,6 +93,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err := CheckOut(s.Out, path, o.Resume, o.Force); err != nil {
 		return Result{}, err
 	}
+	lock, err := lockOut(s.Out)
+	if err != nil {
+		return Result{}, err
+	}
+	defer lock.release()
 	if name, index, bad := files.Weights.FindNonFinite(); bad {
 		return Result{}, fmt.Errorf("%s is damaged: element %d of %s is not a number", s.Model, index, name)
 	}
@@ -125,7 +134,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 
 	j := Job{
 		Settings: s, Data: rows, Model: s.Model, ModelHash: hashModel(files), Source: path, Parameters: plan.Parameters,
-		Events: o.Events, Resume: o.Resume, Force: o.Force,
+		Events: o.Events, Resume: o.Resume, Force: o.Force, lock: lock,
 	}
 	if j.Files, err = convert.Beside(files, tensor.F32); err != nil {
 		return Result{}, err
@@ -186,7 +195,7 @@ func openCorpus(ctx context.Context, s Settings, files *modelfiles.Model, o Opti
 		return nil, err
 	}
 	options := corpus.Options{
-		Paths: s.Data, Validation: s.ValidationData, Read: source.Options{Encoding: s.Encoding, Column: s.Column},
+		Paths: s.Data, Validation: s.ValidationData, Leave: []string{s.Out}, Read: source.Options{Encoding: s.Encoding, Column: s.Column},
 		Steps: steps, Tokenizer: files.Tokenizer, Split: corpus.Split{Share: s.Validation, Seed: uint64(s.Seed)},
 		CacheDir: o.CacheDir, Progress: o.Corpus,
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -34,6 +35,7 @@ type Job struct {
 
 	now  func() time.Time
 	disk disk
+	lock *outLock // of OUT, if it is locked already
 }
 
 // InterruptedError says where a run that was interrupted can go on. It wraps
@@ -56,7 +58,8 @@ type MismatchError struct {
 }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("the %s is not that of the run to resume: its hash is %.12s, want %.12s", e.Key, e.Now, e.Was)
+	short := func(hash string) string { return fmt.Sprintf("%.12s", strings.TrimPrefix(hash, "sha256:")) }
+	return fmt.Sprintf("the %s is not that of the run to resume: its hash is %s, want %s", e.Key, short(e.Now), short(e.Was))
 }
 
 // loop is a training under way.
@@ -92,6 +95,16 @@ func Train(ctx context.Context, j Job) (Result, error) {
 	if j.Data.TrainRows() < 1 {
 		return Result{}, errors.New("there is no text to train on")
 	}
+	if j.lock == nil {
+		if err := CheckOut(s.Out, j.Source, j.Resume, j.Force); err != nil {
+			return Result{}, err
+		}
+		lock, err := lockOut(s.Out)
+		if err != nil {
+			return Result{}, err
+		}
+		defer lock.release()
+	}
 	l := &loop{Job: j, saved: -1}
 	if err := l.open(); err != nil {
 		return Result{}, err
@@ -100,7 +113,11 @@ func Train(ctx context.Context, j Job) (Result, error) {
 	err := l.run(ctx)
 	if err != nil {
 		// The tensors must not change while they are written, and the caller is free to.
-		return Result{}, errors.Join(err, l.saver.wait())
+		saved := l.saver.wait()
+		if isFull(err) && isFull(saved) { // what says which checkpoint is good says enough
+			return Result{}, saved
+		}
+		return Result{}, errors.Join(err, saved)
 	}
 	return l.finish()
 }
@@ -159,8 +176,10 @@ func (l *loop) restoreNewest() error {
 		var bad *DamagedError
 		switch {
 		case errors.As(err, &bad):
-			damaged = errors.Join(damaged, err)
-			l.emit(NoteEvent{step, fmt.Sprintf("%v; the one before it is used", err)})
+			if damaged == nil {
+				damaged = err
+			}
+			l.emit(NoteEvent{step, fmt.Sprintf("%v; the one before it is looked at", err)})
 			continue
 		case err != nil:
 			return fmt.Errorf("restore %s: %w", dir, err)
@@ -170,7 +189,7 @@ func (l *loop) restoreNewest() error {
 		l.at.Settings = l.Settings
 		return nil
 	}
-	return errors.Join(fmt.Errorf("%s: %w", l.Settings.Out, ErrNothingToResume), damaged)
+	return nothingToResume(l.Settings.Out, len(steps), damaged)
 }
 
 // belongs reports whether a checkpoint is one of this job.

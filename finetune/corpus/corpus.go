@@ -49,6 +49,7 @@ type Tokenizer interface {
 type Options struct {
 	Paths      []string // files, folders, patterns; see source.Find
 	Validation []string // files of their own for validation, instead of a split
+	Leave      []string // folders that are not looked into, such as the one that is written to
 	Read       source.Options
 	Steps      clean.Set // nil: those on by default; see clean.Choose
 	Tokenizer  Tokenizer
@@ -130,12 +131,12 @@ func Open(ctx context.Context, o Options) (*Data, error) {
 	var err error
 	// Validation comes first, so that of documents in both the training loses its own.
 	if len(o.Validation) > 0 {
-		if b.validation, b.skipped, err = source.Find(o.Validation); err != nil {
+		if b.validation, b.skipped, err = source.Find(o.Validation, o.Leave...); err != nil {
 			return nil, fmt.Errorf("validation: %w", err)
 		}
 	}
 	var skipped []string
-	if b.training, skipped, err = source.Find(o.Paths); err != nil {
+	if b.training, skipped, err = source.Find(o.Paths, o.Leave...); err != nil {
 		return nil, err
 	}
 	b.skipped = append(b.skipped, skipped...)

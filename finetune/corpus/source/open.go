@@ -33,7 +33,7 @@ func (s *stream) Close() error {
 func open(f File) (*stream, error) {
 	file, err := os.Open(f.Path)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Path, cause(err))
+		return nil, unreadable(f.Path, err)
 	}
 	s := &stream{close: []func() error{file.Close}}
 	raw, done, err := decompressed(f, file)
@@ -64,7 +64,7 @@ func decompressed(f File, r io.Reader) (raw io.Reader, done func() error, err er
 	case Gzip:
 		g, err := gzip.NewReader(bufio.NewReaderSize(r, 1<<16))
 		if err != nil {
-			return nil, nil, fmt.Errorf("read %s: not gzip, though its name says so: %w", f.Path, err)
+			return nil, nil, mended(fmt.Errorf("read %s: not gzip, though its name says so: %w", f.Path, err), "if it is not packed, take the .gz from its name")
 		}
 		return g, g.Close, nil
 	case Zstd:
@@ -100,11 +100,11 @@ func (n *named) read(p []byte) (int, error) {
 	}
 	switch {
 	case n.f.Compression != Plain && errors.Is(err, io.ErrUnexpectedEOF):
-		return got, fmt.Errorf("read %s: the %s data end too early, the file is incomplete", n.f.Path, n.f.Compression)
+		return got, mended(fmt.Errorf("read %s: the %s data end too early, the file is incomplete", n.f.Path, n.f.Compression), "copy or fetch it again")
 	case n.f.Compression == Zstd && errors.Is(err, zstd.ErrMagicMismatch):
-		return got, fmt.Errorf("read %s: not zstd, though its name says so", n.f.Path)
+		return got, mended(fmt.Errorf("read %s: not zstd, though its name says so", n.f.Path), "if it is not packed, take the .zst from its name")
 	case n.f.Compression != Plain:
-		return got, fmt.Errorf("read %s: the %s data are damaged: %w", n.f.Path, n.f.Compression, err)
+		return got, mended(fmt.Errorf("read %s: the %s data are damaged: %w", n.f.Path, n.f.Compression, err), "copy or fetch it again")
 	}
 	return got, fmt.Errorf("read %s: %w", n.f.Path, cause(err))
 }
@@ -172,7 +172,7 @@ func (l *lines) next() ([]byte, error) {
 		part, err := l.r.ReadSlice('\n')
 		l.buf = append(l.buf, part...)
 		if len(l.buf) > MaxRecord {
-			return nil, fmt.Errorf("read %s:%d: a line of more than %d MiB; split it", l.f.Path, l.line+1, MaxRecord>>20)
+			return nil, mended(fmt.Errorf("read %s:%d: a line of more than %d MiB; split it", l.f.Path, l.line+1, MaxRecord>>20), "fold -s -w 10000 "+l.f.Path+" breaks long lines at spaces")
 		}
 		switch {
 		case err == nil:
