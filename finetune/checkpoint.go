@@ -327,6 +327,9 @@ func loadTensors(dir string, p position, use func(State) error) error {
 // LastSettings returns the settings of the newest run in OUT that can go on, so
 // that a user need not repeat them.
 func LastSettings(out string) (Settings, error) {
+	if err := checkBusy(out); err != nil {
+		return Settings{}, err
+	}
 	_, p, err := newest(out)
 	return p.Settings, err
 }

@@ -20,8 +20,10 @@ type Job struct {
 
 	Model      string            // name of the model to begin with, for the card
 	ModelHash  string            // of its configuration and weights
+	OldHash    string            // as checkpoints called the data when the hash had the places of the files in it
 	Source     string            // where its files are, "" if nowhere
 	Parameters int               // of the whole model
+	Vocabulary int               // of a model that has learned something, 0 otherwise
 	License    string            // of the model to begin with, "" if it is not known
 	Files      map[string][]byte // beside the weights: config.json, tokenizer.json …
 	Adapter    []byte            // adapter_config.json: keep the adapters as they are instead of merging them; nil otherwise
@@ -112,6 +114,7 @@ func Train(ctx context.Context, j Job) (Result, error) {
 	defer l.close()
 	err := l.run(ctx)
 	if err != nil {
+		defer l.leaveNothing()
 		// The tensors must not change while they are written, and the caller is free to.
 		saved := l.saver.wait()
 		if isFull(err) && isFull(saved) { // what says which checkpoint is good says enough
@@ -157,6 +160,20 @@ func (l *loop) close() {
 	l.events.close()
 }
 
+// leaveNothing takes away what a training has written that came to no step.
+func (l *loop) leaveNothing() {
+	if l.at.Step > 0 || l.saved >= 0 {
+		return
+	}
+	l.close()
+	if steps, err := listCheckpoints(l.Settings.Out); err != nil || len(steps) > 0 {
+		return
+	}
+	for _, name := range byproducts {
+		_ = os.RemoveAll(filepath.Join(l.Settings.Out, name)) // what stays is in nobody's way
+	}
+}
+
 // restoreNewest goes back to the newest checkpoint that is not damaged.
 func (l *loop) restoreNewest() error {
 	steps, err := listCheckpoints(l.Settings.Out)
@@ -197,7 +214,7 @@ func (l *loop) belongs(p position) error {
 	switch {
 	case p.ModelHash != l.ModelHash:
 		return &MismatchError{"model", p.ModelHash, l.ModelHash}
-	case p.DataHash != l.Data.Hash():
+	case p.DataHash != l.Data.Hash() && p.DataHash != l.OldHash:
 		return &MismatchError{"data", p.DataHash, l.Data.Hash()}
 	}
 	_, err := Resumed(p.Settings, l.Settings)
@@ -316,7 +333,7 @@ func (l *loop) step(ctx context.Context) (err error) {
 	l.emit(StepEvent{p.step, s.Steps, p.loss, lr, p.norm, p.scale, p.tokPerS, p.tokens, p.seconds, p.skipped})
 
 	if err := checkFinite(l.at.Step, st, lr, l.at.Skipped, s.Precision == "fp16"); err != nil {
-		return errors.Join(err, l.metrics.flush(), l.report())
+		return errors.Join(l.diagnose(ctx, err, rows...), l.metrics.flush(), l.report())
 	}
 	if st.Skipped {
 		return nil
@@ -402,14 +419,18 @@ func (l *loop) evaluate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if math.IsNaN(part) || math.IsInf(part, 0) {
+			err := &NonFiniteError{l.at.Step, fmt.Sprintf("the loss on the held-out text is %v", part), "", s.rate(max(0, l.at.Step-1))}
+			return l.diagnose(ctx, err, rows)
+		}
 		sum, labels = sum+part, labels+count
 	}
 	if labels == 0 {
 		return nil
 	}
 	loss := sum / float64(labels)
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return &NonFiniteError{l.at.Step, fmt.Sprintf("the loss on the held-out text is %v", loss), "", s.rate(max(0, l.at.Step-1))}
+	if chance := math.Log(float64(l.Vocabulary)); l.at.Step == 0 && l.Vocabulary > 0 && loss > chance+0.5 {
+		l.emit(NoteEvent{0, fmt.Sprintf("the model knows these texts less than by chance (loss %.2f, chance has %.2f): do its weights and its tokenizer belong together?", loss, chance)})
 	}
 	// The model to begin with is no result of the run.
 	best := false

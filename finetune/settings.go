@@ -4,10 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/gptctl/gptctl/finetune/corpus/clean"
 )
+
+// loraTargets are the matrices that can have adapters.
+var loraTargets = []string{"c_attn", "c_proj", "c_fc", "attn.c_proj", "mlp.c_proj"}
 
 // Auto asks for a value that depends on the model or the data.
 const Auto = -1
@@ -152,7 +158,26 @@ func (s Settings) Validate() error {
 			return &SettingError{r.key, r.v, "a number from 0 to below 1"}
 		}
 	}
+	for _, t := range s.LoRA.Targets {
+		if !slices.Contains(loraTargets, t) {
+			return &SettingError{"lora.targets", fmt.Sprintf("%q", t), oneOf(loraTargets)}
+		}
+	}
+	for _, p := range s.Freeze {
+		if _, err := path.Match(p, ""); err != nil {
+			return &SettingError{"freeze", fmt.Sprintf("%q", p), "names or patterns, such as wte.weight or h.0.*"}
+		}
+	}
+	if _, err := clean.Choose(s.Clean, s.NoClean); err != nil {
+		key, list := "clean", s.Clean
+		if _, err := clean.Choose(nil, s.NoClean); err != nil {
+			key, list = "no_clean", s.NoClean
+		}
+		return &SettingError{key, strings.Join(list, ","), "cleaning steps: " + strings.Join(clean.Names(), ", ") + ", or all"}
+	}
 	switch {
+	case s.Init == "" && s.Tokenizer != "":
+		return &SettingError{"tokenizer", fmt.Sprintf("%q", s.Tokenizer), "none: it is for a new model (init), and the model has its own"}
 	case s.Steps == 0 && s.Epochs == 0:
 		return &SettingError{"epochs", s.Epochs, "more than 0, or steps"}
 	case s.LR > 0 && s.MinLR > s.LR:

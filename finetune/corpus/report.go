@@ -67,7 +67,7 @@ const maxSamples = 5
 // The last steps, which cannot be switched off.
 const (
 	EmptyStep   = "empty"    // documents in which nothing is left to learn
-	HeldOutStep = "held-out" // documents for training that are in the validation files, too
+	HeldOutStep = "held-out" // documents for training that are, or nearly are, in the validation files, too
 )
 
 func newReport(set clean.Set) Report {

@@ -83,7 +83,7 @@ func csvError(f File, err error) error {
 	p := (*csv.ParseError)(nil)
 	if !errors.As(err, &p) {
 		if errors.Is(err, errTooLong) {
-			return fmt.Errorf("read %s: %w", f.Path, err)
+			return mended(fmt.Errorf("read %s: %w", f.Path, err), longLine(f))
 		}
 		return err
 	}

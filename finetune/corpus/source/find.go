@@ -114,7 +114,7 @@ func Find(paths []string, leave ...string) (files []File, skipped []string, err 
 			files = append(files, File{Path: name, Format: format, Compression: compression, Size: info.Size()})
 		}
 		if len(files)+len(seen) == before {
-			return nil, nil, fmt.Errorf("read %s: no file in it that can be read, want %s", p, known)
+			return nil, nil, mended(fmt.Errorf("read %s: no file in it that can be read, want %s", p, known), "name another folder; hidden files and the folders of models are passed over")
 		}
 	}
 	return files, skipped, nil

@@ -38,7 +38,7 @@ func readJSONLines(r *stream, f File, o Options, yield Yield) error {
 			if l.line == 1 && b[0] == '[' {
 				return mended(err, "one list of many records is called .json")
 			}
-			return err
+			return mended(err, "mend that line, or take it out")
 		}
 		if err := yield(Document{Line: l.line, Row: row, Parts: parts}); err != nil {
 			return err
@@ -71,7 +71,11 @@ func readJSON(r *stream, f File, o Options, yield Yield) error {
 		limit.reset()
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return fmt.Errorf("read %s: record %d: %w", f.Path, row, jsonError(err))
+			err = fmt.Errorf("read %s: record %d: %w", f.Path, row, jsonError(err))
+			if errors.Is(err, errTooLong) {
+				return mended(err, longLine(f))
+			}
+			return err
 		}
 		s, err := o.decode(f, row, raw)
 		if err != nil {

@@ -148,6 +148,14 @@ func notText(f File, head []byte) error {
 	return mended(fmt.Errorf("read %s: not text (a byte 0 in its first 4096 bytes)", f.Path), guess(f, head))
 }
 
+// longLine is what mends a record that is too large.
+func longLine(f File) string {
+	if f.Format == Text && f.Compression == Plain {
+		return "fold -s -w 10000 " + f.Path + " breaks long lines at spaces"
+	}
+	return "divide what is in it among several records"
+}
+
 // guess says what the bytes of a file that is not text may be.
 func guess(f File, head []byte) string {
 	for _, m := range []struct{ magic, mend string }{

@@ -45,8 +45,11 @@ func open(f File) (*stream, error) {
 		s.close = append([]func() error{done}, s.close...)
 	}
 	s.Reader = bufio.NewReaderSize(&named{f: f, r: raw}, 1<<16)
-	head, _ := s.Peek(3)
+	head, _ := s.Peek(4)
 	switch {
+	case bytes.HasPrefix(head, []byte("\xFF\xFE\x00\x00")), bytes.HasPrefix(head, []byte("\x00\x00\xFE\xFF")):
+		s.Close()
+		return nil, notText(f, head)
 	case bytes.HasPrefix(head, []byte("\xEF\xBB\xBF")):
 		_, _ = s.Discard(3)
 	case bytes.HasPrefix(head, []byte("\xFF\xFE")):
@@ -172,7 +175,7 @@ func (l *lines) next() ([]byte, error) {
 		part, err := l.r.ReadSlice('\n')
 		l.buf = append(l.buf, part...)
 		if len(l.buf) > MaxRecord {
-			return nil, mended(fmt.Errorf("read %s:%d: a line of more than %d MiB; split it", l.f.Path, l.line+1, MaxRecord>>20), "fold -s -w 10000 "+l.f.Path+" breaks long lines at spaces")
+			return nil, mended(fmt.Errorf("read %s:%d: a line of more than %d MiB; split it", l.f.Path, l.line+1, MaxRecord>>20), longLine(l.f))
 		}
 		switch {
 		case err == nil:
