@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	checkpointSchema = "gptctl.checkpoint/1"
+	checkpointSchema = "gptctl.checkpoint/2"
+	unsummedSchema   = "gptctl.checkpoint/1" // the same without the sum of state.json
 	checkpointsName  = "checkpoints"
 	stateName        = "state.json"
 	weightsName      = "model.safetensors"
@@ -276,13 +277,11 @@ func parsePosition(data []byte) (p position, err error) {
 	if err := json.Unmarshal(data, &p); err != nil {
 		return p, fmt.Errorf("%s is damaged: %w", stateName, err)
 	}
-	// A checkpoint that was written before there were sums has none.
-	if p.Sum != "" || bytes.Contains(data, []byte(sumField)) {
+	if p.Schema == checkpointSchema {
 		if sum := sumOf(replaceSum(data, p.Sum, noSum)); sum != p.Sum {
 			return p, fmt.Errorf("%s is damaged: its checksum is %s, want %s", stateName, sum, p.Sum)
 		}
-	}
-	if p.Schema != checkpointSchema {
+	} else if p.Schema != unsummedSchema {
 		return p, fmt.Errorf("%s has schema %q, want %q", stateName, p.Schema, checkpointSchema)
 	}
 	p.Settings = Defaults()

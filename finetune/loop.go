@@ -442,7 +442,9 @@ func (l *loop) evaluate(ctx context.Context) error {
 		}
 	}
 	l.at.EvalStep = l.at.Step
-	l.metrics.eval(l.at.Step, loss)
+	if err := l.metrics.eval(l.at.Step, loss); err != nil {
+		return err
+	}
 	l.emit(EvalEvent{l.at.Step, loss, math.Exp(loss), best})
 	return l.events.scalars(l.at.Step, scalar{"eval/loss", loss})
 }

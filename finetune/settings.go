@@ -168,16 +168,15 @@ func (s Settings) Validate() error {
 			return &SettingError{"freeze", fmt.Sprintf("%q", p), "names or patterns, such as wte.weight or h.0.*"}
 		}
 	}
-	if _, err := clean.Choose(s.Clean, s.NoClean); err != nil {
-		key, list := "clean", s.Clean
-		if _, err := clean.Choose(nil, s.NoClean); err != nil {
-			key, list = "no_clean", s.NoClean
+	steps := append(clean.Names(), "all")
+	for i, list := range [][]string{s.Clean, s.NoClean} {
+		for _, id := range list {
+			if !slices.Contains(steps, id) {
+				return &SettingError{[]string{"clean", "no_clean"}[i], fmt.Sprintf("%q", id), "cleaning steps: " + oneOf(steps)}
+			}
 		}
-		return &SettingError{key, strings.Join(list, ","), "cleaning steps: " + strings.Join(clean.Names(), ", ") + ", or all"}
 	}
 	switch {
-	case s.Init == "" && s.Tokenizer != "":
-		return &SettingError{"tokenizer", fmt.Sprintf("%q", s.Tokenizer), "none: it is for a new model (init), and the model has its own"}
 	case s.Steps == 0 && s.Epochs == 0:
 		return &SettingError{"epochs", s.Epochs, "more than 0, or steps"}
 	case s.LR > 0 && s.MinLR > s.LR:

@@ -154,6 +154,8 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 		switch {
 		case typed("model") && o.settings.Init != "":
 			return withHints(usagef("--model %s begins with a model, and init = %s makes a new one: want one of them", o.settings.Model, o.settings.Init), "leave one of them out")
+		case o.settings.Tokenizer != "" && o.settings.Init == "":
+			return withHints(usagef("tokenizer = %s is for a new model (--init): %s has its own", o.settings.Tokenizer, o.settings.Model), "leave it out")
 		case o.resume && o.settings.Out == "" && !o.printConfig:
 			return withHints(usagef("--out is missing: the folder of the training to go on with"), "gptctl finetune --resume --out my-gpt2")
 		case o.printConfig:
