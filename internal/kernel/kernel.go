@@ -51,6 +51,7 @@ type CPU struct {
 	attention attentionTask
 	tiles     tileTask
 	train     trainScratch
+	product   productTask
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -138,12 +139,7 @@ type ops struct {
 	read       func(b []byte) float32  // touch every byte
 	readTwo    func(b []byte) float32  // the same in another order; may be missing
 
-	// Of training.
-	adamW         func(p, m, v, g []float32, k *[8]float32)
-	dropout       func(x []float32, state, limit uint64, keep float32)
-	gateArguments func(e, x []float32, k *[6]float32)
-	gateSlopes    func(d, x, e []float32, k *[6]float32)
-	transpose     func(dst []float32, ldDst int, src []float32, ld, rows, cols int)
+	train *trainOps
 
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)

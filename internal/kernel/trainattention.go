@@ -191,9 +191,7 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 				o.drop(kept[:t+i+1], a.Dropout, a.place(t+i))
 				o.drop(drow[:t+i+1], a.Dropout, a.place(t+i))
 			}
-			for j, v := range seen {
-				drow[j] = float32(float32(v*(drow[j]-delta)) * a.Scale)
-			}
+			o.train.softmaxGrad(drow[:t+i+1], seen, delta, a.Scale)
 		}
 		kept := p
 		if dropping {

@@ -22,7 +22,7 @@ func (o *ops) drop(x []float32, d Dropout, at uint64) {
 	if d.Share == 0 {
 		return
 	}
-	o.dropout(x, d.Key+(at+1)*generic.Golden, uint64(d.Share*(1<<32)), float32(1/(1-d.Share)))
+	o.train.dropout(x, d.Key+(at+1)*generic.Golden, uint64(d.Share*(1<<32)), float32(1/(1-d.Share)))
 }
 
 // Dropout applies d to x, and in the same way to the gradient of the result.
@@ -75,6 +75,6 @@ func (c *CPU) AdamW(p, m, v, g []float32, a Adam) {
 		float32(correct2), float32(a.Epsilon), float32(1 - a.LR*a.Decay), float32(a.LR / correct1),
 	}
 	c.parts(len(p), elementPart, 16*len(p), func(_ *scratch, from, to int) {
-		c.ops.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
+		c.ops.train.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
 	})
 }
