@@ -19,7 +19,7 @@ func families() []*ops {
 		o := &ops{
 			name: "avx512", mr: avx512.MR, nr: avx512.NR,
 			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
-			multiply: avx512.Multiply, dots: avx512.Dots,
+			multiply: avx512.Multiply, dots: avx512.Dots, stream: avx512.Stream,
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
@@ -94,7 +94,7 @@ func bf16Pairs() *pairOps {
 	}
 	return &pairOps{
 		round: avx512.RoundPairs, accumulate: avx512.AccumulatePairs, pack: avx512.PackPairs,
-		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs,
+		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs, stream: avx512.StreamPairs,
 	}
 }
 

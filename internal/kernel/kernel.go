@@ -50,6 +50,7 @@ type CPU struct {
 	norm      normTask
 	attention attentionTask
 	tiles     tileTask
+	stream    streamTask
 	train     trainScratch
 	product   productTask
 }
@@ -118,6 +119,8 @@ type ops struct {
 	multiply       func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, k int, load bool)
 	dots           func(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int)
 
+	stream func(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int) // one row times two panels; nil: accumulate serves
+
 	// Of attention; nil where the family has none, and the functions above serve.
 	scores func(d tensor.DType, s, q []float32, k []byte, panels, dim int)
 	values func(d tensor.DType, out, p []float32, v []byte, dim int) // dim is a multiple of nr
@@ -166,6 +169,7 @@ type pairOps struct {
 	accumulate func(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte, stride, cols int)
 	pack       func(dst []uint32, w []byte, stride, rows, cols int)
 	multiply   func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool)
+	stream     func(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int)
 	dots       func(y []float32, ldy int, x []uint32, ldx, rows, in int, w []byte, stride, outs int)
 }
 

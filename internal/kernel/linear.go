@@ -95,7 +95,11 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t.next.Store(0)
 	t.plan(c.team.Size())
 	t.prepare()
-	c.share(t, rows*w.In*w.Out)
+	if rows == 1 && w.Panels && w.In > 0 && c.ops.stream != nil {
+		c.stream.run(t)
+	} else {
+		c.share(t, rows*w.In*w.Out)
+	}
 	*t = linearTask{}
 }
 
@@ -235,26 +239,33 @@ func (t *linearTask) Run(member int) {
 // accumulate is the product of a few rows: W streams by in order, and is read
 // once.
 func (t *linearTask) accumulate(s *scratch, row, rows, col, cols int) {
-	size := t.w.DType.Size()
 	ld := roundUp(cols, t.c.ops.nr)
 	few := t.few
 	s.c = grow(s.c, few*ld)
 	clear(s.c)
+	t.products(s.c, ld, col, cols)
+	for r := range rows {
+		t.finish(s.c[r*ld:][:cols], row+r, col)
+	}
+}
+
+// products adds x times some columns of W to y.
+func (t *linearTask) products(y []float32, ldy, col, cols int) {
+	o, in, size := t.c.ops, t.w.In, t.w.DType.Size()
+	if in == 0 {
+		return
+	}
 	width, stride := cols, t.w.Out*size
 	if t.w.Panels {
 		width, stride = panelCols, panelCols*size
 	}
-	for j := 0; j < cols && t.w.In > 0; j += width {
-		n := min(width, cols-j)
-		data := t.w.Data[t.w.at(0, col+j):]
+	for j := 0; j < cols; j += width {
+		n, data := min(width, cols-j), t.w.Data[t.w.at(0, col+j):]
 		if t.pairs != nil {
-			t.c.ops.pairs.accumulate(s.c[j:], ld, t.pairs, t.ldp, few, t.w.In, data, stride, n)
+			o.pairs.accumulate(y[j:], ldy, t.pairs, t.ldp, t.few, in, data, stride, n)
 		} else {
-			t.c.ops.accumulate(t.w.DType, s.c[j:], ld, t.x, t.ldx, few, t.w.In, data, stride, n)
+			o.accumulate(t.w.DType, y[j:], ldy, t.x, t.ldx, t.few, in, data, stride, n)
 		}
-	}
-	for r := range rows {
-		t.finish(s.c[r*ld:][:cols], row+r, col)
 	}
 }
 

@@ -26,6 +26,10 @@ var selfChecks = []struct {
 	{"multiply F16", 1e-6, func(t *trial, o *ops) []float32 { return t.multiply(o, tensor.F16) }},
 	{"multiply BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.multiply(o, tensor.BF16) }},
 	{"transpose", 0, (*trial).transpose},
+	{"stream F32", 1e-6, func(t *trial, o *ops) []float32 { return t.stream(o, tensor.F32) }},
+	{"stream F16", 1e-6, func(t *trial, o *ops) []float32 { return t.stream(o, tensor.F16) }},
+	{"stream BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.stream(o, tensor.BF16) }},
+	{"stream pairs", 1e-6, (*trial).streamPairs},
 	{"dots F32", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F32) }},
 	{"dots F16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F16) }},
 	{"dots BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.BF16) }},
@@ -110,6 +114,7 @@ func twinOps() *ops {
 	o.train.packFloats = func(dst []uint32, w []float32, ld, rows, cols int) {
 		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
+	o.stream, o.pairs.stream = generic.Stream, generic.StreamPairs
 	o.tiles = &tileOps{packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile}
 	return o
 }

@@ -39,6 +39,14 @@ func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, de
 	}
 }
 
+// Stream adds x times two panels of a matrix, [depth][32] each, to 32 elements of
+// y0 and of y1.
+func Stream(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int) {
+	const cols = 32
+	Accumulate(d, y0, cols, x, depth, 1, depth, w0, cols*d.Size(), cols)
+	Accumulate(d, y1, cols, x, depth, 1, depth, w1, cols*d.Size(), cols)
+}
+
 // convert returns n ≤ block elements as float32, in place where possible.
 func convert(buf *[block]float32, d tensor.DType, src []byte, n int) []float32 {
 	if d == tensor.F32 {

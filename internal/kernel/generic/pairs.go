@@ -89,6 +89,13 @@ func AccumulatePairs(y []float32, ldy int, x []uint32, ldx, rows, depth int, w [
 	}
 }
 
+// StreamPairs is Stream for pairs of bf16.
+func StreamPairs(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int) {
+	const cols = 32
+	AccumulatePairs(y0, cols, x, depth, 1, depth, w0, cols*2, cols)
+	AccumulatePairs(y1, cols, x, depth, 1, depth, w1, cols*2, cols)
+}
+
 // PackPairs writes the bf16 matrix w (rows × cols, row k at byte k·stride) as
 // panels of nr columns, [panel][⌈rows/2⌉][nr] pairs, filled up with zeros.
 func PackPairs(nr int, dst []uint32, w []byte, stride, rows, cols int) {

@@ -1,0 +1,45 @@
+//go:build !noasm
+
+package avx512
+
+import "github.com/gptctl/gptctl/internal/tensor"
+
+// Stream adds x times two panels of a matrix, [depth][NR] each, to NR elements of
+// y0 and of y1.
+func Stream(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int) {
+	if depth == 0 {
+		return
+	}
+	size := depth * NR * d.Size()
+	_, _, _, _, _ = y0[NR-1], y1[NR-1], x[depth-1], w0[size-1], w1[size-1]
+	switch d {
+	case tensor.F32:
+		stream2F32(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
+	case tensor.F16:
+		stream2F16(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
+	case tensor.BF16:
+		stream2BF16(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
+	}
+}
+
+// StreamPairs is Stream for pairs of bf16.
+func StreamPairs(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int) {
+	if depth == 0 {
+		return
+	}
+	size := depth * NR * 2
+	_, _, _, _, _ = y0[NR-1], y1[NR-1], x[(depth+1)/2-1], w0[size-1], w1[size-1]
+	stream2Pairs(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
+}
+
+//go:noescape
+func stream2F32(c0, c1, x *float32, w0, w1 *byte, k int)
+
+//go:noescape
+func stream2F16(c0, c1, x *float32, w0, w1 *byte, k int)
+
+//go:noescape
+func stream2BF16(c0, c1, x *float32, w0, w1 *byte, k int)
+
+//go:noescape
+func stream2Pairs(c0, c1 *float32, x *uint32, w0, w1 *byte, k int)

@@ -1,0 +1,46 @@
+package kernel
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+func TestTwinStream(t *testing.T) {
+	assembly(t, func(t *testing.T, o, _ *ops) {
+		if o.stream == nil {
+			t.Skip("none")
+		}
+		rng := rand.New(rand.NewPCG(51, 52))
+		for depth := range 70 {
+			for _, d := range weightTypes {
+				x := guardedFloats(t, random(rng, depth))
+				v := random(rng, 2*depth*panelCols)
+				if depth%3 == 0 {
+					special(rng, v)
+				}
+				w := encode(t, d, v)
+				w0, w1 := w[:len(w)/2], w[len(w)/2:]
+				y := random(rng, 2*panelCols)
+				got := guardedFloats(t, y)
+				o.stream(d, got[:panelCols], got[panelCols:], x, w0, w1, depth)
+				generic.Stream(d, y[:panelCols], y[panelCols:], x, w0, w1, depth)
+				near(t, d.String(), got, y, 2e-5)
+
+				if d != tensor.BF16 || o.pairs == nil {
+					continue
+				}
+				p := make([]uint32, (depth+1)/2)
+				generic.RoundPairs(p, x)
+				p = guardedPairs(t, p)
+				got = guardedFloats(t, random(rng, 2*panelCols))
+				copy(y, got)
+				o.pairs.stream(got[:panelCols], got[panelCols:], p, w0, w1, depth)
+				generic.StreamPairs(y[:panelCols], y[panelCols:], p, w0, w1, depth)
+				near(t, "pairs", got, y, 0)
+			}
+		}
+	})
+}
