@@ -143,7 +143,7 @@ func (d *Device) Drop(x gpt2.Buffer, n int, key uint64, share float64) {
 }
 
 // Copy implements train.Device.
-func (d *Device) Copy(y, x gpt2.Buffer, n int) { copy(y.(buffer)[:n], x.(buffer)[:n]) }
+func (d *Device) Copy(y, x gpt2.Buffer, n int) { d.cpu.Copy(y.(buffer)[:n], x.(buffer)[:n]) }
 
 // Clear implements train.Device.
 func (d *Device) Clear(x gpt2.Buffer, n int) { clear(x.(buffer)[:n]) }

@@ -52,6 +52,7 @@ type CPU struct {
 	tiles     tileTask
 	train     trainScratch
 	product   productTask
+	loop      loop
 }
 
 // scratch is one member's own memory, grown to what a task needs.

@@ -37,7 +37,7 @@ func (c *carver) take(n int) []float32 {
 
 // attentionHead is one head of one sequence, on one member.
 type attentionHead struct {
-	*TrainAttention
+	TrainAttention
 	o    *ops
 	b, h int
 	ld   int // columns of a block of scores
@@ -53,14 +53,17 @@ func (a *attentionHead) output(out []float32, t int) []float32 {
 	return out[((a.b*a.Context+t)*a.Heads+a.h)*a.HeadDim:][:a.HeadDim]
 }
 
-// each runs f for all heads of all sequences.
-func (a *TrainAttention) each(c *CPU, f func(s *scratch, h attentionHead)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// head is the i-th head of all sequences.
+func (l *loop) head(i int) attentionHead {
+	a := l.attention
+	return attentionHead{a, l.c.ops, i / a.Heads, i % a.Heads, roundUp(a.Context, l.c.ops.nr), roundUp(a.HeadDim, l.c.ops.nr)}
+}
+
+// heads runs do for all heads of all sequences.
+func (c *CPU) heads(a *TrainAttention, do func(l *loop, s *scratch, i, _ int), data loopData) {
 	work := a.Sequences * a.Context * a.Context * a.Heads * a.HeadDim
-	c.each(a.Sequences*a.Heads, 4*work, func(s *scratch, i int) {
-		f(s, attentionHead{a, c.ops, i / a.Heads, i % a.Heads, roundUp(a.Context, c.ops.nr), roundUp(a.HeadDim, c.ops.nr)})
-	})
+	data.attention = *a
+	c.elements(a.Sequences*a.Heads, 1, 4*work, do, data)
 }
 
 // gather copies rows of queries, keys or values next to each other.
@@ -104,7 +107,10 @@ func (a *attentionHead) place(t int) uint64 {
 // lse [sequences·context][heads].
 func (c *CPU) TrainAttention(out, lse, qkv []float32, a TrainAttention) {
 	a.check("attention", len(qkv), len(out), len(lse))
-	a.each(c, func(s *scratch, h attentionHead) { h.forward(s, out, lse, qkv) })
+	c.heads(&a, func(l *loop, s *scratch, i, _ int) {
+		h := l.head(i)
+		h.forward(s, l.y, l.z, l.x)
+	}, loopData{y: out, z: lse, x: qkv})
 }
 
 func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
@@ -140,7 +146,10 @@ func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
 // TrainAttention, whose qkv, out and lse it reads.
 func (c *CPU) TrainAttentionGrad(dqkv, dout, qkv, out, lse []float32, a TrainAttention) {
 	a.check("attention gradient", min(len(qkv), len(dqkv)), min(len(out), len(dout)), len(lse))
-	a.each(c, func(s *scratch, h attentionHead) { h.backward(s, dqkv, dout, qkv, out, lse) })
+	c.heads(&a, func(l *loop, s *scratch, i, _ int) {
+		h := l.head(i)
+		h.backward(s, l.y, l.x, l.z, l.w, l.v)
+	}, loopData{y: dqkv, x: dout, z: qkv, w: out, v: lse})
 }
 
 func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32) {

@@ -311,16 +311,15 @@ func (c *CPU) tileProduct(y, a, b []float32, p Product) {
 
 // transpose writes src [rows][cols] as dst [cols][rows].
 func (c *CPU) transpose(dst, src []float32, rows, cols int) {
-	const part = 32
-	c.parts(cols, part, rows*cols, func(s *scratch, from, to int) {
+	c.elements(cols, 32, rows*cols, func(l *loop, s *scratch, from, to int) {
 		const deep = 256
-		s.a = grow(s.a, part*(deep+16))
-		for r := 0; r < rows; r += deep {
-			n := min(deep, rows-r)
-			c.ops.train.transpose(s.a, deep+16, src[r*cols+from:], cols, n, to-from)
+		s.a = grow(s.a, 32*(deep+16))
+		for r := 0; r < l.rows; r += deep {
+			n := min(deep, l.rows-r)
+			l.c.ops.train.transpose(s.a, deep+16, l.x[r*l.width+from:], l.width, n, to-from)
 			for i := range to - from {
-				copy(dst[(from+i)*rows+r:][:n], s.a[i*(deep+16):])
+				copy(l.y[(from+i)*l.rows+r:][:n], s.a[i*(deep+16):])
 			}
 		}
-	})
+	}, loopData{y: dst, x: src, rows: rows, width: cols})
 }

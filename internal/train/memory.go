@@ -43,16 +43,18 @@ type memory struct {
 	losses []float64
 }
 
-// reserve makes the activations large enough for so many rows.
+// reserve makes the activations large enough for so many rows. They are tensors
+// of the device, which gives them back when it is closed: who trains on rows of
+// different sizes should begin with the largest.
 func (t *Trainer) reserve(rows int) (err error) {
 	m, c := &t.memory, t.cfg
 	if rows <= m.rows {
 		return nil
 	}
-	*m = memory{} // the old ones are garbage before the new ones are made
+	*m = memory{}
 	alloc := func(width int) (b gpt2.Buffer) {
 		if err == nil {
-			b, err = t.dev.NewBuffer(rows * width)
+			b, err = t.dev.NewTensor(rows * width)
 		}
 		return b
 	}
@@ -72,10 +74,10 @@ func (t *Trainer) reserve(rows int) (err error) {
 		m.low, m.dlow = alloc(r), alloc(r)
 	}
 	if err == nil && t.options.Precision == FP16 {
-		m.bias, err = t.dev.NewBuffer(max(3*c.Embd, c.Inner))
+		m.bias, err = t.dev.NewTensor(max(3*c.Embd, c.Inner))
 	}
 	if err == nil {
-		m.logits, err = t.dev.NewBuffer(min(rows, headRows) * c.VocabSize)
+		m.logits, err = t.dev.NewTensor(min(rows, headRows) * c.VocabSize)
 	}
 	m.losses = make([]float64, headRows)
 	if err != nil {
