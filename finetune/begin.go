@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 
 	"github.com/gptctl/gptctl/doctor/fit"
@@ -153,7 +154,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		}
 	}
 	if s.Init != "" {
-		files.Weights = nil // the trainer has its own
+		files.Weights = nil  // the trainer has its own
+		debug.FreeOSMemory() // nothing else would collect them for long
 	}
 	if o.Ready != nil {
 		o.Ready(plan)

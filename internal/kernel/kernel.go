@@ -60,6 +60,7 @@ type scratch struct {
 	a, b, c []float32
 	p, q    []uint32
 	blocks  []generic.Block
+	small   [256]float32
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test

@@ -15,9 +15,9 @@ import (
 // trainScratch is memory that calls reuse.
 type trainScratch struct {
 	sums []float64 // of parts
-	x []float32 // a transposed factor
-	b []byte    // the other one in 16 bits
-	y []float32 // a result that is not yet added, or statistics of rows
+	x    []float32 // a transposed factor
+	b    []byte    // the other one in 16 bits
+	y    []float32 // a result that is not yet added, or statistics of rows
 }
 
 // loop is work on so many elements, of which the members claim some at a time.
@@ -180,7 +180,7 @@ func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int,
 }
 
 // normRow takes one row back, and leaves its statistics.
-func normRow(l *loop, _ *scratch, r, _ int) {
+func normRow(l *loop, s *scratch, r, _ int) {
 	o, n := l.c.ops, float64(l.width)
 	x := l.x[r*l.width:][:l.width]
 	mean := o.sum(x) / float32(l.width)
@@ -190,8 +190,8 @@ func normRow(l *loop, _ *scratch, r, _ int) {
 		return
 	}
 	dy := l.z[r*l.width:][:l.width]
-	var lanes [32]float32
-	o.train.normSums(&lanes, dy, x, l.w[:l.width], mean, rstd)
+	lanes := (*[32]float32)(s.small[:])
+	o.train.normSums(lanes, dy, x, l.w[:l.width], mean, rstd)
 	var sum, dot float64
 	for i := range 16 {
 		sum += float64(lanes[i])
@@ -200,14 +200,15 @@ func normRow(l *loop, _ *scratch, r, _ int) {
 	o.train.normSlope(l.y[r*l.width:][:l.width], dy, x, l.w, mean, rstd, float32(sum/n), float32(dot/n))
 }
 
-func normColumns(l *loop, _ *scratch, from, to int) {
-	var g, b [columnPart]float32
-	l.c.ops.train.normColumns(g[:to-from], b[:], l.z[from:], l.x[from:], l.v, l.width, l.rows)
+func normColumns(l *loop, s *scratch, from, to int) {
+	g, b := s.small[:columnPart], s.small[columnPart:2*columnPart]
+	clear(s.small[:2*columnPart])
+	l.c.ops.train.normColumns(g[:to-from], b, l.z[from:], l.x[from:], l.v, l.width, l.rows)
 	if l.y != nil {
-		l.c.ops.add(l.y[from:to], g[:])
+		l.c.ops.add(l.y[from:to], g)
 	}
 	if l.w != nil {
-		l.c.ops.add(l.w[from:to], b[:])
+		l.c.ops.add(l.w[from:to], b)
 	}
 }
 
@@ -224,8 +225,8 @@ func (c *CPU) Activate(y, x []float32, f Activation, d tensor.DType) {
 
 // ActivateGrad multiplies dy by f'(x), and rounds it to d.
 func (c *CPU) ActivateGrad(dy, x []float32, f Activation, d tensor.DType) {
-	c.elements(len(x), 4096, 32*len(x), func(l *loop, _ *scratch, from, to int) {
-		l.c.ops.activateGrad(l.y[from:to], l.x[from:to], l.f)
+	c.elements(len(x), 4096, 32*len(x), func(l *loop, s *scratch, from, to int) {
+		l.c.ops.activateGrad(s, l.y[from:to], l.x[from:to], l.f)
 		l.c.ops.rounded(l.y[from:to], l.d)
 	}, loopData{y: dy, x: x, f: f, d: d})
 }
@@ -237,16 +238,16 @@ func (o *ops) rounded(x []float32, d tensor.DType) {
 	}
 }
 
-func (o *ops) activateGrad(dy, x []float32, f Activation) {
+func (o *ops) activateGrad(s *scratch, dy, x []float32, f Activation) {
 	switch f {
 	case None:
 	case GELUTanh:
 		const a = 2 * 0.7978845608028654
-		o.gateGrad(dy, x, a, a*0.044715)
+		o.gateGrad(s.small[:], dy, x, a, a*0.044715)
 	case SiLU:
-		o.gateGrad(dy, x, 1, 0)
+		o.gateGrad(s.small[:], dy, x, 1, 0)
 	case QuickGELU:
-		o.gateGrad(dy, x, 1.702, 0)
+		o.gateGrad(s.small[:], dy, x, 1.702, 0)
 	case GELUErf: // Φ(x) + x·φ(x)
 		for i, v := range x {
 			z := float64(v)
@@ -268,9 +269,8 @@ func (o *ops) activateGrad(dy, x []float32, f Activation) {
 	}
 }
 
-// gateGrad is the derivative of Gate.
-func (o *ops) gateGrad(dy, x []float32, a, b float32) {
-	var e [256]float32
+// gateGrad is the derivative of Gate; e is memory to work in.
+func (o *ops) gateGrad(e, dy, x []float32, a, b float32) {
 	for len(x) > 0 {
 		n := min(len(e), len(x))
 		o.train.gateArgument(e[:n], x[:n], a, b)
