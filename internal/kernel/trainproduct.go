@@ -60,7 +60,7 @@ func (c *CPU) Product(y, a, b []float32, p Product) {
 		t.a = t.x
 	}
 	t.preparing = false
-	t.rows = min(p.M, rowBlock)
+	t.rows = min(p.M, productRows)
 	rowBlocks := ceilDiv(p.M, t.rows)
 	t.cols = balanced(p.N, rowBlocks, c.team.Size(), c.ops.nr)
 	t.colBlocks = ceilDiv(p.N, t.cols)
@@ -87,6 +87,10 @@ type productTask struct {
 	blocks     int
 	next       atomic.Int64
 }
+
+// productRows is how many rows a block of b is packed for: it stays in the
+// second-level cache while they pass by.
+const productRows = 1024
 
 // prepareRows is how many rows of a are brought into form at a time.
 const prepareRows = 64
@@ -227,10 +231,12 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 		deep = ceilDiv(n, 2)
 	}
 	whole := cols / o.nr * o.nr // columns of whole panels
-	lda := deep + 16
-	if t.paired {
-		s.p = growPairs(s.p, o.mr*(depthBlock+16))
-	} else {
+	// Rows of a that lie as they were given may be a power of two apart, where they
+	// would evict each other from the cache: a tile of them is copied together.
+	together := !t.paired && !t.TransposeA
+	lda := t.lda
+	if together {
+		lda = deep + 16
 		s.a = grow(s.a, o.mr*(depthBlock+16))
 	}
 	if aside {
@@ -238,17 +244,24 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 	} else {
 		s.c = grow(s.c, o.mr*o.nr)
 	}
+	var x []float32
+	var pairs []uint32
 	for r := 0; r < rows; r += o.mr {
 		mr := min(o.mr, rows-r)
-		// A tile of a is copied close together: its rows may be a power of two
-		// apart, where they would evict each other from the cache.
-		for i := range mr {
-			at := (row + r + i) * t.lda
-			if t.paired {
-				copy(s.p[i*lda:][:deep], t.pairs[at+k/2:])
-			} else {
-				copy(s.a[i*lda:][:deep], t.a[at+k:])
+		at := (row+r)*t.lda + k
+		switch {
+		case t.paired:
+			pairs = t.pairs[at-k+k/2:]
+		case together:
+			x = s.a
+			for i := range mr {
+				copy(x[i*lda:][:deep], t.a[at+i*t.lda:])
 			}
+		default:
+			x = t.a[at:]
+		}
+		if next := min(o.mr, rows-r-o.mr); next > 0 {
+			t.ahead(row+r+o.mr, next, k, n, col, cols)
 		}
 		for j := 0; j < wide; j += o.nr {
 			y, ld, load := t.y[min((row+r)*t.N+col+j, len(t.y)):], t.N, k > 0 || t.Add
@@ -262,9 +275,9 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 				}
 			}
 			if t.paired {
-				o.pairs.multiply(y, ld, s.p, lda, s.q[j*deep:], mr, deep, load)
+				o.pairs.multiply(y, ld, pairs, lda, s.q[j*deep:], mr, deep, load)
 			} else {
-				o.multiply(y, ld, s.a, lda, s.b[j*deep:], o.nr, mr, deep, load)
+				o.multiply(y, ld, x, lda, s.b[j*deep:], o.nr, mr, deep, load)
 			}
 			if !aside && j >= whole {
 				for i := range mr {
@@ -277,6 +290,18 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 				t.finish(t.y[(row+r+i)*t.N+col:][:cols], col)
 			}
 		}
+	}
+}
+
+// ahead asks for what the next tile reads: rows of a, and of y.
+func (t *productTask) ahead(row, rows, k, n, col, cols int) {
+	if t.paired {
+		prefetchRows(&pairBytes(t.pairs)[(row*t.lda+k/2)*4], uintptr(t.lda*4), rows, 2*n)
+	} else {
+		prefetchRows(&tensor.Bytes(t.a)[(row*t.lda+k)*4], uintptr(t.lda*4), rows, 4*n)
+	}
+	if k > 0 || t.Add {
+		prefetchRows(&tensor.Bytes(t.y)[(row*t.N+col)*4], uintptr(t.N*4), rows, 4*cols)
 	}
 }
 
