@@ -88,9 +88,12 @@ type productTask struct {
 	next       atomic.Int64
 }
 
-// productRows is how many rows a block of b is packed for: it stays in the
-// second-level cache while they pass by.
-const productRows = 1024
+// Blocks of b, so many of K (twice as many of pairs) by colBlock columns, are
+// packed for so many rows: they stay in the second-level cache while these pass by.
+const (
+	productRows  = 1024
+	productDepth = 512
+)
 
 // prepareRows is how many rows of a are brought into form at a time.
 const prepareRows = 64
@@ -137,7 +140,7 @@ func (t *productTask) prepare(s *scratch, row, n int) {
 // block computes a block of y, some of K at a time.
 func (t *productTask) block(s *scratch, row, col int) {
 	rows, cols := min(t.rows, t.M-row), min(t.cols, t.N-col)
-	depth := depthBlock
+	depth := productDepth
 	if t.paired {
 		depth *= 2 // as many bytes
 	}
@@ -192,13 +195,13 @@ func (t *productTask) pack(s *scratch, k, n, col, cols int) {
 	wide := roundUp(cols, nr)
 	if t.paired {
 		deep := ceilDiv(n, 2)
-		s.q = growPairs(s.q, depthBlock*wide)
+		s.q = growPairs(s.q, productDepth*wide)
 		if !t.TransposeB {
 			o.train.packFloats(s.q, t.b[k*t.N+col:], t.N, n, cols)
 			return
 		}
 		// A panel's columns rounded to pairs, which are transposed like numbers.
-		ld := depthBlock + 16
+		ld := productDepth + 16
 		s.p = growPairs(s.p, nr*ld)
 		for j := 0; j < cols; j += nr {
 			wide := min(nr, cols-j)
@@ -209,7 +212,7 @@ func (t *productTask) pack(s *scratch, k, n, col, cols int) {
 		}
 		return
 	}
-	s.b = grow(s.b, depthBlock*wide)
+	s.b = grow(s.b, productDepth*wide)
 	if t.TransposeB {
 		for j := 0; j < cols; j += nr {
 			o.train.transpose(s.b[j*n:], nr, t.b[(col+j)*t.K+k:], t.K, min(nr, cols-j), n)
@@ -237,7 +240,7 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 	lda := t.lda
 	if together {
 		lda = deep + 16
-		s.a = grow(s.a, o.mr*(depthBlock+16))
+		s.a = grow(s.a, o.mr*(productDepth+16))
 	}
 	if aside {
 		s.c = grow(s.c, rows*wide)
