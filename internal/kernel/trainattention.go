@@ -74,6 +74,20 @@ func (a *attentionHead) gather(dst, qkv []float32, from, n, part int) []float32 
 	return dst[:n*a.HeadDim]
 }
 
+// ahead asks for rows of queries, keys or values, which lie far apart.
+func (a *attentionHead) ahead(qkv []float32, from, n, part int) {
+	if n > 0 {
+		prefetchRows(&tensor.Bytes(a.row(qkv, from, part))[0], uintptr(12*a.Heads*a.HeadDim), n, 4*a.HeadDim)
+	}
+}
+
+// outputAhead asks for rows of outputs.
+func (a *attentionHead) outputAhead(out []float32, from, n int) {
+	if n > 0 {
+		prefetchRows(&tensor.Bytes(a.output(out, from))[0], uintptr(4*a.Heads*a.HeadDim), n, 4*a.HeadDim)
+	}
+}
+
 // transposed packs rows x [n][HeadDim] as the panels of xᵀ.
 func (a *attentionHead) transposed(dst, x []float32, n int) {
 	for j := 0; j < n; j += a.o.nr {
@@ -118,11 +132,15 @@ func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
 	s.a = grow(s.a, roundUp(T*dim, 16)+a.ld*dim+T*a.ldo+R*(a.ld+a.ldo)+roundUp(R*dim, 16)+64)
 	m := carver{s.a}
 	x, kt, v, p, acc, q := m.take(T*dim), m.take(a.ld*dim), m.take(T*a.ldo), m.take(R*a.ld), m.take(R*a.ldo), m.take(R*dim)
+	a.ahead(qkv, 0, T, 1)
+	a.ahead(qkv, 0, T, 2)
 	a.transposed(kt, a.gather(x, qkv, 0, T, 1), T)
 	a.packed(v, a.gather(x, qkv, 0, T, 2), T)
+	a.ahead(qkv, 0, min(R, T), 0)
 	for t := 0; t < T; t += R {
 		n := min(R, T-t)
 		length := t + n
+		a.ahead(qkv, t+n, min(R, T-t-n), 0)
 		a.gather(q, qkv, t, n, 0)
 		a.product(p, a.ld, q, dim, kt, n, dim, dim, length, false)
 		for i := range n {
@@ -162,6 +180,8 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 	mask, dq := m.take(R*a.ld), m.take(R*a.ldo)
 	q, do := m.take(R*dim), m.take(R*dim)
 	qp, dop := m.take(R*a.ldo), m.take(R*a.ldo)
+	a.ahead(qkv, 0, T, 2)
+	a.ahead(qkv, 0, T, 1)
 	a.transposed(vt, a.gather(x, qkv, 0, T, 2), T)
 	a.gather(x, qkv, 0, T, 1)
 	a.transposed(kt, x, T)
@@ -172,6 +192,10 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 	for t := 0; t < T; t += R {
 		n := min(R, T-t)
 		length := t + n
+		next := min(R, T-t-n)
+		a.ahead(qkv, t+n, next, 0)
+		a.outputAhead(dout, t+n, next)
+		a.outputAhead(out, t+n, next)
 		a.gather(q, qkv, t, n, 0)
 		for i := range n {
 			copy(do[i*dim:][:dim], a.output(dout, t+i))
@@ -211,9 +235,9 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 			copy(a.row(dqkv, t+i, 0), dq[i*a.ldo:])
 		}
 		// The rows of the transposed blocks are R apart.
-		o.packTransposed(pt, kept[:n*a.ld], n, a.ld)
+		o.train.transpose(pt, R, kept, a.ld, n, length)
 		a.product(dv, a.ldo, pt, R, dop, length, n, n, dim, true)
-		o.packTransposed(pt, dp[:n*a.ld], n, a.ld)
+		o.train.transpose(pt, R, dp, a.ld, n, length)
 		a.product(dk, a.ldo, pt, R, qp, length, n, n, dim, true)
 	}
 	for t := range T {
