@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -30,6 +31,9 @@ type benchOptions struct {
 	context, stride int
 
 	train benchTrain
+
+	peerFlags []string
+	peers     []bench.Peer
 }
 
 const benchHelp = `Measure the speed of a model beside what the machine allows.
@@ -38,11 +42,17 @@ Without --model the weights are random ones of a published size (--shape), so
 that no download is needed. ppN reads a prompt of N tokens, tgN writes N tokens
 one after the other (tgN@dM: after M others), of --batch texts at once.
 
-Each row is held against the limit that bounds it, measured before and after each
-of its repetitions by this program's own loops: reading memory for tg (every
-token reads all weights), multiply-adds in registers for pp, of the type that the
-weights are multiplied in. "of limit" is the share of it that the median run
-reached.
+Each row is held against the limit that bounds it, measured every 20 ms of its
+repetitions by this program's own loops: reading memory for tg (every token reads
+all weights), multiply-adds in registers for pp, of the type that the weights are
+multiplied in. "of limit" is the share of it that was reached, the median; slices
+during which the limit itself changed by a tenth do not count. "t/s" is the
+median of the repetitions and their standard deviation.
+
+--peer lets another program stand beside: NAME=COMMAND, or NAME:DTYPE,…=COMMAND
+beside these types only. It is run once in each round, {dtype} and {threads} in
+its command are ours, and the last line of its output is a JSON object with tokens
+a second: pp512 of a prompt, tg128 of writing, tg64x8 of 8 texts at once.
 
 --perplexity measures instead how well the model predicts a text, in each type
 of weights beside f32: a window of --context tokens moves by --stride, as on the
@@ -63,6 +73,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 		Example: `  gptctl bench
   gptctl bench --shape gpt2-xl --dtype q8_0 --batch 1,8
   gptctl bench --model gpt2 --perplexity book.txt --dtype bf16,q8_0,q4_0
+  gptctl bench --peer "llama.cpp=python peer_llama.py gpt2-{dtype}.gguf --threads {threads} --runs 1"
   gptctl bench --train --precision fp32,bf16 --batch 4 --context 256`,
 	}
 	f := cmd.Flags()
@@ -81,11 +92,12 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.IntVar(&o.context, "context", 0, "`TOKENS` of the window of --perplexity (0: the model's positions), or of a text of --train (0: 256)")
 	f.IntVar(&o.stride, "stride", 0, "`TOKENS` that the window of --perplexity moves by (0: half of it, which is 512 for GPT-2)")
 	o.train.flags(f)
+	f.StringArrayVar(&o.peerFlags, "peer", nil, "another program's `NAME=COMMAND`, which is run in turns with ours (may be repeated)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := o.train.check(&o, f.Changed); err != nil {
 			return err
 		}
-		if err := o.check(f.Changed("shape")); err != nil {
+		if err := o.check(f.Changed); err != nil {
 			return err
 		}
 		return start(cmd.Context(), t, o)
@@ -93,7 +105,30 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	return cmd
 }
 
-func (o *benchOptions) check(shapeGiven bool) error {
+func (o *benchOptions) check(given func(flag string) bool) error {
+	shapeGiven := given("shape")
+	for _, word := range o.peerFlags {
+		p, err := bench.ParsePeer(word)
+		if err != nil {
+			return usagef("--peer %s: %w", word, err)
+		}
+		for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
+			if slices.ContainsFunc(o.peers, func(q bench.Peer) bool { return q.Name == p.Name && q.Beside(d) && p.Beside(d) }) {
+				return usagef("--peer %s: there are two of this name", p.Name)
+			}
+		}
+		o.peers = append(o.peers, p)
+	}
+	for flag, empty := range map[string]bool{"model": o.model == "", "dtype": len(o.dtypes) == 0, "perplexity": o.perplexity == ""} {
+		if empty && given(flag) {
+			return usagef("--%s is empty", flag)
+		}
+	}
+	for _, flag := range []string{"context", "stride"} {
+		if o.perplexity == "" && !o.train.on && given(flag) {
+			return usagef("--%s is of --perplexity; --depth is how many tokens come before those that are written", flag)
+		}
+	}
 	for i, d := range o.dtypes {
 		if o.dtypes[i] = strings.ToLower(strings.TrimSpace(d)); !slices.Contains(run.DTypes(), o.dtypes[i]) {
 			return usagef("--dtype %s: want %s", d, strings.Join(run.DTypes(), ", "))
@@ -126,6 +161,8 @@ func (o *benchOptions) check(shapeGiven bool) error {
 		}
 	}
 	switch {
+	case len(o.peers) > 0 && (o.perplexity != "" || o.train.on):
+		return usagef("--peer is of the speed of pp and tg, not of --perplexity or --train")
 	case o.model != "" && shapeGiven:
 		return usagef("--model and --shape exclude each other")
 	case o.perplexity != "" && shapeGiven:
@@ -162,36 +199,65 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 	}
 	out := benchWriter{t: t, kv: o.kvDType}
 	var limits bench.Limits
+	var failures []error
 	for i, name := range o.dtypes {
 		s, err := openSubject(ctx, t, o, name)
 		if err != nil {
 			return err
 		}
-		meter := bench.NewCPUMeter(s.CPU)
 		if i == 0 {
-			if err = out.begin(s); err == nil {
-				err = fits(s, o.speed)
+			if err = fits(s, o.speed); err == nil {
+				err = sequenceRoom(ctx, s, o)
 			}
 			if err == nil {
-				err = limits.MeasureAll(ctx, meter) // whatever the rows need
+				err = out.begin(s)
 			}
 		}
-		var rows []bench.Row
 		if err == nil {
-			rows, err = bench.Run(ctx, s, o.speed, meter, &limits, func(round int) {
-				t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
-			})
+			failures, err = measureSubject(ctx, t, o, s, &limits, &out, failures)
 		}
-		meter.Close()
 		s.Close()
-		if err == nil {
-			err = out.add(rows)
-		}
 		if err != nil {
 			return err
 		}
 	}
-	return out.end(&limits)
+	if err := out.end(&limits); err != nil {
+		return err
+	}
+	return errors.Join(failures...)
+}
+
+// measureSubject measures a model in turns with the peers, and adds what went
+// wrong with those to failures: our own rows are worth having without them.
+func measureSubject(ctx context.Context, t *terminal, o benchOptions, s *bench.Subject, l *bench.Limits, out *benchWriter, failures []error) ([]error, error) {
+	meter := bench.NewCPUMeter(s.CPU)
+	defer meter.Close()
+	if err := l.MeasureAll(ctx, meter); err != nil { // whatever the rows need
+		return failures, err
+	}
+	peers, runs := slices.DeleteFunc(slices.Clone(o.peers), func(p bench.Peer) bool { return !p.Beside(s.DType) }), bench.Beside(s.DType)
+	rows, err := bench.Run(ctx, s, o.speed, meter.ForWeights(s.Model.TokenBytes()), l, func(round int) error {
+		t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
+		if round == 0 {
+			return nil
+		}
+		peers = slices.DeleteFunc(peers, func(p bench.Peer) bool {
+			t.detail("%s %v: peer %s", s.Name, s.DType, p.Name)
+			err := runs.Run(ctx, p, s.CPU.Threads())
+			if err != nil && ctx.Err() == nil {
+				failures = append(failures, err)
+			}
+			return err != nil
+		})
+		return ctx.Err()
+	})
+	if err == nil {
+		err = out.add(rows)
+	}
+	if err == nil {
+		err = out.addPeers(s, runs.Rows(rows))
+	}
+	return failures, err
 }
 
 // fits refuses tests that are longer than the model's context.
@@ -202,6 +268,28 @@ func fits(s *bench.Subject, o bench.Options) error {
 	}
 	if longest := slices.Max(o.Depths) + o.GenTokens; o.GenTokens > 0 && longest > positions {
 		return usagef("--depth %d and --gen-tokens %d: the model has %d positions", slices.Max(o.Depths), o.GenTokens, positions)
+	}
+	return nil
+}
+
+// sequenceRoom refuses texts whose keys and values the memory has no room for:
+// those of all tests are there at once.
+func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
+	kv, err := run.ParseKVDType(o.kvDType, s.DType)
+	if err != nil {
+		return err
+	}
+	tokens := int64(o.speed.PromptTokens)
+	for _, depth := range o.speed.Depths {
+		for _, batch := range o.speed.Batches {
+			tokens += int64(batch) * int64(depth+o.speed.GenTokens)
+		}
+	}
+	c := s.Model.Config
+	needed := tokens * int64(2*c.Layers*c.Embd*kv.Size())
+	if free, ok := freeMemory(ctx, machine.Local()); ok && needed > free {
+		err := fmt.Errorf("the keys and values of these texts need %s of memory, and %s are free", size(needed), size(free))
+		return withHints(err, "a smaller --batch or --depth, or --kv-dtype f16, takes less")
 	}
 	return nil
 }

@@ -139,6 +139,7 @@ type ops struct {
 	gate       func(x []float32, a, b float32)
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
+	readTwo    func(b []byte) float32  // the same in another order; may be missing
 
 	train *trainOps
 

@@ -34,7 +34,9 @@ func (t *trial) training(o *ops) []float32 {
 	o.train.normColumns(gain, bias, t.floats(2*n), t.floats(2*n), t.floats(4), n, 2)
 	turned := make([]float32, 11*48)
 	o.train.transpose(turned, 48, t.floats(n*11), 11, n, 11)
-	return slices.Concat(all, sum, out, gain, bias, lanes[:], turned)
+	dropped := f()
+	o.train.dropout(dropped, 0x123456789abcdef, 1<<30, 4.0/3)
+	return slices.Concat(all, sum, out, gain, bias, lanes[:], turned, dropped)
 }
 
 // multiplyFloats multiplies pairs of bf16 that were packed from float32.

@@ -60,7 +60,7 @@ func attend(qkv []float32, a TrainAttention) []float64 {
 					sum += p[s]
 					mask[s] = 1
 				}
-				a.Dropout.apply(mask, uint64((b*a.Heads+h)*a.Context+t)*uint64(a.Context))
+				genericOps().drop(mask, a.Dropout, uint64((b*a.Heads+h)*a.Context+t)*uint64(a.Context))
 				for s, v := range p {
 					for d := range a.HeadDim {
 						out[row*width+h*a.HeadDim+d] += v / sum * float64(mask[s]) * at(b*a.Context+s, 2, h, d)

@@ -21,6 +21,13 @@ func TestTrainOps(t *testing.T) {
 				name string
 				run  func(o *trainOps, rng *rand.Rand) []float32
 			}{
+				{"dropout", func(o *trainOps, rng *rand.Rand) []float32 {
+					x := special(rng, random(rng, n))
+					for _, share := range []float64{0.1, 0.5, 1} {
+						o.dropout(x, rng.Uint64(), uint64(share*(1<<32)), float32(1/(1-share/2)))
+					}
+					return x
+				}},
 				{"adamW", func(o *trainOps, rng *rand.Rand) []float32 {
 					p, m, v, g := random(rng, n), random(rng, n), random(rng, n), random(rng, n)
 					for i := range v {

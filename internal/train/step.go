@@ -45,7 +45,7 @@ func (t *Trainer) Step(ctx context.Context, rows []Rows, h Hyper, ready func() e
 			continue
 		}
 		squares, finite := t.dev.SumSquares(p.grad)
-		if !finite && s.Bad == "" {
+		if !finite { // the way back begins at the end: the last one was the first
 			s.Bad = "the gradient of " + p.name
 		}
 		sum += squares

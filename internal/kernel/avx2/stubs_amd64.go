@@ -110,4 +110,7 @@ func gate(x *float32, a, b float32, n int)
 //go:noescape
 func read(p *byte, n int) float32
 
+//go:noescape
+func readTwo(p *byte, n int) float32
+
 func peak(n int)

@@ -74,3 +74,6 @@ func peak(n int)
 
 //go:noescape
 func read(p *byte, n int) float32
+
+//go:noescape
+func readTwo(p *byte, n int) float32

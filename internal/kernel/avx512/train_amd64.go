@@ -137,3 +137,15 @@ func normSlope(out, dy, x, gain *float32, mean, rstd, a, b float32, n int)
 
 //go:noescape
 func normColumns(dgain, dbias, dy, x, stats *float32, ld uintptr, rows, cols int)
+
+//go:noescape
+func dropout(x *float32, n int, state, limit uint64, keep float32)
+
+// Dropout zeroes numbers by random bits and scales the others.
+func Dropout(x []float32, state, limit uint64, keep float32) {
+	n := len(x) &^ 15
+	if n > 0 {
+		dropout(&x[0], n, state, limit, keep)
+	}
+	generic.Dropout(x[n:], state+uint64(n)*generic.Golden, limit, keep)
+}

@@ -404,3 +404,62 @@ rowsLoop:
 	ADDQ $64, DI
 	ADDQ $64, SI
 	END16
+
+// func dropout(x *float32, n int, state, limit uint64, keep float32)
+//
+// n is a multiple of 16. Z0 and Z1 the states of eight numbers each, Z16 what
+// two groups of eight add, Z17 and Z18 the multipliers, Z19 the limit, Z20 keep.
+#define SPLITMIX(S, A, B) \
+	VPSRLQ  $30, S, B; \
+	VPXORQ  B, S, A; \
+	VPMULLQ Z17, A, A; \
+	VPSRLQ  $27, A, B; \
+	VPXORQ  B, A, A; \
+	VPMULLQ Z18, A, A; \
+	VPSRLQ  $31, A, B; \
+	VPXORQ  B, A, A; \
+	VPSRLQ  $32, A, A
+
+TEXT ·dropout(SB), NOSPLIT, $0-36
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), CX
+	VPBROADCASTQ limit+24(FP), Z19
+	VBROADCASTSS keep+32(FP), Z20
+	MOVQ $0xbf58476d1ce4e5b9, AX
+	VPBROADCASTQ AX, Z17
+	MOVQ $0x94d049bb133111eb, AX
+	VPBROADCASTQ AX, Z18
+	MOVQ $0x9e3779b97f4a7c15, AX
+	VPBROADCASTQ AX, Z2
+	VPMULLQ ·eight<>(SB), Z2, Z0
+	VPBROADCASTQ state+16(FP), Z1
+	VPADDQ  Z1, Z0, Z0
+	VPSLLQ  $3, Z2, Z16
+	VPADDQ  Z16, Z0, Z1
+	VPSLLQ  $1, Z16, Z16
+
+loop:
+	SPLITMIX(Z0, Z4, Z5)
+	SPLITMIX(Z1, Z6, Z7)
+	VPCMPUQ  $5, Z19, Z4, K1 // not less
+	VPCMPUQ  $5, Z19, Z6, K2
+	KUNPCKBW K1, K2, K1
+	VMULPS.Z (DI), Z20, K1, Z8
+	VMOVUPS  Z8, (DI)
+	VPADDQ   Z16, Z0, Z0
+	VPADDQ   Z16, Z1, Z1
+	ADDQ     $64, DI
+	SUBQ     $16, CX
+	JNZ      loop
+	VZEROUPPER
+	RET
+
+DATA ·eight<>+0(SB)/8, $0
+DATA ·eight<>+8(SB)/8, $1
+DATA ·eight<>+16(SB)/8, $2
+DATA ·eight<>+24(SB)/8, $3
+DATA ·eight<>+32(SB)/8, $4
+DATA ·eight<>+40(SB)/8, $5
+DATA ·eight<>+48(SB)/8, $6
+DATA ·eight<>+56(SB)/8, $7
+GLOBL ·eight<>(SB), RODATA|NOPTR, $64

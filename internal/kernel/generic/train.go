@@ -131,3 +131,26 @@ func NormColumns(dgain, dbias, dy, x, stats []float32, ld, rows int) {
 		}
 	}
 }
+
+// Golden is what the state of SplitMix64 grows by from one number to the next.
+const Golden = 0x9e3779b97f4a7c15
+
+// Mix returns the output of SplitMix64 (Steele et al. 2014) for a state.
+func Mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// Dropout zeroes a number where the upper half of its output is below limit, and
+// multiplies it by keep else. The states begin at state.
+func Dropout(x []float32, state, limit uint64, keep float32) {
+	for i := range x {
+		if Mix(state)>>32 < limit {
+			x[i] = 0
+		} else {
+			x[i] *= keep
+		}
+		state += Golden
+	}
+}
