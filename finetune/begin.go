@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -181,7 +182,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		}
 	}
 	if s.Init != "" {
-		files.Weights = nil // the trainer has its own
+		files.Weights = nil  // the trainer has its own
+		debug.FreeOSMemory() // nothing else would collect them for long
 	}
 	if o.Ready != nil {
 		o.Ready(plan)

@@ -12,30 +12,30 @@
 // files, 1 to 1000 prompt tokens, 1 to 24 samples, from 36 MB to 2.2 GB, are
 // estimated within 7 %. Linux on amd64 was measured.
 //
-// Serving, training and GPUs are UNMEASURED so far: they are the textbooks'
-// accounting, to be checked when the code exists.
+// Training on the CPU (Finetune) counts what internal/train allocates, see there,
+// and is checked in the same way (testdata/training.tsv; TestMeasureTraining): full
+// training and LoRA in three precisions, with and without checkpointing, of four
+// shapes.
 //
-//   - Weights, gradients and optimizer state per parameter: 16 bytes in float32,
-//     18 in bf16 or fp16 with float32 master weights, gradients and two AdamW
-//     moments (the table of Megatron-LM's distributed optimizer; ZeRO, Rajbhandari
-//     et al. 2020, section 3.1, has 16 with 16-bit gradients).
-//   - Activations kept for the backward pass per token and layer: 8·embd + 2·inner
-//     numbers, which is 16·embd for GPT-2. Megatron's formula (Korthikanti et al.
+//   - 16 bytes per trained parameter in every precision: float32 weights,
+//     gradients and two AdamW moments. Weights are rounded to 16 bits as they are
+//     read, so that there is no copy of them (Megatron-LM's distributed optimizer
+//     has 18 bytes; ZeRO, Rajbhandari et al. 2020, section 3.1, 16 with 16-bit
+//     gradients).
+//   - Activations kept for the backward pass per token and layer: 6·embd + inner
+//     numbers in float32, which is 40 bytes per unit of width for GPT-2, since norms
+//     and the activation are computed again. Megatron's formula (Korthikanti et al.
 //     2022, "Reducing Activation Recomputation in Large Transformer Models",
-//     section 4.1) has 34 bytes per token and unit of embd at 16 bits: the same
-//     plus two bytes of dropout masks, which are not counted here. Its 5·heads·context
-//     for attention matrices is not either: attention that works in blocks
-//     never holds one (nor does internal/kernel's). llm.c's CPU
-//     reference (fill_in_activation_sizes in train_gpt2.c) keeps 18·embd, since it
-//     also stores the outputs of the two projections, and two such matrices.
-//   - With checkpointing (section 5 there) only each layer's input is
-//     kept, and one layer is recomputed at a time.
-//   - Backward works in one layer's buffers of 5·embd + inner numbers per token,
-//     reused by all layers, as llm.c's CUDA version does.
-//   - Logits of all positions in float32, their gradient in their place (llm.c's
-//     fused classifier). nanoGPT, through PyTorch, holds them at least twice.
-//   - LoRA (Hu et al. 2021): rank·(in+out) numbers per adapted matrix, trained in
-//     float32; the base model is frozen, in DType.
+//     section 4.1) has 34 bytes at 16 bits. No matrix of attention is held.
+//   - With checkpointing (section 5 there) only each layer's input is kept, and one
+//     layer is recomputed at a time.
+//   - Logits exist for some positions at a time, with their gradient in their place.
+//   - LoRA (Hu et al. 2021): rank·(in+out) numbers per adapted matrix are trained;
+//     the base model stays in float32, and the adapted matrices have a second copy
+//     to be merged into.
+//
+// Serving and GPUs are UNMEASURED so far: they are the textbooks' accounting, to be
+// checked when the code exists.
 package fit
 
 import (
@@ -115,8 +115,8 @@ type Work struct {
 	Config  gpt2.Config // of any other model
 	Device  Device      // CPU
 
-	// DType is that of the weights: F32. In fine-tuning it is that of a frozen
-	// base (LoRA), by default Precision's; what is trained is as Precision says.
+	// DType is that of the weights: F32. Fine-tuning has float32 weights whatever
+	// it multiplies in.
 	DType DType
 	// FileMapped says that the weights are used where they lie in the mapped
 	// file: the whole file becomes resident.

@@ -43,6 +43,7 @@ const (
 	programBytes   = 22 << 20
 	tokenizerBytes = 180
 	serverBytes    = 16 << 20 // HTTP connections and queues: a guess
+	trainerBytes   = 14 << 20 // texts, reports and checkpoints of a training, measured
 )
 
 // cudaContext is what the driver keeps on a GPU for a process: a guess, it
@@ -62,9 +63,12 @@ func Estimate(w Work) Memory {
 	} else {
 		m = inference(w)
 	}
-	overhead := programBytes + product(tokenizerBytes, int64(w.Config.VocabSize))
-	if w.Purpose == Serve {
+	overhead := sum(programBytes, product(tokenizerBytes, int64(w.Config.VocabSize)))
+	switch w.Purpose {
+	case Serve:
 		overhead += serverBytes
+	case Finetune: // and a model that continues texts with the weights of the moment
+		overhead = sum(overhead, trainerBytes, product(4, chunkRows, 6*int64(w.Config.Embd)+int64(w.Config.Inner)))
 	}
 	if w.Device == CUDA {
 		// The file is read through the page cache; only the program must stay.
@@ -157,10 +161,10 @@ func parameters(w Work) (vectors, positions, rest int64) {
 
 // scratch is what each thread of internal/kernel keeps.
 func scratch(w Work) int64 {
-	n := rows(w)
 	if w.Purpose == Finetune {
-		n = chunkRows
+		return trainingScratch(w)
 	}
+	n := rows(w)
 	if n <= fewRows {
 		return 4 * int64(n) * depthBlock
 	}

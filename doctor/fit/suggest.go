@@ -113,13 +113,6 @@ func changes(p Purpose) []change {
 			w.Checkpointing = true
 			return w, []Setting{{"checkpointing", "true"}}
 		}},
-		{"the numbers change in the third digit", false, func(w Work, _ int64) (Work, []Setting) {
-			if w.withDefaults().Precision != FP32 {
-				return w, nil
-			}
-			w.Precision = MixedBF16
-			return w, []Setting{{"precision", string(MixedBF16)}}
-		}},
 		context,
 		{"only small additions to the model are trained", false, func(w Work, _ int64) (Work, []Setting) {
 			if w.LoRA.Rank > 0 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -17,6 +18,26 @@ func (d *Device) NewTensor(n int) (gpt2.Buffer, error) {
 		return nil, fmt.Errorf("memory for %d numbers is not aligned", n)
 	}
 	return buffer(v), nil
+}
+
+// NewWorkspace implements train.Device.
+func (d *Device) NewWorkspace(sizes []int) (list []gpt2.Buffer, free func(), err error) {
+	const line = 16 // numbers
+	total := 0
+	for _, n := range sizes {
+		total += (n + line - 1) / line * line
+	}
+	m := mapped.Anonymous(4 * total)
+	v, ok := tensor.View[float32](m.Data)
+	if !ok {
+		return nil, nil, fmt.Errorf("memory for %d numbers is not aligned", total)
+	}
+	d.memory = append(d.memory, m)
+	for _, n := range sizes {
+		list = append(list, buffer(v[:n:n]))
+		v = v[(n+line-1)/line*line:]
+	}
+	return list, func() { _ = m.Free() }, nil
 }
 
 // Floats implements train.Device.
@@ -143,7 +164,7 @@ func (d *Device) Drop(x gpt2.Buffer, n int, key uint64, share float64) {
 }
 
 // Copy implements train.Device.
-func (d *Device) Copy(y, x gpt2.Buffer, n int) { copy(y.(buffer)[:n], x.(buffer)[:n]) }
+func (d *Device) Copy(y, x gpt2.Buffer, n int) { d.cpu.Copy(y.(buffer)[:n], x.(buffer)[:n]) }
 
 // Clear implements train.Device.
 func (d *Device) Clear(x gpt2.Buffer, n int) { clear(x.(buffer)[:n]) }

@@ -53,6 +53,7 @@ type CPU struct {
 	stream    streamTask
 	train     trainScratch
 	product   productTask
+	loop      loop
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -60,6 +61,7 @@ type scratch struct {
 	a, b, c []float32
 	p, q    []uint32
 	blocks  []generic.Block
+	small   [256]float32
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test

@@ -14,42 +14,64 @@ import (
 
 // trainScratch is memory that calls reuse.
 type trainScratch struct {
-	x []float32 // a transposed factor
-	b []byte    // the other one in 16 bits
-	y []float32 // a result that is not yet added, or statistics of rows
+	sums []float64 // of parts
+	x    []float32 // a transposed factor
+	b    []byte    // the other one in 16 bits
+	y    []float32 // a result that is not yet added, or statistics of rows
 }
 
-// eachTask has the members claim indices of a loop.
-type eachTask struct {
-	c    *CPU
-	n    int
-	f    func(s *scratch, i int)
-	next atomic.Int64
+// loop is work on so many elements, of which the members claim some at a time.
+// What it works on lies here instead of in a closure, so that nothing is
+// allocated; do knows which of it.
+type loop struct {
+	c       *CPU
+	n, size int // elements, and how many make a claim
+	do      func(l *loop, s *scratch, from, to int)
+	next    atomic.Int64
+
+	loopData
 }
 
-// Run claims indices until none is left.
-func (t *eachTask) Run(member int) {
+type loopData struct {
+	y, x, z, w, v  []float32
+	sums           []float64
+	ids            []int32
+	bytes          []byte
+	width, context int
+	rows           int
+	a              float32
+	k              [8]float32
+	d              tensor.DType
+	f              Activation
+	drop           Dropout
+	attention      TrainAttention
+}
+
+// Run claims elements until none is left.
+func (l *loop) Run(member int) {
 	for {
-		i := int(t.next.Add(1)) - 1
-		if i >= t.n {
+		from := (int(l.next.Add(1)) - 1) * l.size
+		if from >= l.n {
 			return
 		}
-		t.f(&t.c.members[member], i)
+		l.do(l, &l.c.members[member], from, min(from+l.size, l.n))
 	}
 }
 
-// each calls f for 0 … n-1, in any order, each once. c.mu is held.
-func (c *CPU) each(n, operations int, f func(s *scratch, i int)) {
-	c.share(&eachTask{c: c, n: n, f: f}, operations)
+// parts calls do for 0 … n-1, size at a time, in any order, each once. c.mu is held.
+func (c *CPU) parts(n, size, operations int, do func(l *loop, s *scratch, from, to int), data loopData) {
+	l := &c.loop
+	l.c, l.n, l.size, l.do, l.loopData = c, n, size, do, data
+	l.next.Store(0)
+	c.share(l, operations)
+	l.loopData = loopData{}
 }
 
-// parts cuts n numbers into parts of size elements.
-func (c *CPU) parts(n, size, operations int, f func(s *scratch, from, to int)) {
+// elements is parts by itself.
+func (c *CPU) elements(n, size, operations int, do func(l *loop, s *scratch, from, to int), data loopData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.each(ceilDiv(n, size), operations, func(s *scratch, i int) {
-		f(s, i*size, min((i+1)*size, n))
-	})
+	c.parts(n, size, operations, do, data)
 }
 
 // elementPart is what a member claims of elementwise work; norms are summed by
@@ -59,19 +81,23 @@ const elementPart = 16 << 10
 // Add computes y += x.
 func (c *CPU) Add(y, x []float32) {
 	_ = x[:len(y)]
-	c.parts(len(y), elementPart, len(y), func(_ *scratch, from, to int) { c.ops.add(y[from:to], x[from:to]) })
+	c.elements(len(y), elementPart, len(y), func(l *loop, _ *scratch, from, to int) {
+		l.c.ops.add(l.y[from:to], l.x[from:to])
+	}, loopData{y: y, x: x})
 }
 
 // Scale computes y *= a.
 func (c *CPU) Scale(y []float32, a float32) {
-	c.parts(len(y), elementPart, len(y), func(_ *scratch, from, to int) { c.ops.scale(y[from:to], a) })
+	c.elements(len(y), elementPart, len(y), func(l *loop, _ *scratch, from, to int) {
+		l.c.ops.scale(l.y[from:to], l.a)
+	}, loopData{y: y, a: a})
 }
 
 // Narrow rounds src to d, to nearest even.
 func (c *CPU) Narrow(dst []byte, src []float32, d tensor.DType) {
-	c.parts(len(src), elementPart, 4*len(src), func(_ *scratch, from, to int) {
-		c.ops.narrowed(d, dst[d.Bytes(from):d.Bytes(to)], src[from:to])
-	})
+	c.elements(len(src), elementPart, 4*len(src), func(l *loop, _ *scratch, from, to int) {
+		l.c.ops.narrowed(l.d, l.bytes[l.d.Bytes(from):l.d.Bytes(to)], l.x[from:to])
+	}, loopData{bytes: dst, x: src, d: d})
 }
 
 func (o *ops) narrowed(d tensor.DType, dst []byte, src []float32) {
@@ -84,7 +110,17 @@ func (o *ops) narrowed(d tensor.DType, dst []byte, src []float32) {
 
 // Round rounds x to d (to nearest even; F16 overflows to infinity).
 func (c *CPU) Round(x []float32, d tensor.DType) {
-	c.parts(len(x), elementPart, 2*len(x), func(_ *scratch, from, to int) { c.ops.train.round(d, x[from:to]) })
+	c.elements(len(x), elementPart, 2*len(x), func(l *loop, _ *scratch, from, to int) {
+		l.c.ops.train.round(l.d, l.x[from:to])
+	}, loopData{x: x, d: d})
+}
+
+// Copy computes y = x.
+func (c *CPU) Copy(y, x []float32) {
+	_ = y[:len(x)]
+	c.elements(len(x), elementPart, len(x), func(l *loop, _ *scratch, from, to int) {
+		copy(l.y[from:to], l.x[from:to])
+	}, loopData{y: y, x: x})
 }
 
 // columnPart is how many columns a member sums up at a time.
@@ -92,39 +128,42 @@ const columnPart = 64 // a multiple of 16
 
 // AddRows adds the rows of x [rows][width] to y [width], in order.
 func (c *CPU) AddRows(y, x []float32, rows, width int) {
-	c.parts(width, columnPart, rows*width, func(_ *scratch, from, to int) {
-		c.ops.train.addRows(y[from:to], x[from:], width, rows)
-	})
+	if rows == 0 {
+		return
+	}
+	c.elements(width, columnPart, rows*width, func(l *loop, _ *scratch, from, to int) {
+		l.c.ops.train.addRows(l.y[from:to], l.x[from:], l.width, l.rows)
+	}, loopData{y: y, x: x, rows: rows, width: width})
 }
 
 // Embed overwrites x [len(tokens)][width] with the embedding of each token plus
 // that of its position, which is its index modulo context.
 func (c *CPU) Embed(x, tokens, positions []float32, ids []int32, context, width int) {
-	c.parts(len(ids), 16, len(ids)*width, func(_ *scratch, from, to int) {
+	c.elements(len(ids), 16, len(ids)*width, func(l *loop, _ *scratch, from, to int) {
 		for i := from; i < to; i++ {
-			row := x[i*width:][:width]
-			copy(row, tokens[int(ids[i])*width:][:width])
-			c.ops.add(row, positions[i%context*width:][:width])
+			row := l.y[i*l.width:][:l.width]
+			copy(row, l.x[int(l.ids[i])*l.width:][:l.width])
+			l.c.ops.add(row, l.z[i%l.context*l.width:][:l.width])
 		}
-	})
+	}, loopData{y: x, x: tokens, z: positions, ids: ids, context: context, width: width})
 }
 
 // EmbedGrad adds the rows of dx to those of the embeddings that they came from,
 // in order. Either gradient may be nil.
 func (c *CPU) EmbedGrad(dtokens, dpositions, dx []float32, ids []int32, context, width int) {
-	c.parts(width, columnPart, 2*len(ids)*width, func(_ *scratch, from, to int) {
-		for i, id := range ids {
-			row := dx[i*width+from : i*width+to]
-			if dtokens != nil {
-				at := int(id) * width
-				c.ops.add(dtokens[at+from:at+to], row)
+	c.elements(width, columnPart, 2*len(ids)*width, func(l *loop, _ *scratch, from, to int) {
+		for i, id := range l.ids {
+			row := l.x[i*l.width+from : i*l.width+to]
+			if l.y != nil {
+				at := int(id) * l.width
+				l.c.ops.add(l.y[at+from:at+to], row)
 			}
-			if dpositions != nil {
-				at := i % context * width
-				c.ops.add(dpositions[at+from:at+to], row)
+			if l.z != nil {
+				at := i % l.context * l.width
+				l.c.ops.add(l.z[at+from:at+to], row)
 			}
 		}
-	})
+	}, loopData{y: dtokens, z: dpositions, x: dx, ids: ids, context: context, width: width})
 }
 
 // NormGrad adds to dx [rows][width], dgain and dbias [width] (nil: not wanted)
@@ -134,59 +173,62 @@ func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int,
 	defer c.mu.Unlock()
 	t := &c.train
 	t.y = grow(t.y, 2*rows)
-	stats := t.y
-	n := float64(width)
-	c.each(rows, 8*rows*width, func(_ *scratch, r int) {
-		x := x[r*width:][:width]
-		mean := c.ops.sum(x) / float32(width)
-		rstd := float32(1 / math.Sqrt(float64(c.ops.sumSquares(x, mean)/float32(width)+eps)))
-		stats[2*r], stats[2*r+1] = mean, rstd
-		if dx == nil {
-			return
-		}
-		dy := dy[r*width:][:width]
-		var lanes [32]float32
-		c.ops.train.normSums(&lanes, dy, x, gain[:width], mean, rstd)
-		var sum, dot float64
-		for i := range 16 {
-			sum += float64(lanes[i])
-			dot += float64(lanes[16+i])
-		}
-		c.ops.train.normSlope(dx[r*width:][:width], dy, x, gain, mean, rstd, float32(sum/n), float32(dot/n))
-	})
-	if dgain == nil && dbias == nil {
+	c.parts(rows, 1, 8*rows*width, normRow, loopData{y: dx, x: x, z: dy, w: gain, v: t.y, a: eps, width: width})
+	if dgain != nil || dbias != nil {
+		c.parts(width, columnPart, 4*rows*width, normColumns, loopData{y: dgain, w: dbias, x: x, z: dy, v: t.y, rows: rows, width: width})
+	}
+}
+
+// normRow takes one row back, and leaves its statistics.
+func normRow(l *loop, s *scratch, r, _ int) {
+	o, n := l.c.ops, float64(l.width)
+	x := l.x[r*l.width:][:l.width]
+	mean := o.sum(x) / float32(l.width)
+	rstd := float32(1 / math.Sqrt(float64(o.sumSquares(x, mean)/float32(l.width)+l.a)))
+	l.v[2*r], l.v[2*r+1] = mean, rstd
+	if l.y == nil {
 		return
 	}
-	c.each(ceilDiv(width, columnPart), 4*rows*width, func(_ *scratch, i int) {
-		from, to := i*columnPart, min((i+1)*columnPart, width)
-		var g, b [columnPart]float32
-		c.ops.train.normColumns(g[:to-from], b[:], dy[from:], x[from:], stats, width, rows)
-		if dgain != nil {
-			c.ops.add(dgain[from:to], g[:])
-		}
-		if dbias != nil {
-			c.ops.add(dbias[from:to], b[:])
-		}
-	})
+	dy := l.z[r*l.width:][:l.width]
+	lanes := (*[32]float32)(s.small[:])
+	o.train.normSums(lanes, dy, x, l.w[:l.width], mean, rstd)
+	var sum, dot float64
+	for i := range 16 {
+		sum += float64(lanes[i])
+		dot += float64(lanes[16+i])
+	}
+	o.train.normSlope(l.y[r*l.width:][:l.width], dy, x, l.w, mean, rstd, float32(sum/n), float32(dot/n))
+}
+
+func normColumns(l *loop, s *scratch, from, to int) {
+	g, b := s.small[:columnPart], s.small[columnPart:2*columnPart]
+	clear(s.small[:2*columnPart])
+	l.c.ops.train.normColumns(g[:to-from], b, l.z[from:], l.x[from:], l.v, l.width, l.rows)
+	if l.y != nil {
+		l.c.ops.add(l.y[from:to], g)
+	}
+	if l.w != nil {
+		l.c.ops.add(l.w[from:to], b)
+	}
 }
 
 // Activate computes y = f(x), rounded to d; they may be the same.
 func (c *CPU) Activate(y, x []float32, f Activation, d tensor.DType) {
-	c.parts(len(x), 4096, 16*len(x), func(_ *scratch, from, to int) {
-		if &y[0] != &x[0] {
-			copy(y[from:to], x[from:to])
+	c.elements(len(x), 4096, 16*len(x), func(l *loop, _ *scratch, from, to int) {
+		if &l.y[0] != &l.x[0] {
+			copy(l.y[from:to], l.x[from:to])
 		}
-		c.ops.activate(y[from:to], f)
-		c.ops.rounded(y[from:to], d)
-	})
+		l.c.ops.activate(l.y[from:to], l.f)
+		l.c.ops.rounded(l.y[from:to], l.d)
+	}, loopData{y: y, x: x, f: f, d: d})
 }
 
 // ActivateGrad multiplies dy by f'(x), and rounds it to d.
 func (c *CPU) ActivateGrad(dy, x []float32, f Activation, d tensor.DType) {
-	c.parts(len(x), 4096, 32*len(x), func(_ *scratch, from, to int) {
-		c.ops.activateGrad(dy[from:to], x[from:to], f)
-		c.ops.rounded(dy[from:to], d)
-	})
+	c.elements(len(x), 4096, 32*len(x), func(l *loop, s *scratch, from, to int) {
+		l.c.ops.activateGrad(s, l.y[from:to], l.x[from:to], l.f)
+		l.c.ops.rounded(l.y[from:to], l.d)
+	}, loopData{y: dy, x: x, f: f, d: d})
 }
 
 // rounded rounds x to d, if that is not F32.
@@ -196,16 +238,16 @@ func (o *ops) rounded(x []float32, d tensor.DType) {
 	}
 }
 
-func (o *ops) activateGrad(dy, x []float32, f Activation) {
+func (o *ops) activateGrad(s *scratch, dy, x []float32, f Activation) {
 	switch f {
 	case None:
 	case GELUTanh:
 		const a = 2 * 0.7978845608028654
-		o.gateGrad(dy, x, a, a*0.044715)
+		o.gateGrad(s.small[:], dy, x, a, a*0.044715)
 	case SiLU:
-		o.gateGrad(dy, x, 1, 0)
+		o.gateGrad(s.small[:], dy, x, 1, 0)
 	case QuickGELU:
-		o.gateGrad(dy, x, 1.702, 0)
+		o.gateGrad(s.small[:], dy, x, 1.702, 0)
 	case GELUErf: // Φ(x) + x·φ(x)
 		for i, v := range x {
 			z := float64(v)
@@ -227,9 +269,8 @@ func (o *ops) activateGrad(dy, x []float32, f Activation) {
 	}
 }
 
-// gateGrad is the derivative of Gate.
-func (o *ops) gateGrad(dy, x []float32, a, b float32) {
-	var e [256]float32
+// gateGrad is the derivative of Gate; e is memory to work in.
+func (o *ops) gateGrad(e, dy, x []float32, a, b float32) {
 	for len(x) > 0 {
 		n := min(len(e), len(x))
 		o.train.gateArgument(e[:n], x[:n], a, b)
@@ -244,19 +285,21 @@ func (o *ops) gateGrad(dy, x []float32, a, b float32) {
 // losses gets -log p(label), 0 where a label is negative.
 func (c *CPU) CrossEntropy(losses []float64, logits []float32, labels []int32, vocab int, scale float32, d tensor.DType) {
 	_ = losses[:len(labels)]
-	c.parts(len(labels), 1, 16*len(labels)*vocab, func(_ *scratch, r, _ int) {
-		row, label := logits[r*vocab:][:vocab], int(labels[r])
-		if label < 0 {
-			losses[r] = 0
-			clear(row)
-			return
-		}
-		target := row[label]
-		most := c.ops.scaleMax(row, 1)
-		sum := c.ops.expSum(row, most)
-		losses[r] = math.Log(float64(sum)) - float64(target) + float64(most)
-		c.ops.scale(row, scale/sum)
-		row[label] -= scale
-		c.ops.rounded(row, d)
-	})
+	c.elements(len(labels), 1, 16*len(labels)*vocab, crossEntropy, loopData{sums: losses, y: logits, ids: labels, width: vocab, a: scale, d: d})
+}
+
+func crossEntropy(l *loop, _ *scratch, r, _ int) {
+	o, row, label := l.c.ops, l.y[r*l.width:][:l.width], int(l.ids[r])
+	if label < 0 {
+		l.sums[r] = 0
+		clear(row)
+		return
+	}
+	target := row[label]
+	most := o.scaleMax(row, 1)
+	sum := o.expSum(row, most)
+	l.sums[r] = math.Log(float64(sum)) - float64(target) + float64(most)
+	o.scale(row, l.a/sum)
+	row[label] -= l.a
+	o.rounded(row, l.d)
 }

@@ -37,7 +37,7 @@ func (c *carver) take(n int) []float32 {
 
 // attentionHead is one head of one sequence, on one member.
 type attentionHead struct {
-	*TrainAttention
+	TrainAttention
 	o    *ops
 	b, h int
 	ld   int // columns of a block of scores
@@ -53,14 +53,17 @@ func (a *attentionHead) output(out []float32, t int) []float32 {
 	return out[((a.b*a.Context+t)*a.Heads+a.h)*a.HeadDim:][:a.HeadDim]
 }
 
-// each runs f for all heads of all sequences.
-func (a *TrainAttention) each(c *CPU, f func(s *scratch, h attentionHead)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// head is the i-th head of all sequences.
+func (l *loop) head(i int) attentionHead {
+	a := l.attention
+	return attentionHead{a, l.c.ops, i / a.Heads, i % a.Heads, roundUp(a.Context, l.c.ops.nr), roundUp(a.HeadDim, l.c.ops.nr)}
+}
+
+// heads runs do for all heads of all sequences.
+func (c *CPU) heads(a *TrainAttention, do func(l *loop, s *scratch, i, _ int), data loopData) {
 	work := a.Sequences * a.Context * a.Context * a.Heads * a.HeadDim
-	c.each(a.Sequences*a.Heads, 4*work, func(s *scratch, i int) {
-		f(s, attentionHead{a, c.ops, i / a.Heads, i % a.Heads, roundUp(a.Context, c.ops.nr), roundUp(a.HeadDim, c.ops.nr)})
-	})
+	data.attention = *a
+	c.elements(a.Sequences*a.Heads, 1, 4*work, do, data)
 }
 
 // gather copies rows of queries, keys or values next to each other.
@@ -69,6 +72,20 @@ func (a *attentionHead) gather(dst, qkv []float32, from, n, part int) []float32 
 		copy(dst[i*a.HeadDim:], a.row(qkv, from+i, part))
 	}
 	return dst[:n*a.HeadDim]
+}
+
+// ahead asks for rows of queries, keys or values, which lie far apart.
+func (a *attentionHead) ahead(qkv []float32, from, n, part int) {
+	if n > 0 {
+		prefetchRows(&tensor.Bytes(a.row(qkv, from, part))[0], uintptr(12*a.Heads*a.HeadDim), n, 4*a.HeadDim)
+	}
+}
+
+// outputAhead asks for rows of outputs.
+func (a *attentionHead) outputAhead(out []float32, from, n int) {
+	if n > 0 {
+		prefetchRows(&tensor.Bytes(a.output(out, from))[0], uintptr(4*a.Heads*a.HeadDim), n, 4*a.HeadDim)
+	}
 }
 
 // transposed packs rows x [n][HeadDim] as the panels of xᵀ.
@@ -104,7 +121,10 @@ func (a *attentionHead) place(t int) uint64 {
 // lse [sequences·context][heads].
 func (c *CPU) TrainAttention(out, lse, qkv []float32, a TrainAttention) {
 	a.check("attention", len(qkv), len(out), len(lse))
-	a.each(c, func(s *scratch, h attentionHead) { h.forward(s, out, lse, qkv) })
+	c.heads(&a, func(l *loop, s *scratch, i, _ int) {
+		h := l.head(i)
+		h.forward(s, l.y, l.z, l.x)
+	}, loopData{y: out, z: lse, x: qkv})
 }
 
 func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
@@ -112,11 +132,15 @@ func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
 	s.a = grow(s.a, roundUp(T*dim, 16)+a.ld*dim+T*a.ldo+R*(a.ld+a.ldo)+roundUp(R*dim, 16)+64)
 	m := carver{s.a}
 	x, kt, v, p, acc, q := m.take(T*dim), m.take(a.ld*dim), m.take(T*a.ldo), m.take(R*a.ld), m.take(R*a.ldo), m.take(R*dim)
+	a.ahead(qkv, 0, T, 1)
+	a.ahead(qkv, 0, T, 2)
 	a.transposed(kt, a.gather(x, qkv, 0, T, 1), T)
 	a.packed(v, a.gather(x, qkv, 0, T, 2), T)
+	a.ahead(qkv, 0, min(R, T), 0)
 	for t := 0; t < T; t += R {
 		n := min(R, T-t)
 		length := t + n
+		a.ahead(qkv, t+n, min(R, T-t-n), 0)
 		a.gather(q, qkv, t, n, 0)
 		a.product(p, a.ld, q, dim, kt, n, dim, dim, length, false)
 		for i := range n {
@@ -140,7 +164,10 @@ func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
 // TrainAttention, whose qkv, out and lse it reads.
 func (c *CPU) TrainAttentionGrad(dqkv, dout, qkv, out, lse []float32, a TrainAttention) {
 	a.check("attention gradient", min(len(qkv), len(dqkv)), min(len(out), len(dout)), len(lse))
-	a.each(c, func(s *scratch, h attentionHead) { h.backward(s, dqkv, dout, qkv, out, lse) })
+	c.heads(&a, func(l *loop, s *scratch, i, _ int) {
+		h := l.head(i)
+		h.backward(s, l.y, l.x, l.z, l.w, l.v)
+	}, loopData{y: dqkv, x: dout, z: qkv, w: out, v: lse})
 }
 
 func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32) {
@@ -153,6 +180,8 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 	mask, dq := m.take(R*a.ld), m.take(R*a.ldo)
 	q, do := m.take(R*dim), m.take(R*dim)
 	qp, dop := m.take(R*a.ldo), m.take(R*a.ldo)
+	a.ahead(qkv, 0, T, 2)
+	a.ahead(qkv, 0, T, 1)
 	a.transposed(vt, a.gather(x, qkv, 0, T, 2), T)
 	a.gather(x, qkv, 0, T, 1)
 	a.transposed(kt, x, T)
@@ -163,6 +192,10 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 	for t := 0; t < T; t += R {
 		n := min(R, T-t)
 		length := t + n
+		next := min(R, T-t-n)
+		a.ahead(qkv, t+n, next, 0)
+		a.outputAhead(dout, t+n, next)
+		a.outputAhead(out, t+n, next)
 		a.gather(q, qkv, t, n, 0)
 		for i := range n {
 			copy(do[i*dim:][:dim], a.output(dout, t+i))
@@ -202,9 +235,9 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 			copy(a.row(dqkv, t+i, 0), dq[i*a.ldo:])
 		}
 		// The rows of the transposed blocks are R apart.
-		o.packTransposed(pt, kept[:n*a.ld], n, a.ld)
+		o.train.transpose(pt, R, kept, a.ld, n, length)
 		a.product(dv, a.ldo, pt, R, dop, length, n, n, dim, true)
-		o.packTransposed(pt, dp[:n*a.ld], n, a.ld)
+		o.train.transpose(pt, R, dp, a.ld, n, length)
 		a.product(dk, a.ldo, pt, R, qp, length, n, n, dim, true)
 	}
 	for t := range T {

@@ -60,7 +60,7 @@ func (c *CPU) Product(y, a, b []float32, p Product) {
 		t.a = t.x
 	}
 	t.preparing = false
-	t.rows = min(p.M, rowBlock)
+	t.rows = min(p.M, productRows)
 	rowBlocks := ceilDiv(p.M, t.rows)
 	t.cols = balanced(p.N, rowBlocks, c.team.Size(), c.ops.nr)
 	t.colBlocks = ceilDiv(p.N, t.cols)
@@ -87,6 +87,13 @@ type productTask struct {
 	blocks     int
 	next       atomic.Int64
 }
+
+// Blocks of b, so many of K (twice as many of pairs) by colBlock columns, are
+// packed for so many rows: they stay in the second-level cache while these pass by.
+const (
+	productRows  = 1024
+	productDepth = 512
+)
 
 // prepareRows is how many rows of a are brought into form at a time.
 const prepareRows = 64
@@ -133,7 +140,7 @@ func (t *productTask) prepare(s *scratch, row, n int) {
 // block computes a block of y, some of K at a time.
 func (t *productTask) block(s *scratch, row, col int) {
 	rows, cols := min(t.rows, t.M-row), min(t.cols, t.N-col)
-	depth := depthBlock
+	depth := productDepth
 	if t.paired {
 		depth *= 2 // as many bytes
 	}
@@ -188,13 +195,13 @@ func (t *productTask) pack(s *scratch, k, n, col, cols int) {
 	wide := roundUp(cols, nr)
 	if t.paired {
 		deep := ceilDiv(n, 2)
-		s.q = growPairs(s.q, depthBlock*wide)
+		s.q = growPairs(s.q, productDepth*wide)
 		if !t.TransposeB {
 			o.train.packFloats(s.q, t.b[k*t.N+col:], t.N, n, cols)
 			return
 		}
 		// A panel's columns rounded to pairs, which are transposed like numbers.
-		ld := depthBlock + 16
+		ld := productDepth + 16
 		s.p = growPairs(s.p, nr*ld)
 		for j := 0; j < cols; j += nr {
 			wide := min(nr, cols-j)
@@ -205,7 +212,7 @@ func (t *productTask) pack(s *scratch, k, n, col, cols int) {
 		}
 		return
 	}
-	s.b = grow(s.b, depthBlock*wide)
+	s.b = grow(s.b, productDepth*wide)
 	if t.TransposeB {
 		for j := 0; j < cols; j += nr {
 			o.train.transpose(s.b[j*n:], nr, t.b[(col+j)*t.K+k:], t.K, min(nr, cols-j), n)
@@ -227,28 +234,37 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 		deep = ceilDiv(n, 2)
 	}
 	whole := cols / o.nr * o.nr // columns of whole panels
-	lda := deep + 16
-	if t.paired {
-		s.p = growPairs(s.p, o.mr*(depthBlock+16))
-	} else {
-		s.a = grow(s.a, o.mr*(depthBlock+16))
+	// Rows of a that lie as they were given may be a power of two apart, where they
+	// would evict each other from the cache: a tile of them is copied together.
+	together := !t.paired && !t.TransposeA
+	lda := t.lda
+	if together {
+		lda = deep + 16
+		s.a = grow(s.a, o.mr*(productDepth+16))
 	}
 	if aside {
 		s.c = grow(s.c, rows*wide)
 	} else {
 		s.c = grow(s.c, o.mr*o.nr)
 	}
+	var x []float32
+	var pairs []uint32
 	for r := 0; r < rows; r += o.mr {
 		mr := min(o.mr, rows-r)
-		// A tile of a is copied close together: its rows may be a power of two
-		// apart, where they would evict each other from the cache.
-		for i := range mr {
-			at := (row + r + i) * t.lda
-			if t.paired {
-				copy(s.p[i*lda:][:deep], t.pairs[at+k/2:])
-			} else {
-				copy(s.a[i*lda:][:deep], t.a[at+k:])
+		at := (row+r)*t.lda + k
+		switch {
+		case t.paired:
+			pairs = t.pairs[at-k+k/2:]
+		case together:
+			x = s.a
+			for i := range mr {
+				copy(x[i*lda:][:deep], t.a[at+i*t.lda:])
 			}
+		default:
+			x = t.a[at:]
+		}
+		if next := min(o.mr, rows-r-o.mr); next > 0 {
+			t.ahead(row+r+o.mr, next, k, n, col, cols)
 		}
 		for j := 0; j < wide; j += o.nr {
 			y, ld, load := t.y[min((row+r)*t.N+col+j, len(t.y)):], t.N, k > 0 || t.Add
@@ -262,9 +278,9 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 				}
 			}
 			if t.paired {
-				o.pairs.multiply(y, ld, s.p, lda, s.q[j*deep:], mr, deep, load)
+				o.pairs.multiply(y, ld, pairs, lda, s.q[j*deep:], mr, deep, load)
 			} else {
-				o.multiply(y, ld, s.a, lda, s.b[j*deep:], o.nr, mr, deep, load)
+				o.multiply(y, ld, x, lda, s.b[j*deep:], o.nr, mr, deep, load)
 			}
 			if !aside && j >= whole {
 				for i := range mr {
@@ -277,6 +293,18 @@ func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bo
 				t.finish(t.y[(row+r+i)*t.N+col:][:cols], col)
 			}
 		}
+	}
+}
+
+// ahead asks for what the next tile reads: rows of a, and of y.
+func (t *productTask) ahead(row, rows, k, n, col, cols int) {
+	if t.paired {
+		prefetchRows(&pairBytes(t.pairs)[(row*t.lda+k/2)*4], uintptr(t.lda*4), rows, 2*n)
+	} else {
+		prefetchRows(&tensor.Bytes(t.a)[(row*t.lda+k)*4], uintptr(t.lda*4), rows, 4*n)
+	}
+	if k > 0 || t.Add {
+		prefetchRows(&tensor.Bytes(t.y)[(row*t.N+col)*4], uintptr(t.N*4), rows, 4*cols)
 	}
 }
 
@@ -311,16 +339,15 @@ func (c *CPU) tileProduct(y, a, b []float32, p Product) {
 
 // transpose writes src [rows][cols] as dst [cols][rows].
 func (c *CPU) transpose(dst, src []float32, rows, cols int) {
-	const part = 32
-	c.parts(cols, part, rows*cols, func(s *scratch, from, to int) {
+	c.elements(cols, 32, rows*cols, func(l *loop, s *scratch, from, to int) {
 		const deep = 256
-		s.a = grow(s.a, part*(deep+16))
-		for r := 0; r < rows; r += deep {
-			n := min(deep, rows-r)
-			c.ops.train.transpose(s.a, deep+16, src[r*cols+from:], cols, n, to-from)
+		s.a = grow(s.a, 32*(deep+16))
+		for r := 0; r < l.rows; r += deep {
+			n := min(deep, l.rows-r)
+			l.c.ops.train.transpose(s.a, deep+16, l.x[r*l.width+from:], l.width, n, to-from)
 			for i := range to - from {
-				copy(dst[(from+i)*rows+r:][:n], s.a[i*(deep+16):])
+				copy(l.y[(from+i)*l.rows+r:][:n], s.a[i*(deep+16):])
 			}
 		}
-	})
+	}, loopData{y: dst, x: src, rows: rows, width: cols})
 }

@@ -30,31 +30,42 @@ func (c *CPU) Dropout(x []float32, d Dropout) {
 	if d.Share == 0 {
 		return
 	}
-	c.parts(len(x), elementPart, 8*len(x), func(_ *scratch, from, to int) { c.ops.drop(x[from:to], d, uint64(from)) })
+	c.elements(len(x), elementPart, 8*len(x), func(l *loop, _ *scratch, from, to int) {
+		l.c.ops.drop(l.x[from:to], l.drop, uint64(from))
+	}, loopData{x: x, drop: d})
 }
 
 // SumSquares returns Σx² and whether all of x is finite.
 func (c *CPU) SumSquares(x []float32) (sum float64, finite bool) {
-	sums := make([]float64, ceilDiv(len(x), elementPart))
-	c.parts(len(x), elementPart, 2*len(x), func(_ *scratch, from, to int) {
-		var a, b, d, e float64
-		v := x[from:to]
-		for ; len(v) >= 4; v = v[4:] {
-			a += float64(v[0]) * float64(v[0])
-			b += float64(v[1]) * float64(v[1])
-			d += float64(v[2]) * float64(v[2])
-			e += float64(v[3]) * float64(v[3])
-		}
-		for _, v := range v {
-			a += float64(v) * float64(v)
-		}
-		sums[from/elementPart] = a + b + (d + e)
-	})
-	for _, s := range sums {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.train
+	n := ceilDiv(len(x), elementPart)
+	if cap(t.sums) < n {
+		t.sums = make([]float64, n)
+	}
+	t.sums = t.sums[:n]
+	c.parts(len(x), elementPart, 2*len(x), sumSquares, loopData{x: x, sums: t.sums})
+	for _, s := range t.sums {
 		sum += s
 	}
 	// The square of a float32 does not overflow a float64.
 	return sum, !math.IsNaN(sum) && !math.IsInf(sum, 0)
+}
+
+func sumSquares(l *loop, _ *scratch, from, to int) {
+	var a, b, d, e float64
+	v := l.x[from:to]
+	for ; len(v) >= 4; v = v[4:] {
+		a += float64(v[0]) * float64(v[0])
+		b += float64(v[1]) * float64(v[1])
+		d += float64(v[2]) * float64(v[2])
+		e += float64(v[3]) * float64(v[3])
+	}
+	for _, v := range v {
+		a += float64(v) * float64(v)
+	}
+	l.sums[from/elementPart] = a + b + (d + e)
 }
 
 // Adam are the numbers of a step of AdamW (Loshchilov and Hutter 2019), the
@@ -74,7 +85,7 @@ func (c *CPU) AdamW(p, m, v, g []float32, a Adam) {
 		float32(a.Scale), float32(1 - a.Beta1), float32(a.Beta2), float32(1 - a.Beta2),
 		float32(correct2), float32(a.Epsilon), float32(1 - a.LR*a.Decay), float32(a.LR / correct1),
 	}
-	c.parts(len(p), elementPart, 16*len(p), func(_ *scratch, from, to int) {
-		c.ops.train.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
-	})
+	c.elements(len(p), elementPart, 16*len(p), func(l *loop, _ *scratch, from, to int) {
+		l.c.ops.train.adamW(l.y[from:to], l.x[from:to], l.z[from:to], l.w[from:to], &l.k)
+	}, loopData{y: p, x: m, z: v, w: g, k: k})
 }

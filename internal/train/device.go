@@ -20,6 +20,8 @@ type Device interface {
 	// as the device.
 	NewBuffer(n int) (gpt2.Buffer, error)
 	NewTensor(n int) (gpt2.Buffer, error)
+	// NewWorkspace allocates buffers of these sizes, which free gives back at once.
+	NewWorkspace(sizes []int) (list []gpt2.Buffer, free func(), err error)
 	// LoadVector brings numbers to the device that do not change: as a view where it can.
 	LoadVector(t tensor.Tensor) (gpt2.Buffer, error)
 	// Floats is the memory of b as the host reads and writes it between operations.

@@ -133,13 +133,15 @@ func (p *pass) classify(ctx context.Context, scale float32) (sum float64, err er
 				counted++
 			}
 		}
-		dh := p.dev.Part(m.dh, from*c.Embd, n*c.Embd)
+		part := m.chunks[from/headRows]
+		if p.n < m.rows && n < headRows {
+			part = p.chunk(m, from, n)
+		}
 		if counted == 0 {
-			p.dev.Clear(dh, n*c.Embd)
+			p.dev.Clear(part.dh, n*c.Embd)
 			continue
 		}
-		h := p.dev.Part(m.norm, from*c.Embd, n*c.Embd)
-		p.dev.Product(m.logits, h, n, p.headOperand, nil, p.dtype, false)
+		p.dev.Product(m.logits, part.norm, n, p.headOperand, nil, p.dtype, false)
 		p.dev.CrossEntropy(m.losses, m.logits, labels, c.VocabSize, scale, p.dtype)
 		for _, l := range m.losses[:n] {
 			sum += l
@@ -147,8 +149,8 @@ func (p *pass) classify(ctx context.Context, scale float32) (sum float64, err er
 		if scale == 0 {
 			continue
 		}
-		p.weightBack(p.head, m.logits, h, n, c.VocabSize, c.Embd)
-		p.dev.ProductBack(dh, m.logits, n, p.headOperand, p.dtype, false)
+		p.weightBack(p.head, m.logits, part.norm, n, c.VocabSize, c.Embd)
+		p.dev.ProductBack(part.dh, m.logits, n, p.headOperand, p.dtype, false)
 	}
 	if scale == 0 {
 		return sum, nil

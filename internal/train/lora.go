@@ -45,13 +45,17 @@ func hash(name string) uint64 {
 	return h
 }
 
-// merged returns the weights of p with its adapter added: a new matrix.
-func (t *Trainer) merged(p *projection) (gpt2.Buffer, error) {
-	w, err := t.dev.NewBuffer(p.in * p.out)
-	if err != nil {
-		return nil, err
-	}
+// merge returns the weights of p with its adapter added, in memory that the next
+// call for p overwrites.
+func (t *Trainer) merge(p *projection) (gpt2.Buffer, error) {
 	l := p.lora
+	if l.merged == nil {
+		var err error
+		if l.merged, err = t.dev.NewTensor(p.in * p.out); err != nil {
+			return nil, err
+		}
+	}
+	w := l.merged
 	scaled, err := t.dev.NewBuffer(l.rank * p.out)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ type kept struct {
 
 // memory holds the activations, for so many rows.
 type memory struct {
+	free   func() // gives all of it back
 	rows   int
 	x      []gpt2.Buffer // [layers+1] of [rows][embd]: the inputs of the layers, and the last one's output
 	layers []kept
@@ -41,49 +42,80 @@ type memory struct {
 	bias   gpt2.Buffer // [the widest projection]: the gradient of a bias in float16
 	logits gpt2.Buffer // [headRows][vocab]
 	losses []float64
+	chunks []chunk
 }
 
+// chunk is what belongs to some positions: of norm, and of dh.
+type chunk struct{ norm, dh gpt2.Buffer }
+
 // reserve makes the activations large enough for so many rows.
-func (t *Trainer) reserve(rows int) (err error) {
+func (t *Trainer) reserve(rows int) error {
 	m, c := &t.memory, t.cfg
 	if rows <= m.rows {
 		return nil
 	}
-	*m = memory{} // the old ones are garbage before the new ones are made
-	alloc := func(width int) (b gpt2.Buffer) {
-		if err == nil {
-			b, err = t.dev.NewBuffer(rows * width)
+	if m.free != nil {
+		m.free() // before there are two of them
+	}
+	*m = memory{x: make([]gpt2.Buffer, c.Layers+1), layers: make([]kept, c.Layers), losses: make([]float64, headRows)}
+	var sizes []int
+	var buffers []*gpt2.Buffer
+	want := func(b *gpt2.Buffer, n int) { sizes, buffers = append(sizes, n), append(buffers, b) }
+	each := func(width int, list ...*gpt2.Buffer) {
+		for _, b := range list {
+			want(b, rows*width)
 		}
-		return b
 	}
-	for range c.Layers + 1 {
-		m.x = append(m.x, alloc(c.Embd))
+	for i := range m.x {
+		each(c.Embd, &m.x[i])
 	}
-	var k kept
-	for i := range c.Layers {
-		if i == 0 || !t.options.Checkpointing {
-			k = kept{qkv: alloc(3 * c.Embd), lse: alloc(c.Heads), att: alloc(c.Embd), middle: alloc(c.Embd), up: alloc(c.Inner)}
-		}
-		m.layers = append(m.layers, k)
+	own := m.layers // layers with memory of their own
+	if t.options.Checkpointing {
+		own = own[:1]
 	}
-	m.norm, m.act = alloc(c.Embd), alloc(c.Inner)
-	m.dx, m.dy, m.dh, m.dqkv, m.dmid = alloc(c.Embd), alloc(c.Embd), alloc(c.Embd), alloc(3*c.Embd), alloc(c.Inner)
+	for i := range own {
+		k := &own[i]
+		each(3*c.Embd, &k.qkv)
+		each(c.Embd, &k.att, &k.middle)
+		each(c.Inner, &k.up)
+		each(c.Heads, &k.lse)
+	}
+	each(c.Embd, &m.norm, &m.dx, &m.dy, &m.dh)
+	each(c.Inner, &m.act, &m.dmid)
+	each(3*c.Embd, &m.dqkv)
 	if r := t.options.LoRA.Rank; r > 0 {
-		m.low, m.dlow = alloc(r), alloc(r)
+		each(r, &m.low, &m.dlow)
 	}
-	if err == nil && t.options.Precision == FP16 {
-		m.bias, err = t.dev.NewBuffer(max(3*c.Embd, c.Inner))
+	if t.options.Precision == FP16 {
+		want(&m.bias, max(3*c.Embd, c.Inner))
 	}
-	if err == nil {
-		m.logits, err = t.dev.NewBuffer(min(rows, headRows) * c.VocabSize)
-	}
-	m.losses = make([]float64, headRows)
+	want(&m.logits, min(rows, headRows)*c.VocabSize)
+
+	list, free, err := t.dev.NewWorkspace(sizes)
 	if err != nil {
 		*m = memory{}
 		return fmt.Errorf("allocate activations for %d positions: %w", rows, err)
 	}
+	for i, b := range list {
+		*buffers[i] = b
+	}
+	m.free = free
+	for i := range m.layers {
+		if t.options.Checkpointing {
+			m.layers[i] = m.layers[0]
+		}
+	}
+	for from := 0; from < rows; from += headRows {
+		m.chunks = append(m.chunks, t.chunk(m, from, min(headRows, rows-from)))
+	}
 	m.rows = rows
 	return nil
+}
+
+// chunk is that of n positions.
+func (t *Trainer) chunk(m *memory, from, n int) chunk {
+	embd := t.cfg.Embd
+	return chunk{t.dev.Part(m.norm, from*embd, n*embd), t.dev.Part(m.dh, from*embd, n*embd)}
 }
 
 func (t *Trainer) half() bool { return t.options.Precision != FP32 }

@@ -42,6 +42,7 @@ type adapter struct {
 	opB    gpt2.Matrix
 	rank   int
 	factor float32
+	merged gpt2.Buffer // [in][out], nil until it is asked for
 }
 
 type block struct {

@@ -147,8 +147,8 @@ func match(targets, sources []safetensors.Named) ([]tensor.Tensor, error) {
 }
 
 // Weights returns the model under the names of transformers, as F32: views, but
-// for matrices that an adapter is merged into, which are new. A tied head is not
-// among them.
+// for matrices that an adapter is merged into, which stay as they are until the
+// next call. A tied head is not among them.
 func (t *Trainer) Weights() ([]safetensors.Named, error) {
 	merged := make(map[*param]gpt2.Buffer)
 	for i := range t.blocks {
@@ -157,7 +157,7 @@ func (t *Trainer) Weights() ([]safetensors.Named, error) {
 			if p.lora == nil {
 				continue
 			}
-			w, err := t.merged(p)
+			w, err := t.merge(p)
 			if err != nil {
 				return nil, fmt.Errorf("merge the adapter of %s: %w", p.weight.name, err)
 			}
