@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/gptctl/gptctl/doctor/fit"
 	"github.com/gptctl/gptctl/finetune/corpus"
@@ -56,6 +58,16 @@ type Plan struct {
 // ErrNoData says that no texts were named.
 var ErrNoData = errors.New("there is no text to train on: data is empty")
 
+// TooLittleError says that the texts to train on do not fill a single row.
+type TooLittleError struct {
+	Tokens  int64
+	Context int
+}
+
+func (e *TooLittleError) Error() string {
+	return fmt.Sprintf("the texts are too little to learn from: %d tokens to train on, and one row has %d", e.Tokens, e.Context)
+}
+
 // Run opens the model and the texts, and trains. Beside Train's its errors are
 // a *ModelError, corpus.Open's, a *MemoryError, and ErrNoData.
 func Run(ctx context.Context, o Options) (Result, error) {
@@ -69,13 +81,17 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if len(s.Data) == 0 {
 		return Result{}, ErrNoData
 	}
-	if err := CheckOut(s.Out, "", o.Resume, o.Force); err != nil {
+	if err := errors.Join(checkBusy(s.Out), CheckOut(s.Out, "", o.Resume, o.Force)); err != nil {
+		var busy *BusyError
+		if errors.As(err, &busy) {
+			err = busy // that it holds something is no news then
+		}
 		return Result{}, err
 	}
 	if o.Resume {
-		was, err := LastSettings(s.Out)
+		_, was, err := newest(s.Out)
 		if err == nil {
-			s, err = Resumed(was, s)
+			s, err = Resumed(was.Settings, s)
 		}
 		if err != nil {
 			return Result{}, err
@@ -89,10 +105,18 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err := CheckOut(s.Out, path, o.Resume, o.Force); err != nil {
 		return Result{}, err
 	}
+	lock, err := lockOut(s.Out)
+	if err != nil {
+		return Result{}, err
+	}
+	defer lock.release()
 	if name, index, bad := files.Weights.FindNonFinite(); bad {
 		return Result{}, fmt.Errorf("%s is damaged: element %d of %s is not a number", s.Model, index, name)
 	}
 	if s, err = s.ForModel(files.Config.Positions, s.Init != ""); err != nil {
+		return Result{}, err
+	}
+	if err := s.checkTensors(files); err != nil {
 		return Result{}, err
 	}
 	cpus, err := kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family})
@@ -118,6 +142,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if n := texts.Report().Train.Tokens; n < int64(s.Context) {
+		return Result{}, &TooLittleError{Tokens: n, Context: s.Context}
+	}
 	if s, err = s.ForData(rows.TrainRows()); err != nil {
 		return Result{}, err
 	}
@@ -125,7 +152,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 
 	j := Job{
 		Settings: s, Data: rows, Model: s.Model, ModelHash: hashModel(files), Source: path, Parameters: plan.Parameters,
-		Events: o.Events, Resume: o.Resume, Force: o.Force,
+		Events: o.Events, Resume: o.Resume, Force: o.Force, OldHash: "sha256:" + texts.Key(), lock: lock,
 	}
 	if j.Files, err = convert.Beside(files, tensor.F32); err != nil {
 		return Result{}, err
@@ -133,6 +160,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if s.Init != "" {
 		j.Model = "a new model"
 	} else {
+		j.Vocabulary = files.Config.VocabSize
 		delete(j.Files, "README.md") // which speaks of another model
 	}
 	if s.LoRA.Rank > 0 && !s.LoRA.Merge {
@@ -168,6 +196,36 @@ type ModelError struct{ Err error }
 func (e *ModelError) Error() string { return e.Err.Error() }
 func (e *ModelError) Unwrap() error { return e.Err }
 
+// checkTensors finds settings that no tensor of the model goes with, before the
+// texts are read.
+func (s Settings) checkTensors(m *modelfiles.Model) error {
+	if s.LoRA.Rank > m.Config.Embd {
+		return &SettingError{"lora.rank", s.LoRA.Rank, fmt.Sprintf("at most the model's width, %d", m.Config.Embd)}
+	}
+	left := 0
+	matched := make(map[string]bool)
+	for name := range m.Weights.Tensors() {
+		frozen := s.LoRA.Rank > 0
+		for _, p := range s.Freeze {
+			if ok, _ := path.Match(p, name); ok {
+				matched[p], frozen = true, true
+			}
+		}
+		if !frozen {
+			left++
+		}
+	}
+	for _, p := range s.Freeze {
+		if !matched[p] {
+			return &SettingError{fmt.Sprintf("freeze %q", p), "no tensor of the model", "names or patterns such as wte.weight, h.0.* or h.*.ln_*"}
+		}
+	}
+	if left == 0 && s.LoRA.Rank == 0 {
+		return &SettingError{"freeze", strings.Join(s.Freeze, ","), "something that is left to train"}
+	}
+	return nil
+}
+
 func openModel(s Settings, getenv func(string) string) (*modelfiles.Model, string, error) {
 	if s.Init != "" {
 		m, err := newModel(s)
@@ -186,7 +244,7 @@ func openCorpus(ctx context.Context, s Settings, files *modelfiles.Model, o Opti
 		return nil, err
 	}
 	options := corpus.Options{
-		Paths: s.Data, Validation: s.ValidationData, Read: source.Options{Encoding: s.Encoding, Column: s.Column},
+		Paths: s.Data, Validation: s.ValidationData, Leave: []string{s.Out}, Read: source.Options{Encoding: s.Encoding, Column: s.Column},
 		Steps: steps, Tokenizer: files.Tokenizer, Split: corpus.Split{Share: s.Validation, Seed: uint64(s.Seed)},
 		CacheDir: o.CacheDir, Progress: o.Corpus,
 	}
@@ -261,6 +319,14 @@ func (t cpuTrainer) Step(ctx context.Context, rows []Rows, h Hyper, ready func()
 
 func (t cpuTrainer) Evaluate(ctx context.Context, r Rows) (float64, int, error) {
 	return t.Trainer.Evaluate(ctx, train.Rows(r))
+}
+
+func (t cpuTrainer) FirstNonFinite(ctx context.Context, r Rows) string {
+	name, err := t.Trainer.FirstNonFinite(ctx, train.Rows(r))
+	if err != nil {
+		return "" // there is another error to report
+	}
+	return name
 }
 
 func (t cpuTrainer) State() State          { return State(t.Trainer.State()) }

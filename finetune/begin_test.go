@@ -118,11 +118,17 @@ func TestRunErrors(t *testing.T) {
 		{func(o *Options) { o.Settings.Tokenizer = "/nowhere" }, "read tokenizer of /nowhere"},
 		{func(o *Options) { o.Settings.Init, o.Settings.Model = "", "/nowhere" }, "/nowhere"},
 		{func(o *Options) { o.Settings.LR = 2 }, "a learning rate of 2 would destroy"},
-		{func(o *Options) { o.Settings.NoClean = []string{"dusting"} }, `no cleaning step "dusting"`},
+		{func(o *Options) { o.Settings.NoClean = []string{"dusting"} }, `no_clean is "dusting", want cleaning steps: mojibake, `},
 		{func(o *Options) { o.Settings.Context = 64 }, "at most the model's 32 positions"},
 		{func(o *Options) { o.Free = func() (int64, bool) { return 1 << 20, true } }, "and 0.0 GB are free"},
 		{func(o *Options) { o.Resume = true }, "there is no checkpoint to resume from"},
-		{func(o *Options) { o.Settings.LoRA.Rank, o.Settings.LoRA.Targets = 2, []string{"c_qkv"} }, `lora target "c_qkv"`},
+		{func(o *Options) { o.Settings.LoRA.Rank, o.Settings.LoRA.Targets = 2, []string{"c_qkv"} }, `lora.targets is "c_qkv", want c_attn`},
+		{func(o *Options) { o.Settings.LoRA.Rank = 100_000 }, "lora.rank is 100000, want at most"},
+		{func(o *Options) { o.Settings.LoRA.Rank = 1 << 10 }, "lora.rank is 1024, want at most the model's width"},
+		{func(o *Options) { o.Settings.Freeze = []string{"transformer.h.*"} }, `freeze "transformer.h.*" is no tensor of the model`},
+		{func(o *Options) { o.Settings.Freeze = []string{"[a"} }, `freeze is "[a", want`},
+		{func(o *Options) { o.Settings.Freeze = []string{"*"} }, "want something that is left to train"},
+		{func(o *Options) { o.Settings.Data = []string{few(t)} }, "too little to learn from: 4 tokens to train on, and one row has 32"},
 	} {
 		o := tinyRun(t)
 		c.change(&o)

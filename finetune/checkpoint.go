@@ -1,9 +1,11 @@
 package finetune
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,7 +17,8 @@ import (
 )
 
 const (
-	checkpointSchema = "gptctl.checkpoint/1"
+	checkpointSchema = "gptctl.checkpoint/2"
+	unsummedSchema   = "gptctl.checkpoint/1" // the same without the sum of state.json
 	checkpointsName  = "checkpoints"
 	stateName        = "state.json"
 	weightsName      = "model.safetensors"
@@ -56,7 +59,11 @@ type position struct {
 	Recipe string            `json:"recipe"` // Settings as TOML
 	Values map[string]string `json:"trainer"`
 	Files  []fileSum         `json:"files"`
+	Sum    string            `json:"crc32c"` // of state.json with noSum in this place
 }
+
+// noSum is what stands in the place of the sum while it is computed.
+const noSum = "--------"
 
 // Sample is a text that the model wrote.
 type Sample struct {
@@ -184,13 +191,13 @@ func writeCheckpoint(d disk, out string, p position, s State, small map[string][
 			return err
 		}
 	}
-	p.Schema, p.Values, p.Recipe = checkpointSchema, s.Values, string(p.Settings.TOML())
-	text, err := json.MarshalIndent(p, "", "  ")
+	p.Values = s.Values
+	text, err := p.json()
 	if err != nil {
 		return err
 	}
 	if _, err := d.write(filepath.Join(part, stateName), func(w io.Writer) error {
-		_, err := w.Write(append(text, '\n'))
+		_, err := w.Write(text)
 		return err
 	}); err != nil {
 		return err
@@ -217,6 +224,27 @@ func weightsFile(s Settings) string {
 	return weightsName
 }
 
+// json is the state.json of a checkpoint.
+func (p position) json() ([]byte, error) {
+	p.Schema, p.Recipe, p.Sum = checkpointSchema, string(p.Settings.TOML()), noSum
+	text, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, '\n')
+	return replaceSum(text, noSum, sumOf(text)), nil
+}
+
+// sumField is how the sum begins, in a line of its own.
+const sumField = "\n  \"crc32c\": \""
+
+// replaceSum puts another sum into a state.json; without one it stays as it is.
+func replaceSum(text []byte, was, now string) []byte {
+	return bytes.Replace(text, []byte(sumField+was+`"`), []byte(sumField+now+`"`), 1)
+}
+
+func sumOf(text []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli)) }
+
 // readPosition reads the state.json of a checkpoint.
 func readPosition(dir string) (p position, err error) {
 	defer func() {
@@ -225,6 +253,9 @@ func readPosition(dir string) (p position, err error) {
 		}
 	}()
 	f, err := os.Open(filepath.Join(dir, stateName))
+	if errors.Is(err, os.ErrNotExist) {
+		return p, fmt.Errorf("%s is missing", stateName)
+	}
 	if err != nil {
 		return p, err
 	}
@@ -233,7 +264,10 @@ func readPosition(dir string) (p position, err error) {
 	if err != nil {
 		return p, err
 	}
-	return parsePosition(data)
+	if p, err = parsePosition(data); err == nil && stepName(p.Step) != filepath.Base(dir) {
+		err = fmt.Errorf("%s is of step %d", stateName, p.Step)
+	}
+	return p, err
 }
 
 func parsePosition(data []byte) (p position, err error) {
@@ -241,9 +275,13 @@ func parsePosition(data []byte) (p position, err error) {
 		return p, fmt.Errorf("%s has more than %d bytes", stateName, maxState)
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
-		return p, fmt.Errorf("%s: %w", stateName, err)
+		return p, fmt.Errorf("%s is damaged: %w", stateName, err)
 	}
-	if p.Schema != checkpointSchema {
+	if p.Schema == checkpointSchema {
+		if sum := sumOf(replaceSum(data, p.Sum, noSum)); sum != p.Sum {
+			return p, fmt.Errorf("%s is damaged: its checksum is %s, want %s", stateName, sum, p.Sum)
+		}
+	} else if p.Schema != unsummedSchema {
 		return p, fmt.Errorf("%s has schema %q, want %q", stateName, p.Schema, checkpointSchema)
 	}
 	p.Settings = Defaults()
@@ -288,6 +326,9 @@ func loadTensors(dir string, p position, use func(State) error) error {
 // LastSettings returns the settings of the newest run in OUT that can go on, so
 // that a user need not repeat them.
 func LastSettings(out string) (Settings, error) {
+	if err := checkBusy(out); err != nil {
+		return Settings{}, err
+	}
 	_, p, err := newest(out)
 	return p.Settings, err
 }
@@ -301,13 +342,26 @@ func newest(out string) (dir string, p position, err error) {
 	if err != nil {
 		return "", p, err
 	}
-	var damage []error
+	var damage error
 	for _, step := range steps {
 		dir := filepath.Join(out, checkpointsName, stepName(step))
 		if p, err = readPosition(dir); err == nil {
 			return dir, p, nil
 		}
-		damage = append(damage, err)
+		if damage == nil {
+			damage = err
+		}
 	}
-	return "", position{}, errors.Join(append([]error{fmt.Errorf("%s: %w", out, ErrNothingToResume)}, damage...)...)
+	return "", position{}, nothingToResume(out, len(steps), damage)
+}
+
+// nothingToResume says why: there is no checkpoint, or all are damaged.
+func nothingToResume(out string, checkpoints int, damage error) error {
+	if damage == nil {
+		return fmt.Errorf("%s: %w", out, ErrNothingToResume)
+	}
+	if checkpoints > 1 {
+		damage = fmt.Errorf("all %d are damaged, the newest: %w", checkpoints, damage)
+	}
+	return fmt.Errorf("%s: %w: %w", out, ErrNothingToResume, damage)
 }

@@ -2,12 +2,14 @@ package finetune
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/gptctl/gptctl/internal/safetensors"
 )
@@ -112,6 +114,9 @@ func (s fileSum) check(dir string) error {
 	}
 	return nil
 }
+
+// isFull reports whether a disk had no room.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, errDiskFull) }
 
 // syncFolder has the names in a folder on the disk, where the system can.
 func syncFolder(dir string) {

@@ -75,7 +75,7 @@ func newTokenizer(name string) (*tokenizer.Tokenizer, error) {
 	}
 	t, err := tokenizer.Load(os.DirFS(name))
 	if err != nil {
-		return nil, fmt.Errorf("read tokenizer of %s: %w", name, err)
+		return nil, fmt.Errorf("read tokenizer of %s (a folder, or %s for one token per byte): %w", name, bytesTokenizer, err)
 	}
 	return t, nil
 }

@@ -1,6 +1,8 @@
 package finetune
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 )
@@ -37,6 +39,9 @@ type NonFiniteError struct {
 
 func (e *NonFiniteError) Error() string {
 	text := fmt.Sprintf("%s at step %d", e.What, e.Step)
+	if e.Step == 0 {
+		text = e.What + " before the first step"
+	}
 	if e.Tensor != "" {
 		text += ", first in " + e.Tensor
 	}
@@ -61,6 +66,30 @@ func checkFinite(step int, st Stats, lr float64, skippedInARow int, scaled bool)
 		return &NonFiniteError{step, fmt.Sprintf("the norm of the gradient is %v", st.GradNorm), st.Bad, lr}
 	}
 	return nil
+}
+
+// diagnoser is a Trainer that can look for the tensor where numbers stopped
+// being numbers.
+type diagnoser interface {
+	// FirstNonFinite names the first tensor, weights before what the layers make of
+	// rows, that is not finite; "" if none is found.
+	FirstNonFinite(ctx context.Context, rows Rows) string
+}
+
+// diagnose completes a *NonFiniteError.
+func (l *loop) diagnose(ctx context.Context, err error, rows ...Rows) error {
+	var bad *NonFiniteError
+	d, ok := l.Trainer.(diagnoser)
+	if !ok || !errors.As(err, &bad) {
+		return err
+	}
+	for _, r := range rows {
+		if name := d.FirstNonFinite(ctx, r); name != "" {
+			bad.Tensor = name
+			break
+		}
+	}
+	return err
 }
 
 // zScore is how many deviations a loss lies above the mean of the last ones.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,8 +20,10 @@ type Job struct {
 
 	Model      string            // name of the model to begin with, for the card
 	ModelHash  string            // of its configuration and weights
+	OldHash    string            // as checkpoints called the data when the hash had the places of the files in it
 	Source     string            // where its files are, "" if nowhere
 	Parameters int               // of the whole model
+	Vocabulary int               // of a model that has learned something, 0 otherwise
 	License    string            // of the model to begin with, "" if it is not known
 	Files      map[string][]byte // beside the weights: config.json, tokenizer.json …
 	Adapter    []byte            // adapter_config.json: keep the adapters as they are instead of merging them; nil otherwise
@@ -34,6 +37,7 @@ type Job struct {
 
 	now  func() time.Time
 	disk disk
+	lock *outLock // of OUT, if it is locked already
 }
 
 // InterruptedError says where a run that was interrupted can go on. It wraps
@@ -56,7 +60,8 @@ type MismatchError struct {
 }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("the %s is not that of the run to resume: its hash is %.12s, want %.12s", e.Key, e.Now, e.Was)
+	short := func(hash string) string { return fmt.Sprintf("%.12s", strings.TrimPrefix(hash, "sha256:")) }
+	return fmt.Sprintf("the %s is not that of the run to resume: its hash is %s, want %s", e.Key, short(e.Now), short(e.Was))
 }
 
 // loop is a training under way.
@@ -92,6 +97,16 @@ func Train(ctx context.Context, j Job) (Result, error) {
 	if j.Data.TrainRows() < 1 {
 		return Result{}, errors.New("there is no text to train on")
 	}
+	if j.lock == nil {
+		if err := CheckOut(s.Out, j.Source, j.Resume, j.Force); err != nil {
+			return Result{}, err
+		}
+		lock, err := lockOut(s.Out)
+		if err != nil {
+			return Result{}, err
+		}
+		defer lock.release()
+	}
 	l := &loop{Job: j, saved: -1}
 	if err := l.open(); err != nil {
 		return Result{}, err
@@ -99,8 +114,13 @@ func Train(ctx context.Context, j Job) (Result, error) {
 	defer l.close()
 	err := l.run(ctx)
 	if err != nil {
+		defer l.leaveNothing()
 		// The tensors must not change while they are written, and the caller is free to.
-		return Result{}, errors.Join(err, l.saver.wait())
+		saved := l.saver.wait()
+		if isFull(err) && isFull(saved) { // what says which checkpoint is good says enough
+			return Result{}, saved
+		}
+		return Result{}, errors.Join(err, saved)
 	}
 	return l.finish()
 }
@@ -140,6 +160,20 @@ func (l *loop) close() {
 	l.events.close()
 }
 
+// leaveNothing takes away what a training has written that came to no step.
+func (l *loop) leaveNothing() {
+	if l.at.Step > 0 || l.saved >= 0 {
+		return
+	}
+	l.close()
+	if steps, err := listCheckpoints(l.Settings.Out); err != nil || len(steps) > 0 {
+		return
+	}
+	for _, name := range byproducts {
+		_ = os.RemoveAll(filepath.Join(l.Settings.Out, name)) // what stays is in nobody's way
+	}
+}
+
 // restoreNewest goes back to the newest checkpoint that is not damaged.
 func (l *loop) restoreNewest() error {
 	steps, err := listCheckpoints(l.Settings.Out)
@@ -159,8 +193,10 @@ func (l *loop) restoreNewest() error {
 		var bad *DamagedError
 		switch {
 		case errors.As(err, &bad):
-			damaged = errors.Join(damaged, err)
-			l.emit(NoteEvent{step, fmt.Sprintf("%v; the one before it is used", err)})
+			if damaged == nil {
+				damaged = err
+			}
+			l.emit(NoteEvent{step, fmt.Sprintf("%v; the one before it is looked at", err)})
 			continue
 		case err != nil:
 			return fmt.Errorf("restore %s: %w", dir, err)
@@ -170,7 +206,7 @@ func (l *loop) restoreNewest() error {
 		l.at.Settings = l.Settings
 		return nil
 	}
-	return errors.Join(fmt.Errorf("%s: %w", l.Settings.Out, ErrNothingToResume), damaged)
+	return nothingToResume(l.Settings.Out, len(steps), damaged)
 }
 
 // belongs reports whether a checkpoint is one of this job.
@@ -178,7 +214,7 @@ func (l *loop) belongs(p position) error {
 	switch {
 	case p.ModelHash != l.ModelHash:
 		return &MismatchError{"model", p.ModelHash, l.ModelHash}
-	case p.DataHash != l.Data.Hash():
+	case p.DataHash != l.Data.Hash() && p.DataHash != l.OldHash:
 		return &MismatchError{"data", p.DataHash, l.Data.Hash()}
 	}
 	_, err := Resumed(p.Settings, l.Settings)
@@ -297,7 +333,7 @@ func (l *loop) step(ctx context.Context) (err error) {
 	l.emit(StepEvent{p.step, s.Steps, p.loss, lr, p.norm, p.scale, p.tokPerS, p.tokens, p.seconds, p.skipped})
 
 	if err := checkFinite(l.at.Step, st, lr, l.at.Skipped, s.Precision == "fp16"); err != nil {
-		return errors.Join(err, l.metrics.flush(), l.report())
+		return errors.Join(l.diagnose(ctx, err, rows...), l.metrics.flush(), l.report())
 	}
 	if st.Skipped {
 		return nil
@@ -383,14 +419,18 @@ func (l *loop) evaluate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if math.IsNaN(part) || math.IsInf(part, 0) {
+			err := &NonFiniteError{l.at.Step, fmt.Sprintf("the loss on the held-out text is %v", part), "", s.rate(max(0, l.at.Step-1))}
+			return l.diagnose(ctx, err, rows)
+		}
 		sum, labels = sum+part, labels+count
 	}
 	if labels == 0 {
 		return nil
 	}
 	loss := sum / float64(labels)
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return &NonFiniteError{l.at.Step, fmt.Sprintf("the loss on the held-out text is %v", loss), "", s.rate(max(0, l.at.Step-1))}
+	if chance := math.Log(float64(l.Vocabulary)); l.at.Step == 0 && l.Vocabulary > 0 && loss > chance+0.5 {
+		l.emit(NoteEvent{0, fmt.Sprintf("the model knows these texts less than by chance (loss %.2f, chance has %.2f): do its weights and its tokenizer belong together?", loss, chance)})
 	}
 	// The model to begin with is no result of the run.
 	best := false
@@ -402,7 +442,9 @@ func (l *loop) evaluate(ctx context.Context) error {
 		}
 	}
 	l.at.EvalStep = l.at.Step
-	l.metrics.eval(l.at.Step, loss)
+	if err := l.metrics.eval(l.at.Step, loss); err != nil {
+		return err
+	}
 	l.emit(EvalEvent{l.at.Step, loss, math.Exp(loss), best})
 	return l.events.scalars(l.at.Step, scalar{"eval/loss", loss})
 }

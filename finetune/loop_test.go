@@ -72,7 +72,7 @@ func TestInterrupt(t *testing.T) {
 	settings := []string{"eval_every=4", "save_every=5", "patience=3"}
 	whole, _ := fakeJob(t, steps, settings...)
 	_, events := mustTrain(t, whole)
-	want := weightsOf(t, whole.Settings.Out)
+	want, csv := weightsOf(t, whole.Settings.Out), curve(t, whole.Settings.Out)
 	for at := range len(events) {
 		j, f := fakeJob(t, steps, settings...)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -112,6 +112,9 @@ func TestInterrupt(t *testing.T) {
 		}
 		if weightsOf(t, j.Settings.Out) != want {
 			t.Errorf("interrupted at event %d: other weights", at)
+		}
+		if got := curve(t, j.Settings.Out); got != csv {
+			t.Errorf("interrupted at event %d: metrics.csv differs:\n%s\nwant\n%s", at, got, csv)
 		}
 	}
 }

@@ -124,10 +124,16 @@ func (m *metrics) cut(step int) error {
 func (m *metrics) add(p point) { m.points = append(m.points, p) }
 
 // eval notes the held-out loss after the last step.
-func (m *metrics) eval(step int, loss float64) {
-	if n := len(m.points); n > 0 && m.points[n-1].step == step { // else it is before the first step
-		m.points[n-1].evalLoss = loss
+func (m *metrics) eval(step int, loss float64) error {
+	n := len(m.points)
+	if n == 0 || m.points[n-1].step != step { // before the first step
+		return nil
 	}
+	m.points[n-1].evalLoss = loss
+	if m.written == n { // an earlier sitting was interrupted after the step
+		return m.cut(step)
+	}
+	return nil
 }
 
 // flush appends the points that are not in the file yet.

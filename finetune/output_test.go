@@ -84,7 +84,9 @@ func TestMetrics(t *testing.T) {
 		m.add(point{step: step, tokens: int64(step) * 10, seconds: float64(step), loss: 1 / float64(step), lr: 1e-4, norm: math.Inf(1), scale: 65536, tokPerS: 100,
 			skipped: step == 2, evalLoss: math.NaN()})
 		if step == 4 {
-			m.eval(4, 2.5)
+			if err := m.eval(4, 2.5); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := m.flush(); err != nil {
 			t.Fatal(err)

@@ -17,11 +17,15 @@ type ExistsError struct {
 	Out     string
 	Example string // what is in it
 	Run     bool   // it is a training that could be resumed
+	Foreign bool   // no training wrote it: it is not replaced, whatever is asked for
 }
 
 func (e *ExistsError) Error() string {
 	if e.Run {
 		return fmt.Sprintf("%s holds the training of another time", e.Out)
+	}
+	if e.Foreign {
+		return fmt.Sprintf("%s is not empty: it holds %s, which no training wrote", e.Out, e.Example)
 	}
 	return fmt.Sprintf("%s is not empty: it holds %s", e.Out, e.Example)
 }
@@ -54,7 +58,7 @@ func CheckOut(out, source string, resume, force bool) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return err
+		return fmt.Errorf("write to %s: %w", out, cause(err))
 	case !info.IsDir():
 		return fmt.Errorf("%s is a file, want the name of a folder", out)
 	case resume:
@@ -66,9 +70,9 @@ func CheckOut(out, source string, resume, force bool) error {
 	}
 	worth := ""
 	for _, e := range entries {
-		part := strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), partSuffix)
-		if force && !part && !slices.Contains(ours, e.Name()) {
-			return fmt.Errorf("%s is not replaced: it holds %s, which no training wrote", out, e.Name())
+		part := e.Name() == lockName || strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), partSuffix)
+		if !part && !slices.Contains(ours, e.Name()) {
+			return &ExistsError{Out: out, Example: e.Name(), Foreign: true}
 		}
 		if !part && !slices.Contains(byproducts, e.Name()) {
 			worth = e.Name()
@@ -79,21 +83,15 @@ func CheckOut(out, source string, resume, force bool) error {
 		return err
 	}
 	if (worth != "" || len(steps) > 0) && !force {
-		return &ExistsError{out, worth, len(steps) > 0}
+		return &ExistsError{Out: out, Example: worth, Run: len(steps) > 0}
 	}
 	return nil
 }
 
-// prepare makes OUT ready to be written: empty, or with what there is to go on
-// from.
+// prepare makes OUT, which is locked, ready to be written: empty, or with what
+// there is to go on from.
 func prepare(out, source string, resume, force bool) error {
 	if err := CheckOut(out, source, resume, force); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(out, 0o777); err != nil {
-		return err
-	}
-	if err := tryToWrite(out); err != nil {
 		return err
 	}
 	if resume {
@@ -104,6 +102,9 @@ func prepare(out, source string, resume, force bool) error {
 		return err
 	}
 	for _, e := range entries {
+		if e.Name() == lockName { // it is ours now
+			continue
+		}
 		if err := os.RemoveAll(filepath.Join(out, e.Name())); err != nil {
 			return err
 		}
@@ -128,16 +129,6 @@ func resolveParent(abs string) string {
 		return resolve(parent)
 	}
 	return abs
-}
-
-// tryToWrite finds out now rather than at the first checkpoint.
-func tryToWrite(out string) error {
-	f, err := os.CreateTemp(out, ".try-*"+partSuffix)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	return os.Remove(f.Name())
 }
 
 // RoomError says that the disk has too little room for a run.

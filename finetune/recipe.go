@@ -85,7 +85,10 @@ func ParseRecipe(s *Settings, path string, data []byte) error {
 	case errors.As(err, &syntax):
 		row, col := syntax.Position()
 		text := strings.TrimPrefix(syntax.Error(), "toml: ")
-		if key := strings.Join(syntax.Key(), "."); key != "" && slices.Contains(Keys(), key) {
+		key := strings.Join(syntax.Key(), ".")
+		if strings.Contains(text, "already") {
+			text = fmt.Sprintf("%s is there twice", key)
+		} else if slices.Contains(Keys(), key) {
 			text = fmt.Sprintf("%s: want %s", key, wanted(s.lookup(key).value))
 		} else if strings.Contains(text, "cannot decode") || strings.Contains(text, "cannot store") { // in Go's words
 			text = "the value has another type than the setting takes"
@@ -93,6 +96,23 @@ func ParseRecipe(s *Settings, path string, data []byte) error {
 		return fmt.Errorf("%s:%d:%d: %s", path, row, col, text)
 	}
 	return fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "toml: "))
+}
+
+// RecipeLine is the line of a recipe that has a setting, 0 if none has.
+func RecipeLine(data []byte, key string) int {
+	table, n := "", 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			table = strings.TrimSpace(strings.Trim(strings.TrimSpace(strings.SplitN(line, "#", 2)[0]), "[]")) + "."
+			continue
+		}
+		if name, _, ok := strings.Cut(line, "="); ok && table+strings.Trim(strings.TrimSpace(name), `"'`) == key {
+			return n
+		}
+	}
+	return 0
 }
 
 // Override applies one "key=value". Text needs no quotes; lists are separated by
@@ -250,6 +270,11 @@ var foreign = map[string]string{
 	"block_size": "context", "seq_len": "context", "max_seq_length": "context", "save_total_limit": "keep", "save_steps": "save_every",
 	"eval_steps": "eval_every", "eval_interval": "eval_every", "gradient_checkpointing": "checkpointing",
 	"early_stopping_patience": "patience", "lora_r": "lora.rank", "lora_alpha": "lora.alpha", "target_modules": "lora.targets",
+	"lora_target_modules": "lora.targets", "dataset": "data", "datasets": "data", "train_file": "data", "data_files": "data",
+	"output_dir": "out", "out_dir": "out", "model_name_or_path": "model", "base_model": "model", "checkpoint": "model", "init_from": "model",
+	"dtype": "precision", "fp16": "precision", "bf16": "precision", "mixed_precision": "precision", "sequence_len": "context", "max_seq_len": "context",
+	"num_epochs": "epochs", "val_set_size": "validation", "eval_iters": "eval_rows", "gradient_clip_val": "clip", "lr_scheduler": "schedule",
+	"activation_checkpointing": "checkpointing", "adam_beta1": "beta1", "adam_beta2": "beta2", "adam_epsilon": "epsilon", "text_column": "column",
 }
 
 // distance counts the insertions, deletions and replacements between two words

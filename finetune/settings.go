@@ -4,10 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/gptctl/gptctl/finetune/corpus/clean"
 )
+
+// loraTargets are the matrices that can have adapters.
+var loraTargets = []string{"c_attn", "c_proj", "c_fc", "attn.c_proj", "mlp.c_proj"}
 
 // Auto asks for a value that depends on the model or the data.
 const Auto = -1
@@ -150,6 +156,24 @@ func (s Settings) Validate() error {
 	}{{"validation", s.Validation}, {"dropout", s.Dropout}, {"beta1", s.Beta1}, {"beta2", s.Beta2}} {
 		if r.v < 0 || r.v >= 1 {
 			return &SettingError{r.key, r.v, "a number from 0 to below 1"}
+		}
+	}
+	for _, t := range s.LoRA.Targets {
+		if !slices.Contains(loraTargets, t) {
+			return &SettingError{"lora.targets", fmt.Sprintf("%q", t), oneOf(loraTargets)}
+		}
+	}
+	for _, p := range s.Freeze {
+		if _, err := path.Match(p, ""); err != nil {
+			return &SettingError{"freeze", fmt.Sprintf("%q", p), "names or patterns, such as wte.weight or h.0.*"}
+		}
+	}
+	steps := append(clean.Names(), "all")
+	for i, list := range [][]string{s.Clean, s.NoClean} {
+		for _, id := range list {
+			if !slices.Contains(steps, id) {
+				return &SettingError{[]string{"clean", "no_clean"}[i], fmt.Sprintf("%q", id), "cleaning steps: " + oneOf(steps)}
+			}
 		}
 	}
 	switch {

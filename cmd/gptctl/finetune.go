@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -98,15 +97,15 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 		// The settings file comes first and the flags of the command line last.
 		layers := func(s *finetune.Settings) error {
 			if err := flags(s, true); err != nil {
-				return &usageError{err}
+				return withHints(&usageError{err}, aboutSettings)
 			}
 			if recipe != "" {
 				content, err := readBounded(recipe, maxSettingsBytes)
 				if err != nil {
-					return fmt.Errorf("read recipe: %w", err)
+					return withHints(fmt.Errorf("read recipe: %w", err), "gptctl finetune --print-config > "+shellWord(recipe)+" makes one")
 				}
 				if err := finetune.ParseRecipe(s, recipe, content); err != nil {
-					return &usageError{err}
+					return withHints(&usageError{err}, aboutSettings)
 				}
 			}
 			var paths []string
@@ -118,7 +117,7 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 				}
 			}
 			if err := flags(s, false); err != nil {
-				return &usageError{err}
+				return withHints(&usageError{err}, aboutSettings)
 			}
 			if len(paths) > 0 && !given("data") {
 				return withHints(usagef("%s: want key=value", paths[0]), "name texts with --data "+paths[0])
@@ -139,7 +138,7 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 		if o.resume && o.settings.Out != "" && !o.printConfig {
 			was, err := finetune.LastSettings(o.settings.Out)
 			if err != nil {
-				return withHints(err, "without --resume a training begins")
+				return finetuneHints(o, err)
 			}
 			out := o.settings.Out
 			o.settings = was
@@ -149,9 +148,16 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 			o.settings.Out = out
 		}
 		if err := o.settings.Validate(); err != nil {
-			return &usageError{err}
+			return withHints(&usageError{inRecipe(recipe, err)}, aboutSettings)
 		}
+		typed := func(flag string) bool { return given(flag) && !fromSettings(t, cmd, flag) }
 		switch {
+		case typed("model") && o.settings.Init != "":
+			return withHints(usagef("--model %s begins with a model, and init = %s makes a new one: want one of them", o.settings.Model, o.settings.Init), "leave one of them out")
+		case o.settings.Tokenizer != "" && o.settings.Init == "":
+			return withHints(usagef("tokenizer = %s is for a new model (--init): %s has its own", o.settings.Tokenizer, o.settings.Model), "leave it out")
+		case o.resume && o.settings.Out == "" && !o.printConfig:
+			return withHints(usagef("--out is missing: the folder of the training to go on with"), "gptctl finetune --resume --out my-gpt2")
 		case o.printConfig:
 			_, err := t.out.Write(o.settings.TOML())
 			return err
@@ -170,6 +176,23 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 // quoteSetting keeps Override from taking quotes off a flag's value.
 func quoteSetting(value string) string { return `"` + value + `"` }
 
+// inRecipe says in which line of the recipe a value is that makes no sense.
+func inRecipe(recipe string, err error) error {
+	var wrong, there *finetune.SettingError
+	if recipe == "" || !errors.As(err, &wrong) {
+		return err
+	}
+	content, readErr := readBounded(recipe, maxSettingsBytes)
+	s := finetune.Defaults()
+	if readErr != nil || finetune.ParseRecipe(&s, recipe, content) != nil || !errors.As(s.Validate(), &there) || *there != *wrong {
+		return err // it is said elsewhere
+	}
+	if line := finetune.RecipeLine(content, wrong.Key); line > 0 {
+		return fmt.Errorf("%s:%d: %w", recipe, line, err)
+	}
+	return err
+}
+
 // isDataWord tells a path among the words from a key=value.
 func isDataWord(word string) bool {
 	key, _, isPair := strings.Cut(word, "=")
@@ -184,7 +207,7 @@ func unknownWord(word string, err error) error {
 	if strings.HasPrefix(word, "-") {
 		return usagef("%s: want key=value", word)
 	}
-	return withHints(&usageError{err}, "gptctl finetune --print-config lists the settings")
+	return withHints(&usageError{err}, aboutSettings)
 }
 
 func runFinetune(ctx context.Context, t *terminal, o finetuneOptions) error {
@@ -248,70 +271,4 @@ func printDataReport(ctx context.Context, t *terminal, o finetune.Options, show 
 		return finetuneHints(finetuneOptions{settings: o.Settings}, err)
 	}
 	return nil
-}
-
-// finetuneHints adds what mends a training that failed.
-func finetuneHints(o finetuneOptions, err error) error {
-	goOn := "gptctl finetune --resume --out " + shellWord(o.settings.Out)
-	var exists *finetune.ExistsError
-	var memory *finetune.MemoryError
-	var room *finetune.RoomError
-	var stopped *finetune.InterruptedError
-	var save *finetune.SaveError
-	var spike *finetune.SpikeError
-	var bad *finetune.NonFiniteError
-	var changed *finetune.ChangedError
-	var setting *finetune.SettingError
-	switch {
-	case errors.As(err, &stopped):
-		return withHints(err, goOn+" goes on")
-	case errors.As(err, &exists) && exists.Run:
-		return withHints(err, goOn+" goes on with it", "--force begins anew, and removes it")
-	case errors.As(err, &exists):
-		return withHints(err, "write to a new folder, or let --force replace the model in this one")
-	case errors.As(err, &memory):
-		var hints []string
-		words, costs := memory.Overrides()
-		for i := range words {
-			hints = append(hints, fmt.Sprintf("%s would fit (%s)", words[i], costs[i]))
-		}
-		if len(hints) == 0 {
-			hints = []string{"gptctl doctor --for finetune says which model would fit"}
-		}
-		return withHints(err, hints...)
-	case errors.As(err, &room):
-		return withHints(err, "free some room, or write to another disk", "keep=1 keeps fewer checkpoints")
-	case errors.As(err, &save):
-		if errors.Is(err, syscall.ENOSPC) {
-			return withHints(err, "free some room, then: "+goOn)
-		}
-		return withHints(err, goOn+" goes on from the last checkpoint")
-	case errors.As(err, &spike):
-		return withHints(err, goOn+" spike=rollback goes back and leaves out the texts that made it", "spike=warn goes on regardless; a lower lr makes it less likely")
-	case errors.As(err, &bad):
-		hints := []string{fmt.Sprintf("a lower learning rate than %g is steadier: lr=%.1g", bad.LR, bad.LR/10)}
-		if o.settings.Precision == "fp16" {
-			hints = append(hints, "--precision bf16 does not overflow")
-		}
-		return withHints(err, hints...)
-	case errors.As(err, &changed):
-		return withHints(err, "leave it out, or begin anew with --force or in another folder")
-	case errors.As(err, &setting):
-		return &usageError{err}
-	case errors.Is(err, finetune.ErrNothingToResume):
-		return withHints(err, "without --resume a training begins")
-	}
-	var model *finetune.ModelError
-	if errors.As(err, &model) {
-		return modelHints(o.settings.Model, err)
-	}
-	return err
-}
-
-// shellWord quotes a word for a shell where it must be.
-func shellWord(word string) string {
-	if word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") == "" {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -38,7 +38,7 @@ type job struct {
 }
 
 // build reads the files and writes the cache.
-func (b *builder) build(ctx context.Context, path, key string) error {
+func (b *builder) build(ctx context.Context, path, key, contents string) error {
 	files := append(append([]source.File(nil), b.validation...), b.training...)
 	report := newReport(b.Steps)
 	report.Skipped = b.skipped
@@ -84,7 +84,7 @@ func (b *builder) build(ctx context.Context, path, key string) error {
 			w.abandon()
 		}
 	}()
-	c := collector{builder: b, w: w, report: &report, duplicates: clean.NewDuplicates(b.Steps), held: make(map[[16]byte]string)}
+	c := collector{builder: b, w: w, report: &report, duplicates: clean.NewDuplicates(b.Steps), held: clean.NewGroups(b.Steps), groups: clean.NewGroups(b.Steps)}
 	err = b.each(ctx, "tokenize", files, report.Files, func(j *job) { b.work(j, recurring) }, c.take)
 	if err != nil {
 		return err
@@ -97,7 +97,8 @@ func (b *builder) build(ctx context.Context, path, key string) error {
 		return fmt.Errorf("the tokenizer has no end of text, which must stand between %d documents", report.Kept)
 	}
 	finished = true
-	return w.finish(meta{Key: key, Validation: c.validation, ValidationFiles: len(b.validation) > 0, Tokens: w.tokens, Masked: w.masked, Report: report})
+	w.group(c.groups.Of)
+	return w.finish(meta{Key: key, Hash: contents, Validation: c.validation, ValidationFiles: len(b.validation) > 0, Tokens: w.tokens, Masked: w.masked, Report: report})
 }
 
 // work cleans and tokenises one document.
@@ -110,7 +111,7 @@ func (b *builder) work(j *job, recurring map[uint64]bool) {
 		j.changes = append(j.changes, clean.Change{Step: EmptyStep, Removed: true, Before: before})
 		return
 	}
-	j.print = b.Steps.PrintOf(d)
+	j.print = clean.PrintOf(d)
 	for _, p := range d.Parts {
 		ids := b.Tokenizer.EncodePlain(nil, p.Text)
 		for _, id := range ids {
@@ -129,10 +130,12 @@ type collector struct {
 	w          *cacheWriter
 	report     *Report
 	duplicates *clean.Duplicates
-	open       bool                // the pieces of a document have begun to be written
-	held       map[[16]byte]string // documents of validation files
-	trained    int                 // kept documents for training
-	validation int                 // and for validation
+	open       bool          // the pieces of a document have begun to be written
+	held       *clean.Groups // documents of validation files
+	heldWhere  []string
+	groups     *clean.Groups // of all that was kept
+	trained    int           // kept documents for training
+	validation int           // and for validation
 }
 
 func (c *collector) take(j *job) error {
@@ -162,10 +165,11 @@ func (c *collector) take(j *job) error {
 	}
 	if j.file < len(c.builder.validation) {
 		if !d.Piece() {
-			c.held[j.print.Hash] = where
+			c.held.Add(j.print)
+			c.heldWhere = append(c.heldWhere, where)
 		}
-	} else if of, ok := c.held[j.print.Hash]; ok && !d.Piece() {
-		drop(HeldOutStep, of)
+	} else if i := c.held.Like(j.print); i >= 0 && !d.Piece() {
+		drop(HeldOutStep, c.heldWhere[i])
 		return nil
 	}
 	if step, of, twice := c.duplicates.Check(d, j.print); twice {
@@ -174,6 +178,7 @@ func (c *collector) take(j *job) error {
 	}
 	if !c.open {
 		c.open = true
+		c.groups.Add(j.print)
 		c.w.begin(binary.LittleEndian.Uint64(j.print.Hash[:]))
 		r.Kept++
 		if j.file < len(c.builder.validation) {
@@ -186,7 +191,10 @@ func (c *collector) take(j *job) error {
 	for i, ids := range j.ids {
 		c.w.add(ids, d.Parts[i].Masked)
 	}
-	return c.w.err
+	if c.w.err != nil {
+		return notKept(c.w.err)
+	}
+	return nil
 }
 
 // each reads all files in their order, works on the documents in parallel, and

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"sort"
 
+	"github.com/gptctl/gptctl/finetune/corpus/source"
 	"github.com/gptctl/gptctl/internal/mapped"
 )
 
@@ -22,12 +23,13 @@ import (
 //	magic     16 bytes
 //	tokens    [n] uint16, or uint32 if the vocabulary has more than 65536; filled to 8 bytes
 //	documents [d]{start uint64, hash uint64}: where each begins, a part of its contents' hash
+//	          (of several that are alike, the same for all: the least)
 //	masks     [m]{from, to uint64}: tokens that are not learnt, in order, apart
 //	meta      JSON
 //	trailer   {tokens, documents, masks, meta bytes uint64; wide, crc32c of all before uint32} and magic
 //
 // It is written beside its name and renamed when it is complete.
-const magic = "gptctl tokens 1\n"
+const magic = "gptctl tokens 2\n"
 
 const trailerSize = 4*8 + 2*4 + len(magic)
 
@@ -35,7 +37,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // meta is what a cache says of itself.
 type meta struct {
-	Key             string
+	Key, Hash       string
 	Validation      int // so many documents at the beginning are for validation
 	Tokens, Masked  int64
 	ValidationFiles bool
@@ -208,7 +210,7 @@ type cacheWriter struct {
 func newCacheWriter(path string, vocabulary int) (*cacheWriter, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
 	if err != nil {
-		return nil, fmt.Errorf("keep the tokens: %w", err)
+		return nil, notKept(err)
 	}
 	c := &cacheWriter{path: path, f: f, sum: crc32.New(castagnoli), wide: vocabulary > math.MaxUint16+1}
 	c.w = bufio.NewWriterSize(io.MultiWriter(f, c.sum), 1<<18)
@@ -225,6 +227,18 @@ func (c *cacheWriter) write(b []byte) {
 // begin starts a document.
 func (c *cacheWriter) begin(hash uint64) {
 	c.documents = append(c.documents, uint64(c.tokens), hash)
+}
+
+// group gives documents that are alike one hash; of names the first of a
+// document's group.
+func (c *cacheWriter) group(of func(i int) int) {
+	least := func(i int) *uint64 { return &c.documents[2*of(i)+1] }
+	for i := range len(c.documents) / 2 {
+		*least(i) = min(*least(i), c.documents[2*i+1])
+	}
+	for i := range len(c.documents) / 2 {
+		c.documents[2*i+1] = *least(i)
+	}
 }
 
 // add appends tokens to the document begun last.
@@ -291,9 +305,14 @@ func (c *cacheWriter) finish(m meta) error {
 	}
 	if c.err != nil {
 		_ = os.Remove(c.f.Name()) // c.err is what went wrong
-		return fmt.Errorf("keep the tokens: %w", c.err)
+		return notKept(c.err)
 	}
 	return nil
+}
+
+// notKept is the error of a cache that cannot be written.
+func notKept(err error) error {
+	return &source.MendError{Err: fmt.Errorf("keep the tokens: %w", err), Mend: "XDG_CACHE_HOME=DIR keeps them in another place"}
 }
 
 // abandon removes what was written.

@@ -24,6 +24,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/gptctl/gptctl/finetune/corpus/clean"
 	"github.com/gptctl/gptctl/finetune/corpus/source"
@@ -49,14 +50,16 @@ type Tokenizer interface {
 type Options struct {
 	Paths      []string // files, folders, patterns; see source.Find
 	Validation []string // files of their own for validation, instead of a split
+	Leave      []string // folders that are not looked into, such as the one that is written to
 	Read       source.Options
 	Steps      clean.Set // nil: those on by default; see clean.Choose
 	Tokenizer  Tokenizer
 
 	Split Split
 
-	// CacheDir keeps the tokens for the next time; it is made if it is missing.
-	// Empty: they are kept in the system's folder for temporary files until Close.
+	// CacheDir keeps the tokens for the next time, see MaxCache; it is made if it is
+	// missing. Empty, or if it cannot be written: they are kept in the system's
+	// folder for temporary files until Close.
 	CacheDir string
 	Workers  int // at most so many documents at once; 0: as many as there are CPUs
 
@@ -130,37 +133,47 @@ func Open(ctx context.Context, o Options) (*Data, error) {
 	var err error
 	// Validation comes first, so that of documents in both the training loses its own.
 	if len(o.Validation) > 0 {
-		if b.validation, b.skipped, err = source.Find(o.Validation); err != nil {
+		if b.validation, b.skipped, err = source.Find(o.Validation, o.Leave...); err != nil {
 			return nil, fmt.Errorf("validation: %w", err)
 		}
 	}
 	var skipped []string
-	if b.training, skipped, err = source.Find(o.Paths); err != nil {
+	if b.training, skipped, err = source.Find(o.Paths, o.Leave...); err != nil {
 		return nil, err
 	}
 	b.skipped = append(b.skipped, skipped...)
-	key, err := b.key(ctx)
+	key, contents, err := b.key(ctx)
 	if err != nil {
 		return nil, err
 	}
 
 	d := &Data{eos: b.eos, hasEOS: b.hasEOS}
 	dir := o.CacheDir
+	path := filepath.Join(dir, cachePrefix+key[:32]+cacheSuffix)
+	if dir != "" {
+		// What others have kept is of use even where nothing can be written.
+		if _, err := os.Stat(path); err != nil && !writable(dir) {
+			dir = ""
+		}
+	}
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "gptctl-corpus-"); err != nil {
 			return nil, fmt.Errorf("keep the tokens: %w", err)
 		}
 		d.temporary = dir
-	} else if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("keep the tokens: %w", err)
+		path = filepath.Join(dir, filepath.Base(path))
 	}
-	path := filepath.Join(dir, "corpus-"+key[:32]+".tokens")
 	d.cache, err = openCache(path, key, o.Tokenizer.Len())
 	made := err != nil
 	if made { // missing or damaged
-		if err = b.build(ctx, path, key); err == nil {
+		if err = b.build(ctx, path, key, contents); err == nil {
 			d.cache, err = openCache(path, key, o.Tokenizer.Len())
 		}
+	}
+	if err == nil && d.temporary == "" {
+		now := time.Now()
+		_ = os.Chtimes(path, now, now) // it was used; where that cannot be written nothing is pruned either
+		prune(dir, path, MaxCache, now)
 	}
 	if err == nil {
 		d.report = &d.cache.meta.Report
@@ -193,9 +206,12 @@ func (d *Data) Close() error {
 // Report says what the files held and what became of it.
 func (d *Data) Report() *Report { return d.report }
 
-// Hash names the corpus: the contents of its files, the settings and the
-// tokenizer, as 64 hexadecimal digits.
-func (d *Data) Hash() string { return d.cache.meta.Key }
+// Hash names the corpus: the contents of its files, in their order and wherever
+// they lie, the settings and the tokenizer, as 64 hexadecimal digits.
+func (d *Data) Hash() string { return d.cache.meta.Hash }
+
+// Key is the name of its tokens in the cache, which says of each where it lay.
+func (d *Data) Key() string { return d.cache.meta.Key }
 
 // EmptyError says that a corpus holds nothing to learn.
 type EmptyError struct {
@@ -206,6 +222,9 @@ type EmptyError struct {
 func (e *EmptyError) Error() string {
 	if e.Documents == 0 {
 		return fmt.Sprintf("the corpus is empty: there is no text in its %d files", e.Files)
+	}
+	if e.Report != nil && e.Report.Kept > 0 {
+		return "the corpus is empty: all texts to train on are in the validation files, too"
 	}
 	return fmt.Sprintf("the corpus is empty: cleaning left nothing of its %d documents; the report says which step took them, and each can be switched off", e.Documents)
 }

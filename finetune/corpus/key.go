@@ -19,17 +19,27 @@ import (
 // files are read, a cleaning step, or the form of the cache.
 const rules = "gptctl corpus 1"
 
-// key hashes everything that the tokens depend on: the files' contents and
-// names, how they are read and cleaned, and the tokenizer.
-func (b *builder) key(ctx context.Context) (string, error) {
+// key hashes everything that the tokens depend on: the files' contents, how they
+// are read and cleaned, and the tokenizer; the key also their names, which the
+// report in the cache has.
+func (b *builder) key(ctx context.Context) (key, contents string, err error) {
 	files := append(append([]source.File(nil), b.validation...), b.training...)
 	b.sums = make([][32]byte, len(files))
 	for _, f := range files {
 		b.total += f.Size
 	}
 	if err := b.sumFiles(ctx, files); err != nil {
-		return "", err
+		return "", "", err
 	}
+	words := tokenizerSum(b.Tokenizer)
+	key = b.sum(files, words)
+	for i := range files {
+		files[i].Path = ""
+	}
+	return key, b.sum(files, words), nil
+}
+
+func (b *builder) sum(files []source.File, words [32]byte) string {
 	h := sha256.New()
 	text := func(parts ...string) {
 		for _, p := range parts {
@@ -46,9 +56,8 @@ func (b *builder) key(ctx context.Context) (string, error) {
 	for _, s := range clean.Steps() {
 		text(s.ID, fmt.Sprint(b.Steps[s.ID]))
 	}
-	sum := tokenizerSum(b.Tokenizer)
-	text(string(sum[:]))
-	return hex.EncodeToString(h.Sum(nil)), nil
+	text(string(words[:]))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func (b *builder) sumFiles(ctx context.Context, files []source.File) error {

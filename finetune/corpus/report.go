@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/gptctl/gptctl/finetune/corpus/clean"
 )
@@ -12,7 +13,7 @@ import (
 // Report says what a corpus was made of and what cleaning took away.
 type Report struct {
 	Files     []FileReport
-	Skipped   []string // in folders and patterns, of formats that are not read
+	Skipped   []string // in folders and patterns: files of formats that are not read, folders (with a / at the end) of models
 	Steps     []StepReport
 	Documents int   // read
 	Bytes     int64 // of their text
@@ -66,7 +67,7 @@ const maxSamples = 5
 // The last steps, which cannot be switched off.
 const (
 	EmptyStep   = "empty"    // documents in which nothing is left to learn
-	HeldOutStep = "held-out" // documents for training that are in the validation files, too
+	HeldOutStep = "held-out" // documents for training that are, or nearly are, in the validation files, too
 )
 
 func newReport(set clean.Set) Report {
@@ -153,7 +154,11 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	for _, s := range r.Skipped {
-		p("  %s  not read: its name has no format that is known\n", s)
+		if strings.HasSuffix(s, "/") {
+			p("  %s  not read: it holds a model\n", s)
+		} else {
+			p("  %s  not read: its name has no format that is known\n", s)
+		}
 	}
 	return out.Flush()
 }

@@ -103,12 +103,26 @@ func (d *Data) split(s Split) error {
 
 func (d *Data) bothSides(s Split) error {
 	if d.train.length < 2 {
-		return fmt.Errorf("the corpus is too small: %d tokens are left for training", d.train.tokens)
+		return &TooSmallError{Tokens: d.train.tokens}
 	}
 	if (s.Share > 0 || d.cache.meta.ValidationFiles) && d.valid.length < 2 {
-		return fmt.Errorf("the corpus is too small: %d tokens are left for validation", d.valid.tokens)
+		return &TooSmallError{Validation: true, Tokens: d.valid.tokens}
 	}
 	return nil
+}
+
+// TooSmallError says that one side of the split has nothing to predict.
+type TooSmallError struct {
+	Validation bool
+	Tokens     int64
+}
+
+func (e *TooSmallError) Error() string {
+	side := "training"
+	if e.Validation {
+		side = "validation"
+	}
+	return fmt.Sprintf("the corpus is too small: %d tokens are left for %s", e.Tokens, side)
 }
 
 // choose holds out whole documents: in an order that depends on the seed and on

@@ -108,9 +108,9 @@ func (b *Bound) form(c *kernel.CPU, s *sum) {
 		}
 	}
 	if s.layout == gpt2.OutIn {
-		c.TransposedProduct(dst, scaled, s.a, s.rank, s.out, s.in, tensor.F32)
+		c.Product(dst, scaled, s.a, kernel.Product{M: s.out, N: s.in, K: s.rank, TransposeA: true, DType: tensor.F32, Add: true})
 	} else {
-		c.TransposedProduct(dst, s.a, scaled, s.rank, s.in, s.out, tensor.F32)
+		c.Product(dst, s.a, scaled, kernel.Product{M: s.in, N: s.out, K: s.rank, TransposeA: true, DType: tensor.F32, Add: true})
 	}
 	if i := notFinite(dst); i >= 0 && b.err == nil {
 		b.err = fmt.Errorf("with the adapter %s.weight holds a NaN or an infinite number at index %d", s.module, i)

@@ -79,7 +79,7 @@ func (r *pruner) observe(from, to int) ([]*moments, error) {
 				m.sum[j] += float64(a)
 			}
 		}
-		r.cpu.TransposedProduct(m.second, rowsOf, rowsOf, rows, inner, inner, tensor.F32)
+		r.cpu.Product(m.second, rowsOf, rowsOf, kernel.Product{M: inner, N: inner, K: rows, TransposeA: true, DType: tensor.F32, Add: true})
 	}
 	defer func() { r.dev.neurons = nil }()
 	if err := r.pass("activations"); err != nil {

@@ -62,14 +62,21 @@ var text = []struct {
 // Set is which steps are on.
 type Set map[string]bool
 
+// Names lists the steps by their names.
+func Names() (names []string) {
+	for _, s := range Steps() {
+		names = append(names, s.ID)
+	}
+	return names
+}
+
 // Choose gives the steps that are on by default, less off and more on. The word
 // "all" stands for every step.
 func Choose(on, off []string) (Set, error) {
 	set := Set{}
-	var names []string
+	names := Names()
 	for _, s := range Steps() {
 		set[s.ID] = s.Default
-		names = append(names, s.ID)
 	}
 	for _, change := range []struct {
 		ids []string

@@ -29,20 +29,25 @@ const NearSimilarity = 0.8
 // Print is what is compared of a document. It may be made in parallel.
 type Print struct {
 	Hash   [16]byte
+	words  uint64   // hash of all words; 0: there are none
 	near   []uint32 // nil: too short
 	learnt uint64   // hash of the words that are learnt, of a document with prompts
 }
 
-// PrintOf makes the print of a document; the part for near duplicates only if
-// it is wanted.
-func (set Set) PrintOf(d *source.Document) Print {
+// PrintOf makes the print of a document.
+func PrintOf(d *source.Document) Print {
 	t := d.Text()
 	sum := sha256.Sum256([]byte(t))
 	p := Print{Hash: [16]byte(sum[:16])}
-	if set[Near] && !d.Piece() {
-		p.near = minhash(t)
-		p.learnt = learnt(d)
+	if d.Piece() {
+		return p
 	}
+	words := words(t)
+	for _, w := range words {
+		p.words = mix(p.words ^ w)
+	}
+	p.near = minhash(words)
+	p.learnt = learnt(d)
 	return p
 }
 
@@ -93,8 +98,7 @@ func words(t string) (words []uint64) {
 	return words
 }
 
-func minhash(t string) []uint32 {
-	words := words(t)
+func minhash(words []uint64) []uint32 {
 	if len(words) < minWords {
 		return nil
 	}
@@ -116,22 +120,82 @@ func minhash(t string) []uint32 {
 	return sig
 }
 
+// index finds the prints that are nearly like another.
+type index struct {
+	prints []Print
+	bands  [bands]map[uint64][]int32
+}
+
+// alike gives the prints that were added and are nearly like p, by the order in
+// which they were added, until yield returns false.
+func (x *index) alike(p Print, yield func(i int) bool) {
+	if p.near == nil {
+		return
+	}
+	checked := make(map[int32]bool)
+	for b := range bands {
+		for _, other := range x.bands[b][p.band(b)] {
+			if checked[other] {
+				continue
+			}
+			checked[other] = true
+			q := x.prints[other]
+			if p.learnt == q.learnt && similarity(p.near, q.near) >= NearSimilarity && !yield(int(other)) {
+				return
+			}
+		}
+	}
+}
+
+func (x *index) add(p Print) {
+	id := int32(len(x.prints))
+	x.prints = append(x.prints, p)
+	if p.near == nil {
+		return
+	}
+	for b := range bands {
+		if x.bands[b] == nil {
+			x.bands[b] = make(map[uint64][]int32)
+		}
+		// Thousands that agree in a band but are not alike (a form that was
+		// filled in) would make this quadratic.
+		if k := p.band(b); len(x.bands[b][k]) < 1000 {
+			x.bands[b][k] = append(x.bands[b][k], id)
+		}
+	}
+}
+
+// band hashes the values of a band.
+func (p Print) band(b int) uint64 {
+	h := uint64(b)
+	for _, v := range p.near[b*bandRows : (b+1)*bandRows] {
+		h = (h ^ uint64(v)) * 0x9E3779B97F4A7C15
+		h ^= h >> 32
+	}
+	return h
+}
+
+func similarity(a, b []uint32) float64 {
+	n := 0
+	for i := range a {
+		if a[i] == b[i] {
+			n++
+		}
+	}
+	return float64(n) / float64(len(a))
+}
+
 // Duplicates remembers the documents that were kept.
 type Duplicates struct {
 	set   Set
 	exact map[[16]byte]string
-	near  []Print
+	near  index
 	where []string
-	bands [bands]map[uint64][]int32
 }
 
 // NewDuplicates begins with none.
 func NewDuplicates(set Set) *Duplicates {
-	d := &Duplicates{set: set, exact: make(map[[16]byte]string)}
-	for i := range d.bands {
-		d.bands[i] = make(map[uint64][]int32)
-	}
-	return d
+	return &Duplicates{set: set, exact: make(map[[16]byte]string)}
 }
 
 // Check tells whether a document repeats one that was checked before; if not it
@@ -150,44 +214,75 @@ func (u *Duplicates) Check(d *source.Document, p Print) (step, of string, duplic
 	if p.near == nil || !u.set[Near] {
 		return "", "", false
 	}
-	var keys [bands]uint64
-	checked := make(map[int32]bool)
-	for b := range keys {
-		h := uint64(b)
-		for _, v := range p.near[b*bandRows : (b+1)*bandRows] {
-			h = (h ^ uint64(v)) * 0x9E3779B97F4A7C15
-			h ^= h >> 32
-		}
-		keys[b] = h
-		for _, other := range u.bands[b][h] {
-			if checked[other] {
-				continue
-			}
-			checked[other] = true
-			if p.learnt == u.near[other].learnt && similarity(p.near, u.near[other].near) >= NearSimilarity {
-				return Near, u.where[other], true
-			}
-		}
+	for i := range func(yield func(int) bool) { u.near.alike(p, yield) } {
+		return Near, u.where[i], true
 	}
-	id := int32(len(u.near))
-	u.near = append(u.near, p)
+	u.near.add(p)
 	u.where = append(u.where, where)
-	for b, k := range keys {
-		// Thousands that agree in a band but are not alike (a form that was
-		// filled in) would make this quadratic.
-		if len(u.bands[b][k]) < 1000 {
-			u.bands[b][k] = append(u.bands[b][k], id)
-		}
-	}
 	return "", "", false
 }
 
-func similarity(a, b []uint32) float64 {
-	n := 0
-	for i := range a {
-		if a[i] == b[i] {
-			n++
+// Groups brings together the documents that must not be divided between
+// training and validation: the same, or nearly the same, whether the steps that
+// drop duplicates are on or off.
+type Groups struct {
+	drop   bool // the near duplicates are gone already
+	near   index
+	same   map[[16]byte]int
+	words  map[uint64]int
+	parent []int // of each document; its own number: the first of a group
+}
+
+// NewGroups begins with none. What set drops is not looked for again.
+func NewGroups(set Set) *Groups {
+	return &Groups{drop: set[Near], same: make(map[[16]byte]int), words: make(map[uint64]int)}
+}
+
+// Add takes the next document.
+func (g *Groups) Add(p Print) {
+	id := len(g.parent)
+	g.parent = append(g.parent, id)
+	if i, ok := g.same[p.Hash]; ok {
+		g.join(i, id)
+	} else {
+		g.same[p.Hash] = id
+	}
+	if p.words != 0 {
+		if i, ok := g.words[p.words]; ok {
+			g.join(i, id)
+		} else {
+			g.words[p.words] = id
 		}
 	}
-	return float64(n) / float64(len(a))
+	if !g.drop {
+		g.near.alike(p, func(i int) bool { g.join(i, id); return true })
+		g.near.add(p)
+	}
+}
+
+// Like returns a document that is like p, -1 if there is none.
+func (g *Groups) Like(p Print) int {
+	if i, ok := g.same[p.Hash]; ok {
+		return i
+	}
+	if i, ok := g.words[p.words]; ok && p.words != 0 {
+		return i
+	}
+	found := -1
+	g.near.alike(p, func(i int) bool { found = i; return false })
+	return found
+}
+
+// Of returns the first document of the group that a document is in.
+func (g *Groups) Of(i int) int {
+	for g.parent[i] != i {
+		g.parent[i] = g.parent[g.parent[i]]
+		i = g.parent[i]
+	}
+	return i
+}
+
+func (g *Groups) join(a, b int) {
+	a, b = g.Of(a), g.Of(b)
+	g.parent[max(a, b)] = min(a, b)
 }

@@ -117,7 +117,7 @@ func TestDuplicates(t *testing.T) {
 	u := NewDuplicates(set)
 	check := func(d *source.Document, want string) {
 		t.Helper()
-		if step, _, _ := u.Check(d, set.PrintOf(d)); step != want {
+		if step, _, _ := u.Check(d, PrintOf(d)); step != want {
 			t.Errorf("%.40q: %q, want %q", d.Text(), step, want)
 		}
 	}
@@ -171,6 +171,6 @@ func FuzzClean(f *testing.F) {
 			}
 		}
 		LinesOf(d)
-		set.PrintOf(d)
+		PrintOf(d)
 	})
 }

@@ -10,7 +10,7 @@ import (
 // readCSV reads records with a header line (RFC 4180).
 func readCSV(r *stream, f File, o Options, yield Yield) error {
 	if head, _ := r.Peek(4096); isBinary(head) {
-		return fmt.Errorf("read %s: not text (a byte 0 in its first 4096 bytes)", f.Path)
+		return notText(f, head)
 	}
 	limit := &limited{r: r}
 	limit.reset()
@@ -83,7 +83,7 @@ func csvError(f File, err error) error {
 	p := (*csv.ParseError)(nil)
 	if !errors.As(err, &p) {
 		if errors.Is(err, errTooLong) {
-			return fmt.Errorf("read %s: %w", f.Path, err)
+			return mended(fmt.Errorf("read %s: %w", f.Path, err), longLine(f))
 		}
 		return err
 	}

@@ -66,15 +66,23 @@ func formatOf(name string) (Format, Compression, bool) {
 // is below them, and patterns (*, ?, [a-z], and ** for any number of folders).
 // Folders and patterns give their files in the order of their names; those of
 // an unknown format in them, and hidden ones, are left out and come back in
-// skipped. A path that gives nothing is an error.
-func Find(paths []string) (files []File, skipped []string, err error) {
+// skipped. So do folders in them that hold a model, with a / at the end: its
+// model card and metrics are no texts. The folders in leave are left out, too. A
+// path that gives nothing is an error.
+func Find(paths []string, leave ...string) (files []File, skipped []string, err error) {
 	if len(paths) == 0 {
 		return nil, nil, errors.New("no data: name files, folders or patterns")
 	}
 	seen := make(map[string]bool)
+	w := walk{skipped: &skipped}
+	for _, dir := range leave {
+		if info, err := os.Stat(dir); err == nil {
+			w.leave = append(w.leave, info)
+		}
+	}
 	for _, p := range paths {
 		before := len(files) + len(seen)
-		names, found, err := expand(p)
+		names, found, err := w.expand(p)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -82,17 +90,17 @@ func Find(paths []string) (files []File, skipped []string, err error) {
 			format, compression, ok := formatOf(name)
 			if !ok {
 				if found == asFile {
-					return nil, nil, fmt.Errorf("read %s: a format that is not known by its name, want %s", name, known)
+					return nil, nil, unknownFormat(name)
 				}
 				skipped = append(skipped, name)
 				continue
 			}
 			info, err := os.Stat(name)
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, unreadable(name, err)
 			}
 			if !info.Mode().IsRegular() {
-				return nil, nil, fmt.Errorf("read %s: not a regular file (%v)", name, info.Mode().Type())
+				return nil, nil, mended(fmt.Errorf("read %s: not a regular file (%v)", name, info.Mode().Type()), "save what it gives in a file first")
 			}
 			key := filepath.Clean(name)
 			if abs, err := filepath.Abs(name); err == nil {
@@ -106,7 +114,7 @@ func Find(paths []string) (files []File, skipped []string, err error) {
 			files = append(files, File{Path: name, Format: format, Compression: compression, Size: info.Size()})
 		}
 		if len(files)+len(seen) == before {
-			return nil, nil, fmt.Errorf("read %s: no file in it that can be read, want %s", p, known)
+			return nil, nil, mended(fmt.Errorf("read %s: no file in it that can be read, want %s", p, known), "name another folder; hidden files and the folders of models are passed over")
 		}
 	}
 	return files, skipped, nil
@@ -119,22 +127,24 @@ const (
 )
 
 // expand gives the names behind one path, and what kind of path it is.
-func expand(p string) (names []string, kind int, err error) {
+func (w walk) expand(p string) (names []string, kind int, err error) {
 	info, err := os.Stat(p)
 	switch {
 	case err == nil && info.IsDir():
-		names, err = below(p, func(string) bool { return true })
+		names, err = w.below(p, func(string) bool { return true })
 		return names, asFolder, err
 	case err == nil:
 		return []string{p}, asFile, nil
+	case p == "":
+		return nil, 0, mended(errors.New("the name of a file of texts is empty"), "name files, folders or patterns: --data notes.txt")
 	case !errors.Is(err, fs.ErrNotExist) || !strings.ContainsAny(p, "*?["):
-		return nil, 0, fmt.Errorf("read %s: %w", p, cause(err))
+		return nil, 0, unreadable(p, err)
 	}
 	pattern := filepath.ToSlash(filepath.Clean(p))
 	parts := strings.Split(pattern, "/")
 	for _, part := range parts {
 		if _, err := path.Match(part, ""); err != nil {
-			return nil, 0, fmt.Errorf("read %s: not a valid pattern", p)
+			return nil, 0, mended(fmt.Errorf("read %s: not a valid pattern", p), `a [ that stands for itself is written \[`)
 		}
 	}
 	base := 0
@@ -149,14 +159,14 @@ func expand(p string) (names []string, kind int, err error) {
 		root = "."
 	}
 	if info, err := os.Stat(filepath.FromSlash(root)); err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", p, cause(err))
+		return nil, 0, mended(fmt.Errorf("read %s: %w", p, cause(err)), notThere(filepath.FromSlash(root)))
 	} else if !info.IsDir() {
 		return nil, 0, fmt.Errorf("read %s: %s is not a folder", p, root)
 	}
 	rest := parts[base:]
-	names, err = below(filepath.FromSlash(root), func(rel string) bool { return match(rest, strings.Split(filepath.ToSlash(rel), "/")) })
+	names, err = w.below(filepath.FromSlash(root), func(rel string) bool { return match(rest, strings.Split(filepath.ToSlash(rel), "/")) })
 	if err == nil && len(names) == 0 {
-		err = fmt.Errorf("read %s: no file has such a name", p)
+		err = mended(fmt.Errorf("read %s: no file has such a name", p), "a * does not go into folders; **/*.txt does")
 	}
 	return names, asPattern, err
 }
@@ -169,9 +179,39 @@ func cause(err error) error {
 	return err
 }
 
+// walk goes through folders.
+type walk struct {
+	leave   []os.FileInfo
+	skipped *[]string
+}
+
+// into reports whether to go into a folder.
+func (w walk) into(name string) bool {
+	info, err := os.Stat(name)
+	if err != nil || slices.ContainsFunc(w.leave, func(l os.FileInfo) bool { return os.SameFile(l, info) }) {
+		return false
+	}
+	if !holdsModel(name) {
+		return true
+	}
+	if s := filepath.ToSlash(name) + "/"; !slices.Contains(*w.skipped, s) {
+		*w.skipped = append(*w.skipped, s)
+	}
+	return false
+}
+
+// holdsModel tells the folder of a model, or of a training, by its files.
+func holdsModel(dir string) bool {
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { _, err := os.Stat(filepath.Join(dir, n)); return err == nil })
+	}
+	return has("config.json") && has("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin") ||
+		has("adapter_config.json") || has("metrics.csv") && has("checkpoints", "tensorboard")
+}
+
 // below lists the files below a folder, hidden ones left out, whose name
 // relative to it is wanted.
-func below(root string, want func(rel string) bool) (names []string, err error) {
+func (w walk) below(root string, want func(rel string) bool) (names []string, err error) {
 	err = filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -183,6 +223,9 @@ func below(root string, want func(rel string) bool) (names []string, err error) 
 			return nil
 		}
 		if e.IsDir() {
+			if name != root && !w.into(name) {
+				return fs.SkipDir
+			}
 			return nil
 		}
 		rel, err := filepath.Rel(root, name)

@@ -12,6 +12,9 @@ import (
 
 // readJSONLines reads one object a line; empty lines are passed over.
 func readJSONLines(r *stream, f File, o Options, yield Yield) error {
+	if head, _ := r.Peek(4096); isBinary(head) {
+		return notText(f, head)
+	}
 	l := lines{f: f, r: r}
 	for row := 1; ; {
 		b, err := l.next()
@@ -31,7 +34,11 @@ func readJSONLines(r *stream, f File, o Options, yield Yield) error {
 		}
 		parts, err := o.jsonParts(b)
 		if err != nil {
-			return fmt.Errorf("read %s:%d: %w", f.Path, l.line, err)
+			err = fmt.Errorf("read %s:%d: %w", f.Path, l.line, err)
+			if l.line == 1 && b[0] == '[' {
+				return mended(err, "one list of many records is called .json")
+			}
+			return mended(err, "mend that line, or take it out")
 		}
 		if err := yield(Document{Line: l.line, Row: row, Parts: parts}); err != nil {
 			return err
@@ -42,6 +49,9 @@ func readJSONLines(r *stream, f File, o Options, yield Yield) error {
 
 // readJSON reads a file that is one list of objects.
 func readJSON(r *stream, f File, o Options, yield Yield) error {
+	if head, _ := r.Peek(4096); isBinary(head) {
+		return notText(f, head)
+	}
 	limit := &limited{r: r}
 	limit.reset()
 	d := json.NewDecoder(limit)
@@ -53,7 +63,7 @@ func readJSON(r *stream, f File, o Options, yield Yield) error {
 		return fmt.Errorf("read %s: %w", f.Path, jsonError(err))
 	}
 	if first != json.Delim('[') {
-		return fmt.Errorf("read %s: not a list of records; one record a line is called .jsonl", f.Path)
+		return mended(fmt.Errorf("read %s: not a list of records; one record a line is called .jsonl", f.Path), `want [{"text": "…"}, …], or a file of one {"text": "…"} a line that is called .jsonl`)
 	}
 	row := 0
 	for d.More() {
@@ -61,7 +71,11 @@ func readJSON(r *stream, f File, o Options, yield Yield) error {
 		limit.reset()
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return fmt.Errorf("read %s: record %d: %w", f.Path, row, jsonError(err))
+			err = fmt.Errorf("read %s: record %d: %w", f.Path, row, jsonError(err))
+			if errors.Is(err, errTooLong) {
+				return mended(err, longLine(f))
+			}
+			return err
 		}
 		s, err := o.decode(f, row, raw)
 		if err != nil {

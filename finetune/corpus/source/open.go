@@ -33,7 +33,7 @@ func (s *stream) Close() error {
 func open(f File) (*stream, error) {
 	file, err := os.Open(f.Path)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Path, cause(err))
+		return nil, unreadable(f.Path, err)
 	}
 	s := &stream{close: []func() error{file.Close}}
 	raw, done, err := decompressed(f, file)
@@ -45,8 +45,11 @@ func open(f File) (*stream, error) {
 		s.close = append([]func() error{done}, s.close...)
 	}
 	s.Reader = bufio.NewReaderSize(&named{f: f, r: raw}, 1<<16)
-	head, _ := s.Peek(3)
+	head, _ := s.Peek(4)
 	switch {
+	case bytes.HasPrefix(head, []byte("\xFF\xFE\x00\x00")), bytes.HasPrefix(head, []byte("\x00\x00\xFE\xFF")):
+		s.Close()
+		return nil, notText(f, head)
 	case bytes.HasPrefix(head, []byte("\xEF\xBB\xBF")):
 		_, _ = s.Discard(3)
 	case bytes.HasPrefix(head, []byte("\xFF\xFE")):
@@ -64,7 +67,7 @@ func decompressed(f File, r io.Reader) (raw io.Reader, done func() error, err er
 	case Gzip:
 		g, err := gzip.NewReader(bufio.NewReaderSize(r, 1<<16))
 		if err != nil {
-			return nil, nil, fmt.Errorf("read %s: not gzip, though its name says so: %w", f.Path, err)
+			return nil, nil, mended(fmt.Errorf("read %s: not gzip, though its name says so: %w", f.Path, err), "if it is not packed, take the .gz from its name")
 		}
 		return g, g.Close, nil
 	case Zstd:
@@ -100,11 +103,11 @@ func (n *named) read(p []byte) (int, error) {
 	}
 	switch {
 	case n.f.Compression != Plain && errors.Is(err, io.ErrUnexpectedEOF):
-		return got, fmt.Errorf("read %s: the %s data end too early, the file is incomplete", n.f.Path, n.f.Compression)
+		return got, mended(fmt.Errorf("read %s: the %s data end too early, the file is incomplete", n.f.Path, n.f.Compression), "copy or fetch it again")
 	case n.f.Compression == Zstd && errors.Is(err, zstd.ErrMagicMismatch):
-		return got, fmt.Errorf("read %s: not zstd, though its name says so", n.f.Path)
+		return got, mended(fmt.Errorf("read %s: not zstd, though its name says so", n.f.Path), "if it is not packed, take the .zst from its name")
 	case n.f.Compression != Plain:
-		return got, fmt.Errorf("read %s: the %s data are damaged: %w", n.f.Path, n.f.Compression, err)
+		return got, mended(fmt.Errorf("read %s: the %s data are damaged: %w", n.f.Path, n.f.Compression, err), "copy or fetch it again")
 	}
 	return got, fmt.Errorf("read %s: %w", n.f.Path, cause(err))
 }
@@ -172,7 +175,7 @@ func (l *lines) next() ([]byte, error) {
 		part, err := l.r.ReadSlice('\n')
 		l.buf = append(l.buf, part...)
 		if len(l.buf) > MaxRecord {
-			return nil, fmt.Errorf("read %s:%d: a line of more than %d MiB; split it", l.f.Path, l.line+1, MaxRecord>>20)
+			return nil, mended(fmt.Errorf("read %s:%d: a line of more than %d MiB; split it", l.f.Path, l.line+1, MaxRecord>>20), longLine(l.f))
 		}
 		switch {
 		case err == nil:

@@ -25,7 +25,7 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 	if f.Compression == Plain {
 		file, err := os.Open(f.Path)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", f.Path, cause(err))
+			return unreadable(f.Path, err)
 		}
 		defer file.Close()
 		info, err := file.Stat()

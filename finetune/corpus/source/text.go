@@ -12,7 +12,7 @@ import (
 // readText reads a text file: documents between separators, large ones in pieces.
 func readText(r *stream, f File, o Options, yield Yield) error {
 	if head, _ := r.Peek(4096); isBinary(head) {
-		return fmt.Errorf("read %s: not text (a byte 0 in its first 4096 bytes)", f.Path)
+		return notText(f, head)
 	}
 	var (
 		l         = lines{f: f, r: r}
@@ -41,7 +41,7 @@ func readText(r *stream, f File, o Options, yield Yield) error {
 			return err
 		}
 		if i := bytes.IndexByte(b, 0); i >= 0 {
-			return fmt.Errorf("read %s:%d: not text (a byte 0 in the line)", f.Path, l.line)
+			return mended(fmt.Errorf("read %s:%d: not text (a byte 0 in the line)", f.Path, l.line), "tr -d '\\000' < "+f.Path+" takes such bytes out")
 		}
 		s, err := o.decode(f, l.line, b)
 		if err != nil {
