@@ -50,8 +50,8 @@ quantised types) and adapts the others to stand in for them, layers=2 the two
 blocks that it can best do without. What is important shows on a text:
 --calibration names one such as the model will be used for, of some pages at
 least; without it the model writes one. Perplexity (on a part of the text that was
-not used), size and speed of both models are printed; "finetune" recovers what was
-lost.
+not used), size and speed of both models are printed; "finetune" can train the
+smaller one further.
 
 PATH appears when it is whole, and not before: a conversion that fails or is
 interrupted leaves nothing behind, and what was there stays.`

@@ -41,7 +41,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HF_HOME", filepath.Join(e.WorkDir, "hf"))
 			e.Setenv("MODELS", models)
 			e.Setenv("ADAPTERS", adapters)
-			e.Setenv("HOME", e.WorkDir) // no cache and no settings of the developer's
+			e.Setenv("TEXT", filepath.Join(models, "..", "..", "..", "LICENSE")) // some pages
+			e.Setenv("HOME", e.WorkDir)                                          // no cache and no settings of the developer's
 			return os.MkdirAll(filepath.Join(e.WorkDir, ".cache"), 0o755)
 		},
 	})

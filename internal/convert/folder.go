@@ -232,9 +232,7 @@ func smallFiles(m *modelfiles.Model, d tensor.DType) (map[string][]byte, error) 
 		if size.was == size.is {
 			continue
 		}
-		if _, ok := fields[size.alias]; ok {
-			delete(fields, size.alias)
-		}
+		delete(fields, size.alias)
 		fields[size.name] = size.is
 	}
 	if was.TieWordEmbeddings != m.Weights.Tied {

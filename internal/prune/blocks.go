@@ -21,7 +21,11 @@ const mostWork = 2e13
 // predicts the text best. Where that takes too long it is those that change least
 // what passes through them.
 func (r *pruner) blocks(n int) error {
-	if work := float64(n) * float64(r.config.Layers) * lossTokens * float64(r.config.Parameters()); work > mostWork {
+	most := r.options.work
+	if most == 0 {
+		most = mostWork
+	}
+	if work := float64(n) * float64(r.config.Layers) * lossTokens * float64(r.config.Parameters()); work > most {
 		change, err := r.changes()
 		if err != nil {
 			return err

@@ -63,17 +63,22 @@ func ParsePlan(texts []string) (Plan, error) {
 const neuronBlock = 32
 
 // Inner returns the neurons that a layer keeps: as near to the share as a
-// multiple of 32 can be, or, where there is none between 0 and all of them, as a
-// whole number can.
+// multiple of 32 can be, or, where none is near in a small layer, as a whole
+// number can.
 func (p Plan) Inner(c gpt2.Config) int {
 	if p.Neurons == 0 {
 		return c.Inner
 	}
 	left := float64(c.Inner) * (1 - p.Neurons)
-	if n := int(math.Round(left/neuronBlock)) * neuronBlock; n > 0 && n < c.Inner {
+	exact := int(math.Round(left))
+	if exact < 1 || exact >= c.Inner {
+		return exact
+	}
+	n := min(max(int(math.Round(left/neuronBlock)), 1), (c.Inner-1)/neuronBlock) * neuronBlock
+	if n > 0 && math.Abs(float64(n)-left) <= float64(c.Inner)/8 {
 		return n
 	}
-	return int(math.Round(left))
+	return exact
 }
 
 // Check says why a model cannot be made smaller as planned.

@@ -23,6 +23,8 @@ type Options struct {
 	Threads  int    // 0: one per physical core
 	Family   string // of kernels; "": the best
 	Progress func(what string, done, total int)
+
+	work float64 // instead of mostWork, for tests
 }
 
 // Result is a smaller model. Its tensors are the model's own where they did not
