@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gptctl/gptctl/doctor/fit"
 	"github.com/gptctl/gptctl/doctor/nvidia"
+	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/machine"
 )
 
@@ -56,6 +58,26 @@ func (e *Env) driverVerdict() Verdict {
 	return Fail
 }
 
+// limitsSoon are the limits, if they are known soon: on a machine that is busy
+// they may take longer than a verdict that only mentions them.
+func (e *Env) limitsSoon() (kernel.Limits, error) {
+	type answer struct {
+		limits kernel.Limits
+		err    error
+	}
+	c := make(chan answer, 1)
+	go func() {
+		l, err := e.limits()
+		c <- answer{l, err}
+	}()
+	select {
+	case a := <-c:
+		return a.limits, a.err
+	case <-time.After(probeTimeout / 2):
+		return kernel.Limits{}, context.DeadlineExceeded
+	}
+}
+
 func gpuPresent(_ context.Context, e *Env) Finding {
 	if devices, err := e.Host.NVIDIADevices(); err != nil || len(devices) == 0 {
 		go e.limits() // will be wanted; both together would take too long
@@ -97,7 +119,7 @@ func gpuPresent(_ context.Context, e *Env) Finding {
 		found = "none answers; the PCI bus cannot be seen"
 	}
 	f := judged(bad, "%s", found).needs("one with %.3g GB", e.Need.GPU.MemoryGB)
-	if l, err := e.limits(); err == nil {
+	if l, err := e.limitsSoon(); err == nil {
 		if decode, _ := cpuTokens(e.options.modelName(), l.ReadGBs, l.F32GFLOPs); decode > 0 {
 			f.Why = fmt.Sprintf("without it the CPU does the work: up to %s tokens/s of %s in F32 here", number(decode), e.options.modelName())
 		}

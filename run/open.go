@@ -16,6 +16,7 @@ import (
 	"github.com/gptctl/gptctl/internal/cpu"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/lora"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -29,7 +30,12 @@ type OpenOptions struct {
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
 	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has, multiplied in float32
 	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32, or f16 if the weights are quantised
-	Getenv  func(string) string
+	// Adapter is the folder of a LoRA adapter to add to the weights, "" for none.
+	Adapter string
+	// Room is asked, before an adapter is added, whether there is memory for so
+	// many bytes; nil: there is.
+	Room   func(bytes int64) error
+	Getenv func(string) string
 }
 
 // Model is an opened model, ready to generate. Close it.
@@ -47,11 +53,16 @@ type Model struct {
 	Load    time.Duration // what Open took
 	Unused  []string      // tensors of the files that the model has no place for
 
-	files  *modelfiles.Model
-	cpu    *kernel.CPU
-	device *cpu.Device
-	model  *gpt2.Model
-	dtype  tensor.DType // asked for; Invalid: the file's
+	Adapter string   // the folder of the adapter in use, "" without one
+	Adapted int      // matrices that it is added to
+	Ignored []string // modules that the adapter's file has, but its configuration does not name
+
+	files   *modelfiles.Model
+	adapter *lora.Bound // nil without one
+	cpu     *kernel.CPU
+	device  *cpu.Device
+	model   *gpt2.Model
+	dtype   tensor.DType // asked for; Invalid: the file's
 
 	kvDType tensor.DType
 }
@@ -115,7 +126,7 @@ func CheckFamily(name string) error { return kernel.CheckFamily(name) }
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
 // Face format, a GGUF file, or a Hub id that is in the shared cache. It never asks the
 // network. Errors are fetch.CachedModel's, a *modelfiles.MissingFilesError, an
-// *UnreadableModelError, or the system's.
+// *UnreadableModelError, a *lora.Error, or the system's.
 func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	start := time.Now()
 	if o.Getenv == nil {
@@ -136,6 +147,9 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	m := &Model{Name: name, Path: path, Config: files.Config, DType: weights.String(), Unused: files.Weights.Unused, files: files, dtype: dtype}
 	if m.kvDType, err = ParseKVDType(o.KVDType, weights); err == nil {
 		m.KVDType = m.kvDType.String()
+		err = m.bindAdapter(o)
+	}
+	if err == nil {
 		err = m.start(o)
 	}
 	if err != nil {
@@ -197,10 +211,20 @@ func (m *Model) start(o OpenOptions) error {
 	}
 	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
 	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Detach: !m.files.InPlace, Copied: m.files.Forget}
+	weights := m.files.Weights
+	if m.adapter != nil {
+		weights = m.adapter.Weights
+		m.adapt(&options)
+	}
 	m.device = cpu.New(m.cpu, options)
-	model, err := gpt2.New(m.device, m.Config, m.files.Weights)
+	model, err := gpt2.New(m.device, m.Config, weights)
 	if err != nil {
 		return err
+	}
+	if m.adapter != nil {
+		if err := m.adapter.Settle(); err != nil {
+			return &UnreadableModelError{err}
+		}
 	}
 	m.model = model
 	m.Device = model.Device().Name()
@@ -216,8 +240,14 @@ func (m *Model) Close() {
 	if m.cpu != nil {
 		m.cpu.Close()
 	}
+	if m.adapter != nil {
+		m.adapter.Close()
+	}
 	m.files.Close()
 }
+
+// WeightBytes is what the weights take in the file, a tied head counted once.
+func (m *Model) WeightBytes() int64 { return m.files.Size }
 
 // Subject is the model as package bench measures it. It is valid until Close.
 func (m *Model) Subject() *bench.Subject {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -28,6 +29,11 @@ type benchOptions struct {
 
 	perplexity      string // a file
 	context, stride int
+
+	train benchTrain
+
+	peerFlags []string
+	peers     []bench.Peer
 }
 
 const benchHelp = `Measure the speed of a model beside what the machine allows.
@@ -36,15 +42,22 @@ Without --model the weights are random ones of a published size (--shape), so
 that no download is needed. ppN reads a prompt of N tokens, tgN writes N tokens
 one after the other (tgN@dM: after M others), of --batch texts at once.
 
-Each row is held against the limit that bounds it, measured before and after each
-of its repetitions by this program's own loops: reading memory for tg (every
-token reads all weights), multiply-adds in registers for pp, of the type that the
-weights are multiplied in. "of limit" is the share of it that the median run
-reached.
+Each row is held against the limit that bounds it, measured every 20 ms of its
+repetitions by this program's own loops: reading memory for tg (every token reads
+all weights), multiply-adds in registers for pp, of the type that the weights are
+multiplied in. "of limit" is the share of it that was reached, the median; slices
+during which the limit itself changed by a tenth do not count. "t/s" is the
+median of the repetitions and their standard deviation.
+
+--peer lets another program stand beside: NAME=COMMAND, or NAME:DTYPE,…=COMMAND
+beside these types only. It is run once in each round, {dtype} and {threads} in
+its command are ours, and the last line of its output is a JSON object with tokens
+a second: pp512 of a prompt, tg128 of writing, tg64x8 of 8 texts at once.
 
 --perplexity measures instead how well the model predicts a text, in each type
 of weights beside f32: a window of --context tokens moves by --stride, as on the
-page "Perplexity of fixed-length models" of Hugging Face's documentation.`
+page "Perplexity of fixed-length models" of Hugging Face's documentation.
+` + benchTrainHelp
 
 // newBench makes the verb. start carries it out; nil means the real thing.
 func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) error) *cobra.Command {
@@ -59,7 +72,9 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 		Args:  cobra.NoArgs,
 		Example: `  gptctl bench
   gptctl bench --shape gpt2-xl --dtype q8_0 --batch 1,8
-  gptctl bench --model gpt2 --perplexity book.txt --dtype bf16,q8_0,q4_0`,
+  gptctl bench --model gpt2 --perplexity book.txt --dtype bf16,q8_0,q4_0
+  gptctl bench --peer "llama.cpp=python peer_llama.py gpt2-{dtype}.gguf --threads {threads} --runs 1"
+  gptctl bench --train --precision fp32,bf16 --batch 4 --context 256`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -70,13 +85,18 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
 	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
-	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes at once, `N,…`")
+	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes, or --train reads, at once, `N,…`")
 	f.IntSliceVarP(&o.speed.Depths, "depth", "d", []int{0}, "tokens before those that tg writes, `N,…`")
 	f.IntVarP(&o.speed.Repetitions, "repetitions", "r", 5, "`TIMES` that each test is run")
 	f.StringVar(&o.perplexity, "perplexity", "", "measure how well the model predicts the text of `FILE`")
-	f.IntVar(&o.context, "context", 0, "`TOKENS` of the window of --perplexity (0: the model's positions)")
+	f.IntVar(&o.context, "context", 0, "`TOKENS` of the window of --perplexity (0: the model's positions), or of a text of --train (0: 256)")
 	f.IntVar(&o.stride, "stride", 0, "`TOKENS` that the window of --perplexity moves by (0: half of it, which is 512 for GPT-2)")
+	o.train.flags(f)
+	f.StringArrayVar(&o.peerFlags, "peer", nil, "another program's `NAME=COMMAND`, which is run in turns with ours (may be repeated)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := o.train.check(&o, f.Changed); err != nil {
+			return err
+		}
 		if err := o.check(f.Changed("shape")); err != nil {
 			return err
 		}
@@ -86,6 +106,16 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 }
 
 func (o *benchOptions) check(shapeGiven bool) error {
+	for _, word := range o.peerFlags {
+		p, err := bench.ParsePeer(word)
+		if err != nil {
+			return usagef("--peer %s: %w", word, err)
+		}
+		if slices.ContainsFunc(o.peers, func(q bench.Peer) bool { return q.Name == p.Name && q.Command != p.Command }) {
+			return usagef("--peer %s: there are two of this name", p.Name)
+		}
+		o.peers = append(o.peers, p)
+	}
 	for i, d := range o.dtypes {
 		if o.dtypes[i] = strings.ToLower(strings.TrimSpace(d)); !slices.Contains(run.DTypes(), o.dtypes[i]) {
 			return usagef("--dtype %s: want %s", d, strings.Join(run.DTypes(), ", "))
@@ -118,6 +148,8 @@ func (o *benchOptions) check(shapeGiven bool) error {
 		}
 	}
 	switch {
+	case len(o.peers) > 0 && (o.perplexity != "" || o.train.on):
+		return usagef("--peer is of the speed of pp and tg, not of --perplexity or --train")
 	case o.model != "" && shapeGiven:
 		return usagef("--model and --shape exclude each other")
 	case o.perplexity != "" && shapeGiven:
@@ -149,38 +181,67 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 	if o.perplexity != "" {
 		return runPerplexity(ctx, t, o)
 	}
+	if o.train.on {
+		return runBenchTrain(ctx, t, o)
+	}
 	out := benchWriter{t: t, kv: o.kvDType}
 	var limits bench.Limits
+	var failures []error
 	for i, name := range o.dtypes {
 		s, err := openSubject(ctx, t, o, name)
 		if err != nil {
 			return err
 		}
-		meter := bench.NewCPUMeter(s.CPU)
 		if i == 0 {
 			if err = out.begin(s); err == nil {
 				err = fits(s, o.speed)
 			}
-			if err == nil {
-				err = limits.MeasureAll(ctx, meter) // whatever the rows need
-			}
 		}
-		var rows []bench.Row
 		if err == nil {
-			rows, err = bench.Run(ctx, s, o.speed, meter, &limits, func(round int) {
-				t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
-			})
+			failures, err = measureSubject(ctx, t, o, s, &limits, &out, failures)
 		}
-		meter.Close()
 		s.Close()
-		if err == nil {
-			err = out.add(rows)
-		}
 		if err != nil {
 			return err
 		}
 	}
-	return out.end(&limits)
+	if err := out.end(&limits); err != nil {
+		return err
+	}
+	return errors.Join(failures...)
+}
+
+// measureSubject measures a model in turns with the peers, and adds what went
+// wrong with those to failures: our own rows are worth having without them.
+func measureSubject(ctx context.Context, t *terminal, o benchOptions, s *bench.Subject, l *bench.Limits, out *benchWriter, failures []error) ([]error, error) {
+	meter := bench.NewCPUMeter(s.CPU)
+	defer meter.Close()
+	if err := l.MeasureAll(ctx, meter); err != nil { // whatever the rows need
+		return failures, err
+	}
+	peers, runs := slices.DeleteFunc(slices.Clone(o.peers), func(p bench.Peer) bool { return !p.Beside(s.DType) }), bench.Beside(s.DType)
+	rows, err := bench.Run(ctx, s, o.speed, meter.ForWeights(s.Model.TokenBytes()), l, func(round int) error {
+		t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
+		if round == 0 {
+			return nil
+		}
+		peers = slices.DeleteFunc(peers, func(p bench.Peer) bool {
+			t.detail("%s %v: peer %s", s.Name, s.DType, p.Name)
+			err := runs.Run(ctx, p, s.CPU.Threads())
+			if err != nil && ctx.Err() == nil {
+				failures = append(failures, err)
+			}
+			return err != nil
+		})
+		return ctx.Err()
+	})
+	if err == nil {
+		err = out.add(rows)
+	}
+	if err == nil {
+		err = out.addPeers(s, runs.Rows(rows))
+	}
+	return failures, err
 }
 
 // fits refuses tests that are longer than the model's context.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ type (
 		CPU     string                   `json:"cpu"`
 		Kernels string                   `json:"kernels"`
 		Threads int                      `json:"threads"`
-		KVDType string                   `json:"kv_dtype"`
+		KVDType string                   `json:"kv_dtype,omitempty"` // not of training
 		Limits  map[bench.Limit]*float64 `json:"limits"`
 		Rows    []benchRowJSON           `json:"rows"`
 	}
@@ -28,10 +29,23 @@ type (
 
 		// Of a speed: tokens a second of all texts together.
 		Rate        *rateJSON   `json:"tok_s,omitempty"`
-		Limit       bench.Limit `json:"limit,omitempty"`       // what bounds it, a name of limits
-		LimitTokS   *float64    `json:"limit_tok_s,omitempty"` // what that would allow
-		Share       *float64    `json:"share,omitempty"`
+		Limit       bench.Limit `json:"limit,omitempty"`        // what bounds it, a name of limits
+		LimitTokS   *float64    `json:"limit_tok_s,omitempty"`  // what that would allow
+		Share       any         `json:"share,omitempty"`        // *float64: nil is null, the limit never stayed for long enough
+		LimitValue  *float64    `json:"limit_value,omitempty"`  // its rate around this row, as in limits
 		WeightBytes int64       `json:"weight_bytes,omitempty"` // read per token
+		Settled     *float64    `json:"settled,omitempty"`      // part of the slices in which the limit stayed, which count
+
+		// Of a peer: tok_s is what it says of itself.
+		Peer  string   `json:"peer,omitempty"`
+		Ratio *float64 `json:"ratio_to_ours,omitempty"`
+
+		// Of training: test is "train", dtype the precision, tok_s counts whole steps.
+		Context       int     `json:"context,omitempty"`
+		Checkpointing bool    `json:"checkpointing,omitempty"`
+		LoRARank      int     `json:"lora_rank,omitempty"`
+		FLOP          float64 `json:"flop_per_token,omitempty"`
+		PeakRSS       int64   `json:"peak_rss_bytes,omitempty"`
 
 		// Of a text: test is "ppl".
 		Perplexity *float64 `json:"ppl,omitempty"`
@@ -58,8 +72,8 @@ type benchWriter struct {
 // The columns are llama-bench's, and what the machine allows.
 var (
 	speedTable = column{
-		"| %-12s | %9s | %8s | %-5s | %7v | %5v | %-11s | %9s | %19s | %-18s | %8s |\n",
-		[]any{"model", "size", "params", "dtype", "threads", "batch", "test", "tokens/s", "min to max", "limit", "of limit"},
+		"| %-12s | %9s | %8s | %-5s | %-9s | %7v | %5v | %11s | %16s | %19s | %-18s | %8s |\n",
+		[]any{"model", "size", "params", "dtype", "backend", "threads", "batch", "test", "t/s", "min to max", "limit", "of limit"},
 	}
 	perplexityTable = column{
 		"| %-12s | %-5s | %9v | %12s | %11s |\n",
@@ -98,14 +112,18 @@ func (w *benchWriter) heading() error {
 	if err := w.line(w.table.heading...); err != nil {
 		return err
 	}
-	// The line below has the same columns.
-	text := []rune(fmt.Sprintf(w.table.format, w.table.heading...))
-	for i, r := range text {
-		if r != '|' && r != '\n' {
-			text[i] = '-'
+	// The line below has the same columns, and says as Markdown does which are
+	// aligned to the right.
+	cells := strings.Split(fmt.Sprintf(w.table.format, w.table.heading...), "|")
+	verbs := strings.Split(w.table.format, "|")
+	for i := 1; i < len(cells)-1; i++ {
+		end := "- "
+		if !strings.Contains(verbs[i], "%-") {
+			end = ": "
 		}
+		cells[i] = " " + strings.Repeat("-", len([]rune(cells[i]))-3) + end
 	}
-	return w.text(string(text))
+	return w.text(strings.Join(cells, "|"))
 }
 
 func (w *benchWriter) line(values ...any) error {
@@ -127,11 +145,18 @@ func (w *benchWriter) add(rows []bench.Row) error {
 		rate := rateJSON{r.Median(), slices.Min(r.Rates), slices.Max(r.Rates), r.Rates}
 		w.json.Rows = append(w.json.Rows, benchRowJSON{
 			Shape: r.Shape, DType: dtype, Test: r.Test, Batch: r.Batch,
-			Rate: &rate, Limit: r.Limit, LimitTokS: number(r.Bound), Share: number(r.Share()), WeightBytes: r.Bytes,
+			Rate: &rate, Limit: r.Limit, LimitValue: number(r.Allowed), LimitTokS: number(r.Bound), Share: number(r.Share()), WeightBytes: r.Bytes, Settled: number(r.Settled),
 		})
-		err := w.line(shorten(r.Shape), size(r.Bytes), fmt.Sprintf("%.1f M", float64(w.params)/1e6), dtype, w.json.Threads, r.Batch, r.Test,
-			fmt.Sprintf("%.2f", rate.Median), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max),
-			fmt.Sprintf("%.1f by %s", r.Bound, limitWords[r.Limit].short), fmt.Sprintf("%.1f %%", 100*r.Share()))
+		if r.Settled < 0.5 {
+			w.t.note("%s in %s: the machine's own speed changed in %.0f %% of the slices, which do not count", r.Test, dtype, 100*(1-r.Settled))
+		}
+		share := "?"
+		if len(r.Shares) > 0 {
+			share = fmt.Sprintf("%.1f %%", 100*r.Share())
+		}
+		err := w.line(shorten(r.Shape), size(r.Bytes), fmt.Sprintf("%.1f M", float64(w.params)/1e6), dtype, w.json.Kernels, w.json.Threads, r.Batch, r.Test,
+			fmt.Sprintf("%.2f ± %.2f", rate.Median, deviation(r.Rates)), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max),
+			fmt.Sprintf("%.0f by %.*f %s", r.Bound, decimals(r.Allowed), r.Allowed, limitWords[r.Limit].column), share)
 		if err != nil {
 			return err
 		}
@@ -139,20 +164,63 @@ func (w *benchWriter) add(rows []bench.Row) error {
 	return nil
 }
 
+// addPeers puts the peers of a subject below its rows.
+func (w *benchWriter) addPeers(s *bench.Subject, rows []bench.PeerRow) error {
+	for _, r := range rows {
+		dtype := strings.ToLower(r.DType.String())
+		rate := rateJSON{r.Median(), slices.Min(r.Rates), slices.Max(r.Rates), r.Rates}
+		row := benchRowJSON{Shape: s.Name, DType: dtype, Test: r.Test, Batch: r.Batch, Rate: &rate, Peer: r.Peer}
+		words := ""
+		if r.Ratio > 0 {
+			row.Ratio = number(r.Ratio)
+			words = fmt.Sprintf("%.2f × ours", r.Ratio)
+		}
+		w.json.Rows = append(w.json.Rows, row)
+		err := w.line(shorten(s.Name), "", "", dtype, shortenTo(r.Peer, 9), w.json.Threads, r.Batch, r.Test,
+			fmt.Sprintf("%.2f ± %.2f", rate.Median, deviation(r.Rates)), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max), words, "")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decimals that a rate is told with.
+func decimals(v float64) int {
+	if v < 100 {
+		return 1
+	}
+	return 0
+}
+
+// deviation is the standard deviation of a sample.
+func deviation(values []float64) float64 {
+	var mean, sum float64
+	for _, v := range values {
+		mean += v / float64(len(values))
+	}
+	for _, v := range values {
+		sum += (v - mean) * (v - mean)
+	}
+	return math.Sqrt(sum / float64(max(1, len(values)-1)))
+}
+
 // shorten keeps the end of a path, which tells most.
-func shorten(name string) string {
+func shorten(name string) string { return shortenTo(name, 12) }
+
+func shortenTo(name string, most int) string {
 	r := []rune(name)
-	if n := len(r) - 12; n > 0 {
+	if n := len(r) - most; n > 0 {
 		return "…" + string(r[n+1:])
 	}
 	return name
 }
 
-var limitWords = map[bench.Limit]struct{ short, unit string }{
-	bench.Read: {"memory", "GB/s of memory read"},
-	bench.F32:  {"f32", "GFLOP/s in f32"},
-	bench.BF16: {"bf16", "GFLOP/s in bf16"},
-	bench.Int8: {"int8", "GOP/s in int8"},
+var limitWords = map[bench.Limit]struct{ short, column, unit string }{
+	bench.Read: {"memory", "GB/s", "GB/s of memory read"},
+	bench.F32:  {"f32", "G f32", "GFLOP/s in f32"},
+	bench.BF16: {"bf16", "G bf16", "GFLOP/s in bf16"},
+	bench.Int8: {"int8", "G int8", "GOP/s in int8"},
 }
 
 func (w *benchWriter) addPerplexity(p predicted) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/gptctl/gptctl/fetch"
 	"github.com/gptctl/gptctl/internal/gguf"
 	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/lora"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/internal/torchfile"
 	"github.com/gptctl/gptctl/run"
@@ -22,6 +23,8 @@ import (
 // runOptions are what `gptctl run` was asked for.
 type runOptions struct {
 	model    string
+	named    bool   // the model was given, and is not the default
+	adapter  string // a folder, "" for none
 	threads  int
 	dtype    string
 	kvDType  string
@@ -42,6 +45,10 @@ An empty prompt starts a text from nothing.
 MODEL is "demo" (a small model inside gptctl, works offline), a folder in Hugging
 Face format, a .gguf file, or the id of a model of the Hugging Face Hub, which is fetched first if it
 is not in the cache.
+
+--adapter adds a LoRA adapter, as "finetune" with lora.merge=false and peft write
+it, to the weights while they are read. Without --model its adapter_config.json
+says which model that is.
 
 In a pipe stdout carries the continuation only; several samples are separated by
 lines of "---". With --json it carries one object per sample.
@@ -71,6 +78,7 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 	f.SortFlags = false
 	f.SetNormalizeFunc(huggingFaceNames)
 	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, or a Hub id")
+	f.StringVar(&o.adapter, "adapter", "", "add the LoRA adapter in `DIR` to the weights; its own base model is the default of --model")
 	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights to multiply by: auto (the file's, with products in f32), "+strings.Join(run.DTypes(), ", "))
 	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values of the text so far: auto (f32; f16 beside quantised weights), "+strings.Join(run.KVDTypes(), ", ")+"; 16 bits take half the memory")
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
@@ -89,6 +97,10 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 		}
 		if o.kvDType = strings.ToLower(o.kvDType); o.kvDType != "auto" && !slices.Contains(run.KVDTypes(), o.kvDType) {
 			return usagef("--kv-dtype %s: want auto, %s", o.kvDType, strings.Join(run.KVDTypes(), ", "))
+		}
+		o.named = f.Changed("model")
+		if f.Changed("adapter") && o.adapter == "" {
+			return usagef("--adapter is empty: want the folder of an adapter")
 		}
 		if o.model == "" {
 			return usagef("--model is empty: want demo, a folder, or a Hub id")
@@ -149,6 +161,9 @@ func huggingFaceNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 }
 
 func runRun(ctx context.Context, t *terminal, o runOptions) error {
+	if err := adapterModel(t, &o); err != nil {
+		return err
+	}
 	prompt, err := readPrompt(ctx, t, o)
 	if err != nil {
 		return err
@@ -162,6 +177,12 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 
 	for _, s := range m.Skipped {
 		t.detail("kernels not used: %s", s)
+	}
+	if m.Adapter != "" {
+		t.detail("adapter %s: added to %d matrices", m.Adapter, m.Adapted)
+	}
+	if n := len(m.Ignored); n > 0 {
+		t.note("note: %s holds additions to %d matrices that its target_modules do not name, among them %s: they are left out", m.Adapter, n, m.Ignored[0])
 	}
 	if n := len(m.Unused); n > 0 {
 		t.note("note: %s holds %d tensors that a GPT-2 has no place for, among them %s", m.Path, n, m.Unused[0])
@@ -228,16 +249,19 @@ func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, erro
 	if err != nil {
 		return nil, err
 	}
-	options := run.OpenOptions{Threads: o.threads, Family: family, DType: o.dtype, KVDType: o.kvDType, Getenv: t.getenv}
+	options := run.OpenOptions{Threads: o.threads, Family: family, DType: o.dtype, KVDType: o.kvDType, Getenv: t.getenv, Adapter: o.adapter, Room: adapterRoom(ctx)}
 	m, err := run.Open(ctx, o.model, options)
 	if errors.Is(err, fetch.ErrNotCached) {
 		if _, err := fetchModel(ctx, t, fetch.Options{Model: o.model, Mirrors: t.mirrors()}, false); err != nil {
+			if o.adapter != "" && !o.named {
+				return nil, adapterHints(o, err)
+			}
 			return nil, withHints(err, "gptctl run --model demo works without a download")
 		}
 		m, err = run.Open(ctx, o.model, options)
 	}
 	if err != nil {
-		return nil, modelHints(o.model, err)
+		return nil, adapterHints(o, modelHints(o.model, err))
 	}
 	return m, nil
 }
@@ -249,10 +273,16 @@ func modelHints(model string, err error) error {
 	var unreadable *run.UnreadableModelError
 	var foreign *torchfile.GlobalError
 	var quantised *gguf.TypeError
+	var adapter *lora.Error
 	switch {
+	case errors.As(err, &adapter):
+		return err
 	case errors.Is(err, fetch.ErrNotCached):
 		return withHints(err, "gptctl fetch "+model, "gptctl run --model demo works without a download")
 	case errors.As(err, &missing):
+		if lora.Is(missing.Dir) {
+			return withHints(err, "it is an adapter: gptctl run --adapter "+missing.Dir)
+		}
 		if missing.Dir == model { // a folder; what it is called on the Hub only the user knows
 			return withHints(err, "gptctl fetch MODEL --dir "+model)
 		}

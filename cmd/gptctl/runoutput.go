@@ -106,18 +106,19 @@ func printable(s string) string {
 // The schema gptctl.run/1; see design.md, section 3, for what is fixed.
 type (
 	runJSON struct {
-		Schema string      `json:"schema"`
-		Model  string      `json:"model"`
-		DType  string      `json:"dtype"`
-		Device string      `json:"device"`
-		Seed   uint64      `json:"seed"`
-		Sample int         `json:"sample"`
-		Prompt promptJSON  `json:"prompt"`
-		Text   string      `json:"text"`
-		Tokens []tokenJSON `json:"tokens"`
-		Finish string      `json:"finish"`
-		Score  *float64    `json:"score,omitempty"` // of a beam
-		Stats  statsJSON   `json:"stats"`
+		Schema  string      `json:"schema"`
+		Model   string      `json:"model"`
+		Adapter string      `json:"adapter,omitempty"`
+		DType   string      `json:"dtype"`
+		Device  string      `json:"device"`
+		Seed    uint64      `json:"seed"`
+		Sample  int         `json:"sample"`
+		Prompt  promptJSON  `json:"prompt"`
+		Text    string      `json:"text"`
+		Tokens  []tokenJSON `json:"tokens"`
+		Finish  string      `json:"finish"`
+		Score   *float64    `json:"score,omitempty"` // of a beam
+		Stats   statsJSON   `json:"stats"`
 	}
 	promptJSON struct {
 		Text     string     `json:"text"`
@@ -154,7 +155,7 @@ func printRunJSON(t *terminal, m *run.Model, settings run.Settings, r *run.Resul
 	}
 	for i, s := range r.Samples {
 		out := runJSON{
-			Schema: "gptctl.run/1", Model: m.Name, DType: strings.ToLower(m.DType), Device: m.Device,
+			Schema: "gptctl.run/1", Model: m.Name, Adapter: m.Adapter, DType: strings.ToLower(m.DType), Device: m.Device,
 			Seed: r.Seed, Sample: i, Prompt: prompt,
 			Text: s.Text, Tokens: make([]tokenJSON, len(s.Tokens)), Finish: string(s.Finish),
 			Stats: statsJSON{

@@ -20,6 +20,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	adapters, err := filepath.Abs("../../internal/lora/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
@@ -36,6 +40,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SSL_CERT_FILE", ca)
 			e.Setenv("HF_HOME", filepath.Join(e.WorkDir, "hf"))
 			e.Setenv("MODELS", models)
+			e.Setenv("ADAPTERS", adapters)
 			e.Setenv("HOME", e.WorkDir) // no cache and no settings of the developer's
 			return os.MkdirAll(filepath.Join(e.WorkDir, ".cache"), 0o755)
 		},

@@ -2,15 +2,17 @@
 //
 // Reading a prompt (prefill) is bound by arithmetic, writing one token after
 // the other (decode) by memory: each token reads all weights. So every row of a
-// report is held against one limit of the machine, which is measured before and
-// after each of the row's repetitions, in the same process and with the same
-// threads. Machines that are shared change their speed from one second to the
-// next, and the limit with it.
+// report is held against one limit of the machine, which is measured every 20 ms
+// of the row's repetitions, in the same process and with the same threads.
+// Machines that are shared change their speed from one second to the next, and
+// the limit with it: what counts is the share that each slice reached of the
+// limit around it, and a slice whose two limits disagree does not.
 package bench
 
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -46,18 +48,25 @@ type Row struct {
 	Batch int    // sequences at once
 	Bytes int64  // of the weights
 
-	Rates  []float64 // tokens a second of each repetition, of all sequences together
-	Shares []float64 // of what the machine allowed at that moment
-	Limit  Limit     // what bounds it
-	Bound  float64   // tokens a second that the machine allows, the median
+	Rates   []float64 // tokens a second of each repetition, of all sequences together
+	Shares  []float64 // of what the machine allowed, of each repetition with a settled slice
+	Limit   Limit     // what bounds it
+	Bound   float64   // tokens a second that the machine allowed, the median
+	Allowed float64   // the same in the limit's own unit: 10⁹ bytes or operations a second
+	Settled float64   // the part of the slices whose two limits agree
 }
 
 // Median returns the middle rate; the mean of two middle ones.
 func (r Row) Median() float64 { return median(r.Rates) }
 
 // Share returns the part of the limit that was reached, the median of the
-// repetitions, each beside the limit of its own moment.
-func (r Row) Share() float64 { return median(r.Shares) }
+// repetitions. It is not a number if the limit never stayed for long enough.
+func (r Row) Share() float64 {
+	if len(r.Shares) == 0 {
+		return math.NaN()
+	}
+	return median(r.Shares)
+}
 
 func median(values []float64) float64 {
 	s := slices.Sorted(slices.Values(values))
@@ -71,39 +80,59 @@ func median(values []float64) float64 {
 // test is a row to be, with what it needs to be repeated.
 type test struct {
 	row    Row
-	perSec float64   // units of the limit that a token takes, in 10⁹
-	bounds []float64 // tokens a second that the limit around each repetition makes
+	perSec float64 // units of the limit that a token takes, in 10⁹
+	slices []slice // of a repetition
+	judged []verdict
 	begin  func(ctx context.Context) error
 	step   func(ctx context.Context) error
 	steps  int // of a repetition
 	tokens int // of a step
 }
 
+// slice is a part of a repetition between two measurements of the limit.
+type slice struct {
+	rate, bound float64 // tokens a second: reached, and allowed by the mean of the two
+	settled     bool    // the two agree: the machine has not changed in between
+}
+
+const (
+	agree    = 0.1 // how far apart the two may be, as a part of the larger
+	attempts = 3   // at a repetition that no slice is settled of
+)
+
 // Run measures a subject: a warm-up, then Repetitions rounds over all tests, so
-// that a slow moment of the machine meets all of them. It calls progress before
-// each round.
-func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, progress func(round int)) ([]Row, error) {
+// that a slow moment of the machine meets all of them. It calls before at the
+// start of each round, the warm-up being round 0.
+func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, before func(round int) error) ([]Row, error) {
 	tests, err := plan(s, o)
 	if err != nil {
 		return nil, err
 	}
 	for round := range o.Repetitions + 1 {
-		progress(round)
+		if err := before(round); err != nil {
+			return nil, err
+		}
 		for _, t := range tests {
-			rate, bound, err := t.repeat(ctx, m, l)
-			if err != nil {
-				return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
+			var rate float64
+			var v verdict
+			for range attempts {
+				if rate, err = t.repeat(ctx, m, l); err != nil {
+					return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
+				}
+				if v = judge(t.slices); v.settled > 0 || round == 0 {
+					break
+				}
 			}
 			if round > 0 {
 				t.row.Rates = append(t.row.Rates, rate)
-				t.bounds = append(t.bounds, bound)
-				t.row.Shares = append(t.row.Shares, rate/bound)
+				t.judged = append(t.judged, v)
 			}
 		}
 	}
 	var rows []Row
 	for _, t := range tests {
-		t.row.Bound = median(t.bounds)
+		t.row.hold(t.judged)
+		t.row.Allowed = t.row.Bound * t.perSec
 		rows = append(rows, t.row)
 	}
 	return rows, nil
@@ -112,37 +141,75 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, progres
 // between is how long a test runs before the limit is measured again.
 const between = 20 * time.Millisecond
 
-// repeat runs a test once, with pauses in which its limit is measured, and
-// returns the tokens a second that it reached and that the limit makes: the mean
-// of the moments around the test is what it could have had itself.
-func (t *test) repeat(ctx context.Context, m Meter, l *Limits) (rate, bound float64, err error) {
+// repeat runs a test once, in slices with the limit measured between them, and
+// returns the tokens a second that it reached.
+func (t *test) repeat(ctx context.Context, m Meter, l *Limits) (float64, error) {
+	t.slices = t.slices[:0]
 	if err := t.begin(ctx); err != nil {
-		return 0, 0, err
+		return 0, err
+	}
+	before, err := l.measure(ctx, m, t.row.Limit)
+	if err != nil {
+		return 0, err
 	}
 	var took time.Duration
-	var slower, times float64 // sum of 1/limit
-	measure := func() error {
-		v, err := l.measure(ctx, m, t.row.Limit)
-		slower, times = slower+1/v, times+1
-		return err
-	}
-	if err := measure(); err != nil {
-		return 0, 0, err
-	}
 	for done := 0; done < t.steps; {
-		start := time.Now()
+		start, from := time.Now(), done
 		for done < t.steps && time.Since(start) < between {
 			if err := t.step(ctx); err != nil {
-				return 0, 0, err
+				return 0, err
 			}
 			done++
 		}
-		took += time.Since(start)
-		if err := measure(); err != nil {
-			return 0, 0, err
+		d := time.Since(start)
+		took += d
+		after, err := l.measure(ctx, m, t.row.Limit)
+		if err != nil {
+			return 0, err
+		}
+		t.slices = append(t.slices, slice{
+			rate:    float64((done-from)*t.tokens) / d.Seconds(),
+			bound:   (before + after) / 2 / t.perSec,
+			settled: math.Abs(before-after) <= agree*max(before, after),
+		})
+		before = after
+	}
+	return float64(t.steps*t.tokens) / took.Seconds(), nil
+}
+
+// verdict is what the settled slices of a repetition say, the medians.
+type verdict struct {
+	share, bound float64 // NaN and of all slices if none is settled
+	settled      float64 // the part of the slices that are
+}
+
+func judge(all []slice) verdict {
+	var shares, bounds, others []float64
+	for _, s := range all {
+		if others = append(others, s.bound); s.settled {
+			shares, bounds = append(shares, s.rate/s.bound), append(bounds, s.bound)
 		}
 	}
-	return float64(t.steps*t.tokens) / took.Seconds(), times / slower / t.perSec, nil
+	if len(shares) == 0 {
+		return verdict{math.NaN(), median(others), 0}
+	}
+	return verdict{median(shares), median(bounds), float64(len(shares)) / float64(len(all))}
+}
+
+// hold sets what the verdicts say of a row. A repetition without a settled slice
+// has no share, but tells about the limit if there is no other.
+func (r *Row) hold(verdicts []verdict) {
+	var bounds, others []float64
+	for _, v := range verdicts {
+		r.Settled += v.settled / float64(len(verdicts))
+		if others = append(others, v.bound); v.settled > 0 {
+			r.Shares, bounds = append(r.Shares, v.share), append(bounds, v.bound)
+		}
+	}
+	if len(bounds) == 0 {
+		bounds = others
+	}
+	r.Bound = median(bounds)
 }
 
 func plan(s *Subject, o Options) ([]*test, error) {

@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 		rounds := 0
 		var limits Limits
 		o := Options{PromptTokens: 20, GenTokens: 5, Batches: []int{1, 3}, Depths: []int{0, 7}, Repetitions: 2}
-		rows, err := Run(t.Context(), s, o, steady{}, &limits, func(int) { rounds++ })
+		rows, err := Run(t.Context(), s, o, steady{}, &limits, func(int) error { rounds++; return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,10 +90,11 @@ func TestRun(t *testing.T) {
 
 func TestRunEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := Run(ctx, subject(t, tensor.F32), Options{PromptTokens: 2, Repetitions: 100}, steady{}, &Limits{}, func(round int) {
+	_, err := Run(ctx, subject(t, tensor.F32), Options{PromptTokens: 2, Repetitions: 100}, steady{}, &Limits{}, func(round int) error {
 		if round == 1 {
 			cancel()
 		}
+		return nil
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"math"
 
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -61,24 +62,26 @@ func (l *Limits) measure(ctx context.Context, m Meter, limit Limit) (float64, er
 }
 
 // CPUMeter measures the limits of the threads of a CPU.
-type CPUMeter struct{ meter *kernel.Meter }
+type CPUMeter struct {
+	meter *kernel.Meter
+	cycle int // bytes that are read over and over; 0: more than any cache holds
+}
 
 // NewCPUMeter takes 256 MB of memory until Close.
-func NewCPUMeter(c *kernel.CPU) CPUMeter { return CPUMeter{c.NewMeter()} }
+func NewCPUMeter(c *kernel.CPU) CPUMeter { return CPUMeter{meter: c.NewMeter()} }
+
+// ForWeights is the same meter for a model whose tokens read this many bytes
+// each: where a cache keeps part of them, so it does of what the meter reads.
+func (m CPUMeter) ForWeights(bytes int64) CPUMeter {
+	m.cycle = int(min(bytes, math.MaxInt32))
+	return m
+}
 
 // Close gives the memory back.
 func (m CPUMeter) Close() { m.meter.Close() }
 
-// Measure implements Meter. What ran before has left the threads parked and the
-// caches full of something else, so that a first measurement does not count.
+// Measure implements Meter.
 func (m CPUMeter) Measure(ctx context.Context, l Limit) (float64, error) {
-	if _, err := m.once(ctx, l); err != nil {
-		return 0, err
-	}
-	return m.once(ctx, l)
-}
-
-func (m CPUMeter) once(ctx context.Context, l Limit) (float64, error) {
 	switch l {
 	case F32:
 		return m.meter.Peak(ctx, kernel.Float32)
@@ -86,6 +89,9 @@ func (m CPUMeter) once(ctx context.Context, l Limit) (float64, error) {
 		return m.meter.Peak(ctx, kernel.BFloat16)
 	case Int8:
 		return m.meter.Peak(ctx, kernel.Int8)
+	}
+	if m.cycle > 0 {
+		return m.meter.ReadCycle(ctx, m.cycle)
 	}
 	return m.meter.Read(ctx)
 }

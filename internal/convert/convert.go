@@ -87,26 +87,42 @@ func ParseDType(name string) (tensor.DType, error) {
 	return tensor.Invalid, fmt.Errorf("dtype %q: want auto, f32, f16, bf16, q8_0 or q4_0", name)
 }
 
+// format is what To says, or else the name of Out.
+func (o Options) format() string {
+	switch {
+	case o.To != "":
+		return o.To
+	case strings.HasSuffix(strings.ToLower(o.Out), "."+GGUF):
+		return GGUF
+	}
+	return Safetensors
+}
+
+// Check says whether Write would refuse the place, the format or the type, for
+// those who have long work to do before it. Its errors are Write's.
+func Check(o Options) error {
+	o.To = o.format()
+	switch {
+	case o.To != GGUF && o.To != Safetensors:
+		return fmt.Errorf("format %q: want %s or %s", o.To, Safetensors, GGUF)
+	case o.To == Safetensors && o.DType.IsQuantized():
+		return &DTypeError{Safetensors, o.DType}
+	}
+	return checkPlace(o)
+}
+
 // Write writes the model. It replaces nothing but what Options allow, and
 // leaves nothing behind that is not whole. Errors are an *ExistsError, a
 // *DTypeError, a *RoomError, the context's, or the system's.
 func Write(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) {
-	if o.To == "" {
-		o.To = Safetensors
-		if strings.HasSuffix(strings.ToLower(o.Out), "."+GGUF) {
-			o.To = GGUF
-		}
-	}
-	if o.To != GGUF && o.To != Safetensors {
-		return Result{}, fmt.Errorf("format %q: want %s or %s", o.To, Safetensors, GGUF)
-	}
+	o.To = o.format()
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if o.Name == "" {
 		o.Name = m.Name
 	}
-	if err := checkPlace(o); err != nil {
+	if err := Check(o); err != nil {
 		return Result{}, err
 	}
 	var r Result

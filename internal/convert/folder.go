@@ -40,9 +40,6 @@ const maxCopied = 64 << 20
 
 func writeFolder(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) {
 	r := Result{Path: o.Out, Format: Safetensors, DType: o.DType}
-	if o.DType.IsQuantized() {
-		return r, &DTypeError{Safetensors, o.DType}
-	}
 	if r.DType == tensor.Invalid {
 		if r.DType = m.DType; r.DType.IsQuantized() {
 			r.DType = tensor.F32 // which holds every value of it
@@ -223,7 +220,24 @@ func smallFiles(m *modelfiles.Model, d tensor.DType) (map[string][]byte, error) 
 		}
 	}
 	fields[key] = torchName(d)
-	if m.Config.TieWordEmbeddings != m.Weights.Tied {
+	was, err := gpt2.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	// What was left out of the model, under the name that the file has for it.
+	for _, size := range []struct {
+		name, alias string
+		was, is     int
+	}{{"n_layer", "num_hidden_layers", was.Layers, m.Config.Layers}, {"n_inner", "", was.Inner, m.Config.Inner}} {
+		if size.was == size.is {
+			continue
+		}
+		if _, ok := fields[size.alias]; ok {
+			delete(fields, size.alias)
+		}
+		fields[size.name] = size.is
+	}
+	if was.TieWordEmbeddings != m.Weights.Tied {
 		fields["tie_word_embeddings"] = m.Weights.Tied // where they differ the weights were right
 	}
 	files["config.json"] = indent(fields)

@@ -25,6 +25,9 @@ type Options struct {
 	// Detach makes it take a copy of vectors and tables, which are small: of a
 	// model whose matrices are converted nothing is read from the file then.
 	Detach bool
+	// Needed is told which matrix is about to be read, before it is; nil if nobody
+	// wants to know.
+	Needed func(data []byte)
 	// Copied is told what data of tensors the device has made itself a copy of
 	// and does not read again; nil if nobody wants to know.
 	Copied func(data []byte)

@@ -50,6 +50,9 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	if err != nil {
 		return nil, err
 	}
+	if d.options.Needed != nil {
+		d.options.Needed(t.Data)
+	}
 	want := d.options.DType
 	if want == tensor.Invalid || want.IsQuantized() && m.In%tensor.QuantBlock != 0 {
 		want = t.DType

@@ -33,49 +33,56 @@ func floats(b gpt2.Buffer) []float32 {
 	return b.(buffer)
 }
 
-// Operand implements train.Device.
+// operand is a factor that is rounded as it is multiplied.
+type operand struct {
+	w       buffer
+	in, out int
+	layout  gpt2.Layout
+	dtype   tensor.DType
+}
+
+// Dims implements gpt2.Matrix.
+func (m *operand) Dims() (in, out int) { return m.in, m.out }
+
+// Bytes implements gpt2.Matrix.
+func (m *operand) Bytes() int64 { return 4 * int64(len(m.w)) }
+
+func (m *operand) product(rows int) kernel.Product {
+	return kernel.Product{M: rows, N: m.out, K: m.in, TransposeB: m.layout == gpt2.OutIn, DType: m.dtype}
+}
+
+// Operand implements train.Device. It takes no memory.
 func (d *Device) Operand(w gpt2.Buffer, layout gpt2.Layout, in, out int, dtype tensor.DType) (gpt2.Matrix, error) {
 	v := w.(buffer)
 	if len(v) != in*out || !dtype.IsFloat() {
 		return nil, fmt.Errorf("%d numbers are not a %d×%d matrix to multiply in %v", len(v), in, out, dtype)
 	}
-	m := &matrix{Weight: kernel.Weight{In: in, Out: out, OutMajor: layout == gpt2.OutIn, DType: dtype}}
-	if dtype == tensor.F32 {
-		m.Data = tensor.Bytes(v)
-	} else {
-		m.Data = d.alloc(dtype.Bytes(in * out))
-	}
-	d.Refresh(m, w)
-	return m, nil
+	return &operand{v, in, out, layout, dtype}, nil
 }
 
-// Refresh implements train.Device.
-func (d *Device) Refresh(m gpt2.Matrix, w gpt2.Buffer) {
-	if w := m.(*matrix); w.DType == tensor.F32 {
-		return
-	}
-	d.cpu.Narrow(m.(*matrix).Data, w.(buffer), m.(*matrix).DType)
-}
+// Refresh implements train.Device: there is no copy.
+func (d *Device) Refresh(gpt2.Matrix, gpt2.Buffer) {}
 
 // Product implements train.Device.
-func (d *Device) Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, add bool) {
-	d.product(y, x, rows, w.(*matrix).Weight, bias, add)
+func (d *Device) Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, round tensor.DType, add bool) {
+	m := w.(*operand)
+	p := m.product(rows)
+	p.Bias, p.Round, p.Add = floats(bias), round, add
+	d.cpu.Product(y.(buffer), x.(buffer), m.w, p)
 }
 
 // ProductBack implements train.Device.
-func (d *Device) ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, add bool) {
-	t := w.(*matrix).Weight
-	t.In, t.Out, t.OutMajor = t.Out, t.In, !t.OutMajor
-	d.product(dx, dy, rows, t, nil, add)
-}
-
-func (d *Device) product(y, x gpt2.Buffer, rows int, w kernel.Weight, bias gpt2.Buffer, add bool) {
-	d.cpu.Linear(y.(buffer), x.(buffer), rows, &w, kernel.Epilogue{Bias: floats(bias), Add: add, Exact: true})
+func (d *Device) ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, round tensor.DType, add bool) {
+	m := w.(*operand)
+	p := m.product(rows)
+	p.N, p.K, p.TransposeB = p.K, p.N, !p.TransposeB
+	p.Round, p.Add = round, add
+	d.cpu.Product(dx.(buffer), dy.(buffer), m.w, p)
 }
 
 // ProductGrad implements train.Device.
-func (d *Device) ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, dtype tensor.DType) {
-	d.cpu.TransposedProduct(dw.(buffer), x.(buffer), dy.(buffer), rows, in, out, dtype)
+func (d *Device) ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, dtype, round tensor.DType, add bool) {
+	d.cpu.Product(dw.(buffer), x.(buffer), dy.(buffer), kernel.Product{M: in, N: out, K: rows, TransposeA: true, DType: dtype, Round: round, Add: add})
 }
 
 // EmbedTokens implements train.Device.
@@ -94,13 +101,13 @@ func (d *Device) NormGrad(dx, dgain, dbias, dy, x, gain gpt2.Buffer, rows, width
 }
 
 // Activate implements train.Device.
-func (d *Device) Activate(y, x gpt2.Buffer, n int, f gpt2.Activation) {
-	d.cpu.Activate(y.(buffer)[:n], x.(buffer)[:n], activations[f])
+func (d *Device) Activate(y, x gpt2.Buffer, n int, f gpt2.Activation, round tensor.DType) {
+	d.cpu.Activate(y.(buffer)[:n], x.(buffer)[:n], activations[f], round)
 }
 
 // ActivateGrad implements train.Device.
-func (d *Device) ActivateGrad(dy, x gpt2.Buffer, n int, f gpt2.Activation) {
-	d.cpu.ActivateGrad(dy.(buffer)[:n], x.(buffer)[:n], activations[f])
+func (d *Device) ActivateGrad(dy, x gpt2.Buffer, n int, f gpt2.Activation, round tensor.DType) {
+	d.cpu.ActivateGrad(dy.(buffer)[:n], x.(buffer)[:n], activations[f], round)
 }
 
 func attention(sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64) kernel.TrainAttention {
@@ -121,14 +128,13 @@ func (d *Device) AttendGrad(dqkv, dout, qkv, out, lse gpt2.Buffer, sequences, co
 }
 
 // CrossEntropy implements train.Device.
-func (d *Device) CrossEntropy(losses []float64, logits gpt2.Buffer, labels []int32, vocab int, scale float32) {
-	d.cpu.CrossEntropy(losses, logits.(buffer), labels, vocab, scale)
+func (d *Device) CrossEntropy(losses []float64, logits gpt2.Buffer, labels []int32, vocab int, scale float32, round tensor.DType) {
+	d.cpu.CrossEntropy(losses, logits.(buffer), labels, vocab, scale, round)
 }
 
 // Round implements train.Device.
 func (d *Device) Round(x gpt2.Buffer, n int, dtype tensor.DType) {
-	v := x.(buffer)[:n]
-	d.cpu.Round(v, v, dtype)
+	d.cpu.Round(x.(buffer)[:n], dtype)
 }
 
 // Drop implements train.Device.

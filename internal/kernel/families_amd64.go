@@ -11,7 +11,6 @@ import (
 	"github.com/gptctl/gptctl/internal/kernel/amx"
 	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
-	"github.com/gptctl/gptctl/internal/kernel/generic"
 )
 
 func families() []*ops {
@@ -24,7 +23,7 @@ func families() []*ops {
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
-			adamW: avx512.AdamW, peak: avx512.Peak, read: avx512.Read,
+			train: avx512TrainOps(), peak: avx512.Peak, read: avx512.Read, readTwo: avx512.ReadTwo,
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
 			few: 4, pairs: bf16Pairs(),
 		}
@@ -32,7 +31,7 @@ func families() []*ops {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
 		}
 		if o.pairs != nil {
-			o.peakBF16 = avx512.PeakPairs
+			o.peakBF16, o.train.packFloats = avx512.PeakPairs, avx512.PackFloats
 		}
 		if amx.Available() == nil {
 			have = append(have, withTiles(*o))
@@ -47,11 +46,27 @@ func families() []*ops {
 			scores: avx2.Scores, values: avx2.Values, narrow: avx2.Narrow, widen: avx2.Widen,
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
-			adamW: generic.AdamW, peak: avx2.Peak, read: avx2.Read,
+			train: avx2TrainOps(), peak: avx2.Peak, read: avx2.Read, readTwo: avx2.ReadTwo,
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx2.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}
 	return append(have, genericOps())
+}
+
+func avx512TrainOps() *trainOps {
+	return &trainOps{
+		adamW: avx512.AdamW, dropout: avx512.Dropout, round: avx512.Round, transpose: avx512.Transpose,
+		gateArgument: avx512.GateArgument, gateSlope: avx512.GateSlope, softmaxGrad: avx512.SoftmaxGrad,
+		addRows: avx512.AddRows, normSums: avx512.NormSums, normSlope: avx512.NormSlope, normColumns: avx512.NormColumns,
+	}
+}
+
+func avx2TrainOps() *trainOps {
+	return &trainOps{
+		adamW: avx2.AdamW, dropout: genericTrainOps().dropout, round: avx2.Round, transpose: avx2.Transpose,
+		gateArgument: avx2.GateArgument, gateSlope: avx2.GateSlope, softmaxGrad: avx2.SoftmaxGrad,
+		addRows: avx2.AddRows, normSums: avx2.NormSums, normSlope: avx2.NormSlope, normColumns: avx2.NormColumns,
+	}
 }
 
 // withTiles is AVX-512 with products of many rows in AMX's tiles.

@@ -51,6 +51,7 @@ type CPU struct {
 	attention attentionTask
 	tiles     tileTask
 	train     trainScratch
+	product   productTask
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -136,8 +137,9 @@ type ops struct {
 	gate       func(x []float32, a, b float32)
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
 	read       func(b []byte) float32  // touch every byte
+	readTwo    func(b []byte) float32  // the same in another order; may be missing
 
-	adamW func(p, m, v, g []float32, k *[8]float32)
+	train *trainOps
 
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)

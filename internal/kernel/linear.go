@@ -58,7 +58,7 @@ const (
 	rowBlock    = 512
 	fewRows     = 16 // up to here reading W takes longer than the arithmetic
 	claimElems  = 256 << 10
-	panelClaims = 6
+	panelClaims = 12
 	dotBlock    = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
 
@@ -139,9 +139,8 @@ func (t *linearTask) prepare() {
 		} else {
 			c.team.Run(&c.rounding)
 		}
-	case fill:
-		// Rows may be a power of two apart, where they would evict each other
-		// from the cache.
+	case fill && (t.few > t.rows || in%512 == 0):
+		// Rows a power of two apart would evict each other from the cache.
 		ld := in + 16
 		c.x = grow(c.x, t.few*ld)
 		for r := range t.rows {

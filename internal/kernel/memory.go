@@ -29,3 +29,8 @@ func alignedBytes(n int) []byte {
 	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(s))) & 63)
 	return s[skip:][:n:n]
 }
+
+// pairFloats is the memory of v, to be moved as float32.
+func pairFloats(v []uint32) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(v))), len(v))
+}

@@ -15,7 +15,7 @@ const (
 	panelOuts = PanelOuts
 	quantItem = 128       // outputs of a claim with many rows
 	quantRows = 144 << 10 // bytes of x in the second-level cache, beside y and W
-	fewClaims = 4         // claims of a member with few rows
+	fewClaims = 8         // claims of a member with few rows
 	firstRead = 6 << 10   // bytes of W that are asked for before x is quantised
 )
 

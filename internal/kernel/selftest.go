@@ -57,7 +57,8 @@ var selfChecks = []struct {
 	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
 	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
-	{"adamW", 0, (*trial).adamW},
+	{"elements of training", 0, (*trial).training},
+	{"multiply rounded pairs", 1e-6, (*trial).multiplyFloats},
 	{"scores F16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F16) }},
 	{"scores BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.BF16) }},
 	{"values F32", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.F32) }},
@@ -105,6 +106,9 @@ func twinOps() *ops {
 			generic.MultiplyPairs(generic.NR, c, ldc, a, lda, b, mr, k, load)
 		},
 		dots: generic.DotsPairs,
+	}
+	o.train.packFloats = func(dst []uint32, w []float32, ld, rows, cols int) {
+		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
 	o.tiles = &tileOps{packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile}
 	return o

@@ -155,7 +155,7 @@ func entries(table reflect.Type, path []int, visit func(name string, path []int)
 		f := table.Field(i)
 		here := append(slices.Clone(path), i)
 		switch {
-		case f.Type.Kind() == reflect.Func && f.Name != "read" && !strings.HasPrefix(f.Name, "peak"):
+		case f.Type.Kind() == reflect.Func && !strings.HasPrefix(f.Name, "read") && !strings.HasPrefix(f.Name, "peak"):
 			visit(f.Name, here)
 		case f.Type.Kind() == reflect.Pointer:
 			entries(f.Type.Elem(), here, visit)

@@ -1,11 +1,58 @@
 package kernel
 
-// adamW takes a step of the optimizer.
-func (t *trial) adamW(o *ops) []float32 {
-	p, m, v, g := t.floats(37), t.floats(37), t.floats(37), t.floats(37)
+import (
+	"slices"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// training runs the elementwise kernels of training.
+func (t *trial) training(o *ops) []float32 {
+	const n = 37
+	f := func() []float32 { return t.floats(n) }
+	var all []float32
+	p, m, v, g := f(), f(), f(), f()
 	for i, x := range v {
 		v[i] = x * x
 	}
-	o.adamW(p, m, v, g, &[8]float32{0.5, 0.1, 0.95, 0.05, 0.3, 1e-8, 0.999, 0.01})
-	return append(append(p, m...), v...)
+	o.train.adamW(p, m, v, g, &[8]float32{0.5, 0.1, 0.95, 0.05, 0.3, 1e-8, 0.999, 0.01})
+	all = slices.Concat(p, m, v)
+
+	e, dy, half := f(), f(), f()
+	o.train.gateArgument(e, p, 1.6, 0.07)
+	o.train.gateSlope(dy, p, v, 1.6, 0.21)
+	o.train.softmaxGrad(g, p, 0.3, 0.125)
+	o.train.round(tensor.BF16, m)
+	o.train.round(tensor.F16, half)
+	all = slices.Concat(all, e, dy, g, m, half)
+
+	sum, out, gain, bias := f(), f(), f(), f()
+	var lanes [32]float32
+	o.train.addRows(sum, t.floats(3*n), n, 3)
+	o.train.normSums(&lanes, dy, p, g, 0.1, 1.5)
+	o.train.normSlope(out, dy, p, g, 0.1, 1.5, 0.2, 0.3)
+	o.train.normColumns(gain, bias, t.floats(2*n), t.floats(2*n), t.floats(4), n, 2)
+	turned := make([]float32, 11*48)
+	o.train.transpose(turned, 48, t.floats(n*11), 11, n, 11)
+	dropped := f()
+	o.train.dropout(dropped, 0x123456789abcdef, 1<<30, 4.0/3)
+	return slices.Concat(all, sum, out, gain, bias, lanes[:], turned, dropped)
+}
+
+// multiplyFloats multiplies pairs of bf16 that were packed from float32.
+func (t *trial) multiplyFloats(o *ops) []float32 {
+	if o.pairs == nil || o.train.packFloats == nil {
+		return nil
+	}
+	x, ld := t.pairs(o, trialRows), roundUp(trialCols, o.nr)
+	b, c := alignedPairs(ld*trialPairs), make([]float32, trialRows*ld)
+	o.train.packFloats(b, t.floats(trialDepth*trialCols), trialCols, trialDepth, trialCols)
+	for j := 0; j < ld; j += o.nr {
+		o.pairs.multiply(c[j:], ld, x, trialPairs, b[j*trialPairs:], trialRows, trialPairs, false)
+	}
+	var out []float32
+	for r := range trialRows {
+		out = append(out, c[r*ld:][:trialCols]...)
+	}
+	return out
 }

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"math"
 	"sync/atomic"
 
@@ -13,11 +12,11 @@ import (
 // package, each number of a result is computed in one order, whatever the
 // number of threads.
 
-// trainScratch is the memory of TransposedProduct.
+// trainScratch is memory that calls reuse.
 type trainScratch struct {
-	x  []float32 // a transposed factor
-	dy []byte    // the other one in 16 bits
-	y  []float32 // a part of the result, to be rounded
+	x []float32 // a transposed factor
+	b []byte    // the other one in 16 bits
+	y []float32 // a result that is not yet added, or statistics of rows
 }
 
 // eachTask has the members claim indices of a loop.
@@ -57,65 +56,6 @@ func (c *CPU) parts(n, size, operations int, f func(s *scratch, from, to int)) {
 // parts of it, so that it must not depend on the machine.
 const elementPart = 16 << 10
 
-// TransposedProduct adds xᵀ·dy to dw [in][out]: the gradient of the weights of
-// a product x·w. x is [rows][in], dy is [rows][out]. Unless d is F32 both must
-// have been rounded to d; with F16 the product is rounded to it before it is
-// added, as a sum of float16 kernels is.
-func (c *CPU) TransposedProduct(dw, x, dy []float32, rows, in, out int, d tensor.DType) {
-	if len(dw) < in*out || len(x) < rows*in || len(dy) < rows*out || !d.IsFloat() {
-		panic(fmt.Sprintf("kernel: transposed product %d×%d on %d rows of %v: dw %d, x %d, dy %d elements", in, out, rows, d, len(dw), len(x), len(dy)))
-	}
-	if rows == 0 || in == 0 || out == 0 {
-		return
-	}
-	t := &c.train
-	t.x = grow(t.x, in*rows)
-	c.transpose(t.x, x, rows, in)
-	w := Weight{In: rows, Out: out, DType: d}
-	if d == tensor.F32 {
-		w.Data = tensor.Bytes(dy[:rows*out])
-	} else {
-		n := d.Bytes(rows * out)
-		if cap(t.dy) < n {
-			t.dy = alignedBytes(n)
-		}
-		w.Data = t.dy[:n]
-		c.Narrow(w.Data, dy[:rows*out], d)
-	}
-	if d != tensor.F16 {
-		c.Linear(dw, t.x, in, &w, Epilogue{Add: true})
-		return
-	}
-	step := max(1, (1<<20)/out)
-	for from := 0; from < in; from += step {
-		n := min(step, in-from)
-		t.y = grow(t.y, n*out)
-		c.Linear(t.y, t.x[from*rows:], n, &w, Epilogue{Exact: true})
-		c.Round(t.y, t.y, d)
-		c.Add(dw[from*out:][:n*out], t.y)
-	}
-}
-
-// transpose writes src [rows][cols] as dst [cols][rows].
-func (c *CPU) transpose(dst, src []float32, rows, cols int) {
-	const tile = 32
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.each(ceilDiv(cols, tile), rows*cols, func(_ *scratch, i int) {
-		from, to := i*tile, min((i+1)*tile, cols)
-		for r0 := 0; r0 < rows; r0 += tile {
-			n := min(tile, rows-r0)
-			for col := from; col < to; col++ {
-				out := dst[col*rows+r0:][:n]
-				in := src[r0*cols+col:]
-				for r := range out {
-					out[r] = in[r*cols]
-				}
-			}
-		}
-	})
-}
-
 // Add computes y += x.
 func (c *CPU) Add(y, x []float32) {
 	_ = x[:len(y)]
@@ -142,33 +82,18 @@ func (o *ops) narrowed(d tensor.DType, dst []byte, src []float32) {
 	}
 }
 
-// Round computes dst = src rounded to d (to nearest even; F16 overflows to
-// infinity). They may be the same.
-func (c *CPU) Round(dst, src []float32, d tensor.DType) {
-	_ = dst[:len(src)]
-	c.parts(len(src), elementPart, 4*len(src), func(_ *scratch, from, to int) {
-		var b [1024]byte
-		for ; from < to; from += 512 {
-			v, out := src[from:min(from+512, to)], dst[from:min(from+512, to)]
-			c.ops.narrowed(d, b[:2*len(v)], v)
-			if c.ops.widen == nil {
-				tensor.ToFloat32(out, d, b[:2*len(v)])
-			} else {
-				c.ops.widen(d, out, b[:2*len(v)])
-			}
-		}
-	})
+// Round rounds x to d (to nearest even; F16 overflows to infinity).
+func (c *CPU) Round(x []float32, d tensor.DType) {
+	c.parts(len(x), elementPart, 2*len(x), func(_ *scratch, from, to int) { c.ops.train.round(d, x[from:to]) })
 }
 
 // columnPart is how many columns a member sums up at a time.
-const columnPart = 64
+const columnPart = 64 // a multiple of 16
 
 // AddRows adds the rows of x [rows][width] to y [width], in order.
 func (c *CPU) AddRows(y, x []float32, rows, width int) {
 	c.parts(width, columnPart, rows*width, func(_ *scratch, from, to int) {
-		for r := range rows {
-			c.ops.add(y[from:to], x[r*width+from:r*width+to])
-		}
+		c.ops.train.addRows(y[from:to], x[from:], width, rows)
 	})
 }
 
@@ -219,18 +144,15 @@ func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int,
 		if dx == nil {
 			return
 		}
-		dy, out := dy[r*width:][:width], dx[r*width:][:width]
+		dy := dy[r*width:][:width]
+		var lanes [32]float32
+		c.ops.train.normSums(&lanes, dy, x, gain[:width], mean, rstd)
 		var sum, dot float64
-		for i, g := range gain[:width] {
-			v := float64(dy[i] * g)
-			sum += v
-			dot += v * float64((x[i]-mean)*rstd)
+		for i := range 16 {
+			sum += float64(lanes[i])
+			dot += float64(lanes[16+i])
 		}
-		a, b := float32(sum/n), float32(dot/n)
-		for i, g := range gain[:width] {
-			h := float32((x[i] - mean) * rstd)
-			out[i] += float32(rstd * (float32(dy[i]*g) - a - float32(h*b)))
-		}
+		c.ops.train.normSlope(dx[r*width:][:width], dy, x, gain, mean, rstd, float32(sum/n), float32(dot/n))
 	})
 	if dgain == nil && dbias == nil {
 		return
@@ -238,14 +160,7 @@ func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int,
 	c.each(ceilDiv(width, columnPart), 4*rows*width, func(_ *scratch, i int) {
 		from, to := i*columnPart, min((i+1)*columnPart, width)
 		var g, b [columnPart]float32
-		for r := range rows {
-			mean, rstd := stats[2*r], stats[2*r+1]
-			dy, x := dy[r*width+from:r*width+to], x[r*width+from:r*width+to]
-			for j, d := range dy {
-				g[j] += float32(d * float32((x[j]-mean)*rstd))
-				b[j] += d
-			}
-		}
+		c.ops.train.normColumns(g[:to-from], b[:], dy[from:], x[from:], stats, width, rows)
 		if dgain != nil {
 			c.ops.add(dgain[from:to], g[:])
 		}
@@ -255,21 +170,30 @@ func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int,
 	})
 }
 
-// Activate computes y = f(x); they may be the same.
-func (c *CPU) Activate(y, x []float32, f Activation) {
+// Activate computes y = f(x), rounded to d; they may be the same.
+func (c *CPU) Activate(y, x []float32, f Activation, d tensor.DType) {
 	c.parts(len(x), 4096, 16*len(x), func(_ *scratch, from, to int) {
 		if &y[0] != &x[0] {
 			copy(y[from:to], x[from:to])
 		}
 		c.ops.activate(y[from:to], f)
+		c.ops.rounded(y[from:to], d)
 	})
 }
 
-// ActivateGrad multiplies dy by f'(x).
-func (c *CPU) ActivateGrad(dy, x []float32, f Activation) {
-	c.parts(len(x), 1024, 32*len(x), func(_ *scratch, from, to int) {
+// ActivateGrad multiplies dy by f'(x), and rounds it to d.
+func (c *CPU) ActivateGrad(dy, x []float32, f Activation, d tensor.DType) {
+	c.parts(len(x), 4096, 32*len(x), func(_ *scratch, from, to int) {
 		c.ops.activateGrad(dy[from:to], x[from:to], f)
+		c.ops.rounded(dy[from:to], d)
 	})
+}
+
+// rounded rounds x to d, if that is not F32.
+func (o *ops) rounded(x []float32, d tensor.DType) {
+	if d != tensor.F32 {
+		o.train.round(d, x)
+	}
 }
 
 func (o *ops) activateGrad(dy, x []float32, f Activation) {
@@ -303,38 +227,22 @@ func (o *ops) activateGrad(dy, x []float32, f Activation) {
 	}
 }
 
-// gateGrad is the derivative of Gate: with z = x·(a + b·x²) and s = sigmoid(z),
-// s + x·s·(1-s)·(a + 3b·x²). s comes from exp(-|z|), which cannot overflow.
+// gateGrad is the derivative of Gate.
 func (o *ops) gateGrad(dy, x []float32, a, b float32) {
 	var e [256]float32
 	for len(x) > 0 {
 		n := min(len(e), len(x))
-		for i, v := range x[:n] {
-			z := float32(v * (a + float32(b*min(v*v, 1e12))))
-			e[i] = -float32(math.Abs(float64(z)))
-		}
+		o.train.gateArgument(e[:n], x[:n], a, b)
 		o.expSum(e[:n], 0)
-		for i, v := range x[:n] {
-			w := min(v*v, 1e12) // not infinite
-			q := 1 / (1 + e[i])
-			s, rest := q, float32(e[i]*q) // sigmoid(z), 1-sigmoid(z)
-			if v < 0 {                    // z has the sign of x
-				s, rest = rest, s
-			}
-			d := s + float32(float32(v*s)*float32(rest*(a+float32(3*b*w))))
-			if w > 1e6 { // s is 0 or 1, and v may be infinite
-				d = s
-			}
-			dy[i] = float32(dy[i] * d)
-		}
+		o.train.gateSlope(dy[:n], x[:n], e[:n], a, 3*b)
 		dy, x = dy[n:], x[n:]
 	}
 }
 
 // CrossEntropy overwrites logits [len(labels)][vocab] with their gradient: scale
-// times (softmax - 1 at the label), zeros where a label is negative. losses
-// gets -log p(label), 0 where a label is negative.
-func (c *CPU) CrossEntropy(losses []float64, logits []float32, labels []int32, vocab int, scale float32) {
+// times (softmax - 1 at the label), rounded to d, zeros where a label is negative.
+// losses gets -log p(label), 0 where a label is negative.
+func (c *CPU) CrossEntropy(losses []float64, logits []float32, labels []int32, vocab int, scale float32, d tensor.DType) {
 	_ = losses[:len(labels)]
 	c.parts(len(labels), 1, 16*len(labels)*vocab, func(_ *scratch, r, _ int) {
 		row, label := logits[r*vocab:][:vocab], int(labels[r])
@@ -349,5 +257,6 @@ func (c *CPU) CrossEntropy(losses []float64, logits []float32, labels []int32, v
 		losses[r] = math.Log(float64(sum)) - float64(target) + float64(most)
 		c.ops.scale(row, scale/sum)
 		row[label] -= scale
+		c.ops.rounded(row, d)
 	})
 }

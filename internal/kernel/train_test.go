@@ -59,7 +59,7 @@ func attend(qkv []float32, a TrainAttention) []float64 {
 					sum += p[s]
 					mask[s] = 1
 				}
-				a.Dropout.apply(mask, uint64((b*a.Heads+h)*a.Context+t)*uint64(a.Context))
+				genericOps().drop(mask, a.Dropout, uint64((b*a.Heads+h)*a.Context+t)*uint64(a.Context))
 				for s, v := range p {
 					for d := range a.HeadDim {
 						out[row*width+h*a.HeadDim+d] += v / sum * float64(mask[s]) * at(b*a.Context+s, 2, h, d)
@@ -135,17 +135,17 @@ func TestActivateGrad(t *testing.T) {
 				v := float64(float32(v))
 				want = append(want, 2*(exact(v+h)-exact(v-h))/(2*h))
 			}
-			c.ActivateGrad(dy, x, f)
+			c.ActivateGrad(dy, x, f, tensor.F32)
 			within(t, fmt.Sprint("activation ", f), dy, want, 1e-6)
 			for _, v := range []struct{ x, want float32 }{{-3e38, 0}, {3e38, 1}, {float32(math.Inf(1)), 1}} {
 				dy := []float32{1}
-				c.ActivateGrad(dy, []float32{v.x}, f)
+				c.ActivateGrad(dy, []float32{v.x}, f, tensor.F32)
 				if f != None && f != Tanh && dy[0] != v.want && v.x < math.MaxFloat32 {
 					t.Errorf("activation %d at %g: %g, want %g", f, v.x, dy[0], v.want)
 				}
 			}
 			dy = []float32{1}
-			c.ActivateGrad(dy, []float32{float32(math.NaN())}, f)
+			c.ActivateGrad(dy, []float32{float32(math.NaN())}, f, tensor.F32)
 			if f != None && f != ReLU && dy[0] == dy[0] {
 				t.Errorf("activation %d of NaN: %g", f, dy[0])
 			}
@@ -153,33 +153,91 @@ func TestActivateGrad(t *testing.T) {
 	})
 }
 
-func TestTransposedProduct(t *testing.T) {
+func TestProduct(t *testing.T) {
+	shapes := [][3]int{{0, 3, 4}, {3, 4, 0}, {2, 1, 3}, {5, 3, 7}, {33, 65, 40}, {20, 17, 130}, {13, 100, 801}, {70, 300, 31}}
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		rng := rand.New(rand.NewPCG(3, 4))
-		for _, s := range [][3]int{{0, 3, 4}, {1, 1, 1}, {5, 3, 7}, {40, 33, 65}, {130, 20, 17}} {
-			rows, in, out := s[0], s[1], s[2]
+		for i, s := range shapes {
 			for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
-				x, dy, dw := random(rng, rows*in), random(rng, rows*out), random(rng, in*out)
-				if d != tensor.F32 {
-					c.Round(x, x, d)
-					c.Round(dy, dy, d)
-				}
-				want := make([]float64, in*out)
-				for i := range want {
-					want[i] = float64(dw[i])
-					for r := range rows {
-						want[i] += float64(x[r*in+i/out]) * float64(dy[r*out+i%out])
+				for form := range 16 {
+					p := Product{M: s[0], N: s[1], K: s[2], TransposeA: form&1 > 0, TransposeB: form&2 > 0, DType: d, Add: form&4 > 0}
+					if p.Round = tensor.F32; form&8 > 0 {
+						p.Round = d
 					}
+					if form%3 == i%3 {
+						p.Bias = random(rng, p.N)
+					}
+					checkProduct(t, c, rng, p)
 				}
-				c.TransposedProduct(dw, x, dy, rows, in, out, d)
-				limit := 1e-6
-				if d == tensor.F16 {
-					limit = 5e-4 // the product is rounded
-				}
-				within(t, fmt.Sprint(s, d), dw, want, limit)
 			}
 		}
 	})
+}
+
+func checkProduct(t *testing.T, c *CPU, rng *rand.Rand, p Product) {
+	t.Helper()
+	a, b, y := random(rng, p.M*p.K), random(rng, p.K*p.N), random(rng, p.M*p.N)
+	exact := slices.Clone(b) // b is rounded by the product itself
+	if p.DType != tensor.F32 {
+		c.Round(a, p.DType)
+		generic.Round(p.DType, exact)
+	}
+	want := make([]float64, p.M*p.N)
+	for i := range p.M {
+		for j := range p.N {
+			var sum float64
+			for k := range p.K {
+				x, w := a[(i*p.K+k)%max(len(a), 1)], exact[k*p.N+j]
+				if p.TransposeA {
+					x = a[k*p.M+i]
+				}
+				if p.TransposeB {
+					w = exact[j*p.K+k]
+				}
+				sum += float64(x) * float64(w)
+			}
+			if p.Bias != nil {
+				sum += float64(p.Bias[j])
+			}
+			if p.Add {
+				sum += float64(y[i*p.N+j])
+			}
+			want[i*p.N+j] = sum
+		}
+	}
+	c.Product(y, a, b, p)
+	name := fmt.Sprintf("%d×%d×%d in %v, rounded to %v, transposed %v and %v, added %v, with bias %v",
+		p.M, p.N, p.K, p.DType, p.Round, p.TransposeA, p.TransposeB, p.Add, p.Bias != nil)
+	limit := 1e-6
+	if p.rounds() {
+		limit = map[tensor.DType]float64{tensor.BF16: 1e-2, tensor.F16: 1.25e-3}[p.DType]
+	}
+	within(t, name, y, want, limit)
+	if p.rounds() && !p.Add {
+		rounded := slices.Clone(y)
+		generic.Round(p.Round, rounded)
+		if i := same(y, rounded); i >= 0 {
+			t.Errorf("%s: %g at %d is not rounded", name, y[i], i)
+		}
+	}
+}
+
+// The number of threads changes no bit.
+func TestProductThreads(t *testing.T) {
+	one, two := newCPU(t, "", 1), newCPU(t, "", 2)
+	rng := rand.New(rand.NewPCG(5, 4))
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
+		for form := range 8 {
+			p := Product{M: 530, N: 290, K: 400, TransposeA: form&1 > 0, TransposeB: form&2 > 0, DType: d, Add: form&4 > 0}
+			a, b, y := random(rng, p.M*p.K), random(rng, p.K*p.N), random(rng, p.M*p.N)
+			other := slices.Clone(y)
+			one.Product(y, a, b, p)
+			two.Product(other, a, b, p)
+			if i := same(y, other); i >= 0 {
+				t.Errorf("%+v: %g and %g at %d", p, y[i], other[i], i)
+			}
+		}
+	}
 }
 
 func TestCrossEntropy(t *testing.T) {
@@ -202,7 +260,7 @@ func TestCrossEntropy(t *testing.T) {
 		}
 		want, losses := loss(logits), make([]float64, 3)
 		gradient := numeric(logits, []float32{scale, scale, scale}, loss)
-		c.CrossEntropy(losses, logits, labels, vocab, scale)
+		c.CrossEntropy(losses, logits, labels, vocab, scale, tensor.F32)
 		for r, w := range want {
 			if math.Abs(losses[r]-w) > 1e-6 {
 				t.Errorf("loss %d: %v, want %v", r, losses[r], w)
@@ -230,31 +288,6 @@ func TestSumSquares(t *testing.T) {
 		}
 		if got, finite := c.SumSquares(nil); got != 0 || !finite {
 			t.Error("nothing is finite, and 0")
-		}
-	})
-}
-
-// Families agree bit for bit, whatever the length.
-func TestAdamW(t *testing.T) {
-	eachFamily(t, func(t *testing.T, c *CPU) {
-		rng := rand.New(rand.NewPCG(9, 10))
-		for _, n := range []int{0, 1, 15, 16, 17, 100, 1000} {
-			var got, want [4][]float32
-			for i := range got {
-				got[i] = random(rng, n)
-				for j := range got[2] {
-					got[2][j] = max(got[2][j], -got[2][j])
-				}
-				want[i] = slices.Clone(got[i])
-			}
-			k := [8]float32{0.5, 0.1, 0.95, 0.05, 0.3, 1e-8, 0.999, 0.01}
-			generic.AdamW(want[0], want[1], want[2], want[3], &k)
-			c.ops.adamW(got[0], got[1], got[2], got[3], &k)
-			for i := range got {
-				if j := same(got[i], want[i]); j >= 0 {
-					t.Errorf("%d numbers: array %d differs at %d: %g, want %g", n, i, j, got[i][j], want[i][j])
-				}
-			}
 		}
 	})
 }

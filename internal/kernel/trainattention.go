@@ -127,7 +127,7 @@ func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
 			o.scale(seen, 1/sum)
 			clear(row[t+i+1:])
 			lse[(a.b*T+t+i)*a.Heads+a.h] = float32(float64(most) + math.Log(float64(sum)))
-			a.Dropout.apply(seen, a.place(t+i))
+			o.drop(seen, a.Dropout, a.place(t+i))
 		}
 		a.product(acc, a.ldo, p, a.ld, v, n, length, T, dim, false)
 		for i := range n {
@@ -188,12 +188,10 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 				// are what the values were multiplied by.
 				kept := mask[i*a.ld:][:length]
 				copy(kept, row)
-				a.Dropout.apply(kept[:t+i+1], a.place(t+i))
-				a.Dropout.apply(drow[:t+i+1], a.place(t+i))
+				o.drop(kept[:t+i+1], a.Dropout, a.place(t+i))
+				o.drop(drow[:t+i+1], a.Dropout, a.place(t+i))
 			}
-			for j, v := range seen {
-				drow[j] = float32(float32(v*(drow[j]-delta)) * a.Scale)
-			}
+			o.train.softmaxGrad(drow[:t+i+1], seen, delta, a.Scale)
 		}
 		kept := p
 		if dropping {

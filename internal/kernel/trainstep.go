@@ -1,6 +1,10 @@
 package kernel
 
-import "math"
+import (
+	"math"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+)
 
 // Dropout zeroes a share of numbers and divides the others by what is left, by
 // random bits that depend on Key and a number's place alone: the n-th output of
@@ -11,27 +15,14 @@ type Dropout struct {
 }
 
 // Mix returns the output of SplitMix64 for a state: a way to make keys of numbers.
-func Mix(state uint64) uint64 {
-	z := state
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
-}
+func Mix(state uint64) uint64 { return generic.Mix(state) }
 
-// apply multiplies x by the mask of places at … .
-func (d Dropout) apply(x []float32, at uint64) {
+// drop multiplies x by the mask of places at … .
+func (o *ops) drop(x []float32, d Dropout, at uint64) {
 	if d.Share == 0 {
 		return
 	}
-	keep := float32(1 / (1 - d.Share))
-	limit := uint64(d.Share * (1 << 32))
-	for i := range x {
-		if Mix(d.Key+(at+uint64(i)+1)*0x9e3779b97f4a7c15)>>32 < limit {
-			x[i] = 0
-		} else {
-			x[i] *= keep
-		}
-	}
+	o.train.dropout(x, d.Key+(at+1)*generic.Golden, uint64(d.Share*(1<<32)), float32(1/(1-d.Share)))
 }
 
 // Dropout applies d to x, and in the same way to the gradient of the result.
@@ -39,7 +30,7 @@ func (c *CPU) Dropout(x []float32, d Dropout) {
 	if d.Share == 0 {
 		return
 	}
-	c.parts(len(x), elementPart, 8*len(x), func(_ *scratch, from, to int) { d.apply(x[from:to], uint64(from)) })
+	c.parts(len(x), elementPart, 8*len(x), func(_ *scratch, from, to int) { c.ops.drop(x[from:to], d, uint64(from)) })
 }
 
 // SumSquares returns Σx² and whether all of x is finite.
@@ -84,6 +75,6 @@ func (c *CPU) AdamW(p, m, v, g []float32, a Adam) {
 		float32(correct2), float32(a.Epsilon), float32(1 - a.LR*a.Decay), float32(a.LR / correct1),
 	}
 	c.parts(len(p), elementPart, 16*len(p), func(_ *scratch, from, to int) {
-		c.ops.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
+		c.ops.train.adamW(p[from:to], m[from:to], v[from:to], g[from:to], &k)
 	})
 }

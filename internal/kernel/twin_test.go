@@ -235,7 +235,7 @@ func TestTwinDots(t *testing.T) {
 		for _, d := range weightTypes {
 			for _, in := range lengths() {
 				for _, outs := range []int{1, 2, 3, 4, 5, 9} {
-					for _, rows := range []int{1, 3, 4, 8} {
+					for _, rows := range []int{1, 3, 4, 8, 16} {
 						v := random(rng, in*outs)
 						if rows == 3 {
 							special(rng, v)

@@ -18,6 +18,9 @@ func (p *pass) backward(ctx context.Context) error {
 	if p.lowest < 0 {
 		m := &p.memory
 		p.dropout(m.dx, p.n*p.cfg.Embd, 0, dropEmbedding)
+		if p.tokens.trained() {
+			p.begin(p.tokens)
+		}
 		p.dev.EmbedGrad(p.tokens.grad, p.positions.grad, m.dx, p.Tokens, p.context, p.cfg.Embd)
 	}
 	return nil
@@ -33,8 +36,7 @@ func (p *pass) blockBack(i int) {
 
 	p.activate(k)
 	p.projectBack(m.dmid, m.act, p.branch(i, dropMLP), &b.down)
-	p.dev.ActivateGrad(m.dmid, k.up, p.n*inner, p.cfg.Activation)
-	p.round(m.dmid, p.n*inner)
+	p.dev.ActivateGrad(m.dmid, k.up, p.n*inner, p.cfg.Activation, p.dtype)
 	p.norm(k.middle, b.mlpNorm)
 	p.projectBack(m.dh, m.norm, m.dmid, &b.up)
 	p.normBack(m.dx, k.middle, b.mlpNorm)
@@ -67,25 +69,48 @@ func (p *pass) normBack(dx, x gpt2.Buffer, n norm) {
 // projectBack overwrites dx with what dy passes back through y = x·w + bias +
 // adapter, and adds the gradients of these.
 func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
-	if w.weight.trained() {
-		p.dev.ProductGrad(w.weight.grad, x, dy, p.n, w.in, w.out, p.dtype)
-	}
+	p.weightBack(w.weight, x, dy, p.n, w.in, w.out)
 	if w.bias.trained() {
 		p.biasBack(w, dy)
 	}
-	p.dev.ProductBack(dx, dy, p.n, w.operand, false)
-	if l := w.lora; l != nil {
-		m, low := &p.memory, p.n*l.rank
-		p.lowRank(x, l)
-		p.dev.ProductGrad(l.b.grad, dy, m.low, p.n, w.out, l.rank, p.dtype)
-		p.dev.ProductBack(m.dlow, dy, p.n, l.opB, false)
-		p.round(m.dlow, low)
-		p.dev.Scale(m.dlow, low, l.factor)
-		p.round(m.dlow, low)
-		p.dev.ProductGrad(l.a.grad, m.dlow, x, p.n, l.rank, w.in, p.dtype)
-		p.dev.ProductBack(dx, m.dlow, p.n, l.opA, true)
+	l := w.lora
+	if l == nil {
+		p.dev.ProductBack(dx, dy, p.n, w.operand, p.dtype, false)
+		return
 	}
+	m, low := &p.memory, p.n*l.rank
+	p.dev.ProductBack(dx, dy, p.n, w.operand, tensorF32, false)
+	p.lowRank(x, l)
+	p.weightBack(l.b, dy, m.low, p.n, w.out, l.rank)
+	p.dev.ProductBack(m.dlow, dy, p.n, l.opB, p.dtype, false)
+	p.dev.Scale(m.dlow, low, l.factor)
+	p.round(m.dlow, low)
+	p.weightBack(l.a, m.dlow, x, p.n, l.rank, w.in)
+	p.dev.ProductBack(dx, m.dlow, p.n, l.opA, tensorF32, true)
 	p.round(dx, p.n*w.in)
+}
+
+// weightBack adds to the gradient of w, if it is trained, xᵀ·dy. In float16 the
+// product is rounded first, as one of float16 numbers is: it overflows where
+// torch's does.
+func (p *pass) weightBack(w *param, x, dy gpt2.Buffer, rows, in, out int) {
+	if !w.trained() {
+		return
+	}
+	round := tensorF32
+	if p.options.Precision == FP16 {
+		round = p.dtype
+	}
+	p.dev.ProductGrad(w.grad, x, dy, rows, in, out, p.dtype, round, w.begun)
+	w.begun = true
+}
+
+// begin makes sure that something can be added to the gradient of w.
+func (t *Trainer) begin(w *param) {
+	if !w.begun {
+		t.dev.Clear(w.grad, w.n())
+		w.begun = true
+	}
 }
 
 // biasBack adds the gradient of a bias. As an operation of float16 gives float16,

@@ -11,7 +11,9 @@ import (
 // depend on the number of threads.
 //
 // Where a factor of a product has a 16-bit type, the other factor is expected
-// to have been rounded to that type already; sums are float32.
+// to have been rounded to that type already; sums are float32. A result is
+// rounded to the type called round, if that is not F32, before it is added to
+// what was there.
 type Device interface {
 	Name() string
 	// NewBuffer allocates n zeroed numbers, NewTensor such that are there as long
@@ -25,17 +27,17 @@ type Device interface {
 	// Part is n numbers of b.
 	Part(b gpt2.Buffer, from, n int) gpt2.Buffer
 
-	// Operand makes w [in][out] (or [out][in]) a factor of type d: w's own memory
-	// if d is F32, else a rounded copy, which Refresh brings up to date.
+	// Operand makes w [in][out] (or [out][in]) a factor of type d. If that is a
+	// copy, Refresh brings it up to date.
 	Operand(w gpt2.Buffer, layout gpt2.Layout, in, out int, d tensor.DType) (gpt2.Matrix, error)
 	Refresh(m gpt2.Matrix, w gpt2.Buffer)
 
 	// Product overwrites y [rows][out] with x·w + bias (nil: none), or adds it.
-	Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, add bool)
+	Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, round tensor.DType, add bool)
 	// ProductBack overwrites dx [rows][in] with dy·wᵀ, or adds it.
-	ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, add bool)
-	// ProductGrad adds xᵀ·dy to dw [in][out].
-	ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, d tensor.DType)
+	ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, round tensor.DType, add bool)
+	// ProductGrad overwrites dw [in][out] with xᵀ·dy, multiplied in d, or adds it.
+	ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, d, round tensor.DType, add bool)
 
 	// EmbedTokens overwrites x with token plus position embeddings; a row's
 	// position is its index modulo context. EmbedGrad adds to the gradients of
@@ -48,8 +50,8 @@ type Device interface {
 	NormGrad(dx, dgain, dbias, dy, x, gain gpt2.Buffer, rows, width int, epsilon float32)
 
 	// Activate overwrites y with f(x). ActivateGrad multiplies dy by f'(x).
-	Activate(y, x gpt2.Buffer, n int, f gpt2.Activation)
-	ActivateGrad(dy, x gpt2.Buffer, n int, f gpt2.Activation)
+	Activate(y, x gpt2.Buffer, n int, f gpt2.Activation, round tensor.DType)
+	ActivateGrad(dy, x gpt2.Buffer, n int, f gpt2.Activation, round tensor.DType)
 
 	// Attend overwrites out [sequences·context][embd] with causal attention and
 	// lse [sequences·context][heads] with what AttendGrad needs of the scores. It
@@ -60,7 +62,7 @@ type Device interface {
 
 	// CrossEntropy overwrites logits [len(labels)][vocab] with their gradient
 	// times scale, and losses with -log p(label); both 0 where a label is negative.
-	CrossEntropy(losses []float64, logits gpt2.Buffer, labels []int32, vocab int, scale float32)
+	CrossEntropy(losses []float64, logits gpt2.Buffer, labels []int32, vocab int, scale float32, round tensor.DType)
 
 	// Round rounds x to d. Drop zeroes a share and scales up the rest, always the
 	// same ones for a key.

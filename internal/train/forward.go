@@ -90,33 +90,25 @@ func (p *pass) norm(x gpt2.Buffer, n norm) {
 // activate leaves the MLP's activation in memory.act.
 func (p *pass) activate(k *kept) {
 	n := p.n * p.cfg.Inner
-	p.dev.Activate(p.memory.act, k.up, n, p.cfg.Activation)
-	p.round(p.memory.act, n)
+	p.dev.Activate(p.memory.act, k.up, n, p.cfg.Activation, p.dtype)
 }
 
 // project computes y = x·w + bias + adapter.
 func (p *pass) project(y, x gpt2.Buffer, w *projection) {
 	n := p.n * w.out
-	p.dev.Product(y, x, p.n, w.operand, w.bias.w, false)
-	p.round(y, n)
+	p.dev.Product(y, x, p.n, w.operand, w.bias.w, p.dtype, false)
 	l := w.lora
 	if l == nil {
 		return
 	}
 	p.lowRank(x, l)
-	if !p.half() {
-		p.dev.Product(y, p.memory.low, p.n, l.opB, nil, true)
-		return
-	}
-	p.dev.Product(p.memory.wide, p.memory.low, p.n, l.opB, nil, false)
-	p.round(p.memory.wide, n)
-	p.dev.Add(y, p.memory.wide, n)
+	p.dev.Product(y, p.memory.low, p.n, l.opB, nil, p.dtype, true)
 	p.round(y, n)
 }
 
 // lowRank leaves factor·x·aᵀ in memory.low.
 func (p *pass) lowRank(x gpt2.Buffer, l *adapter) {
-	p.dev.Product(p.memory.low, x, p.n, l.opA, nil, false)
+	p.dev.Product(p.memory.low, x, p.n, l.opA, nil, p.dtype, false)
 	p.dev.Scale(p.memory.low, p.n*l.rank, l.factor)
 	p.round(p.memory.low, p.n*l.rank)
 }
@@ -147,25 +139,20 @@ func (p *pass) classify(ctx context.Context, scale float32) (sum float64, err er
 			continue
 		}
 		h := p.dev.Part(m.norm, from*c.Embd, n*c.Embd)
-		p.dev.Product(m.logits, h, n, p.headOperand, nil, false)
-		p.round(m.logits, n*c.VocabSize)
-		p.dev.CrossEntropy(m.losses, m.logits, labels, c.VocabSize, scale)
+		p.dev.Product(m.logits, h, n, p.headOperand, nil, p.dtype, false)
+		p.dev.CrossEntropy(m.losses, m.logits, labels, c.VocabSize, scale, p.dtype)
 		for _, l := range m.losses[:n] {
 			sum += l
 		}
 		if scale == 0 {
 			continue
 		}
-		p.round(m.logits, n*c.VocabSize)
-		if p.head.trained() {
-			p.dev.ProductGrad(p.head.grad, m.logits, h, n, c.VocabSize, c.Embd, p.dtype)
-		}
-		p.dev.ProductBack(dh, m.logits, n, p.headOperand, false)
+		p.weightBack(p.head, m.logits, h, n, c.VocabSize, c.Embd)
+		p.dev.ProductBack(dh, m.logits, n, p.headOperand, p.dtype, false)
 	}
 	if scale == 0 {
 		return sum, nil
 	}
-	p.round(m.dh, p.n*c.Embd)
 	p.dev.Clear(m.dx, p.n*c.Embd)
 	p.normBack(m.dx, last, p.final)
 	return sum, nil

@@ -3,6 +3,7 @@ package train_test
 import (
 	"context"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/gptctl/gptctl/internal/train"
@@ -16,8 +17,10 @@ func distance(a, b []float64) (mean float64) {
 	return mean
 }
 
-// Reduced precision follows the curves of torch's autocast about as closely as
-// these follow float32, or each other.
+// Reduced precision is as close to torch's autocast, with CUDA's lists of what
+// runs in which type, as torch's own runs are to each other: with the attention in
+// one kernel or in several, with CUDA's lists or the CPU's. (A hundred steps
+// magnify every rounding; the spread to float32 is not counted.)
 func TestCurvesHalf(t *testing.T) {
 	f := load(t, "plain")
 	exact := f.Curves["fp32"].Losses
@@ -38,12 +41,17 @@ func TestCurvesHalf(t *testing.T) {
 				}
 				losses = append(losses, s.Loss)
 			}
-			// How far torch's own runs are from each other: with the attention in one
-			// kernel or in several, and in float32.
-			spread := max(distance(want.Losses, exact), distance(want.Losses, f.Curves[p.String()+"-other"].Losses))
+			spread := 0.0
+			for a := range f.Curves {
+				for b := range f.Curves {
+					if strings.HasPrefix(a, p.String()) && strings.HasPrefix(b, p.String()) {
+						spread = max(spread, distance(f.Curves[a].Losses, f.Curves[b].Losses))
+					}
+				}
+			}
 			got := distance(losses, want.Losses)
 			t.Logf("from autocast %.2g, from float32 %.2g; the spread of autocast %.2g", got, distance(losses, exact), spread)
-			if !(got <= 1.5*spread) {
+			if !(got <= spread) {
 				t.Errorf("off by %.3g, the spread is %.3g", got, spread)
 			}
 		})

@@ -63,6 +63,6 @@ func (t *Trainer) merged(p *projection) (gpt2.Buffer, error) {
 			to[r*p.out+o] = b[o*l.rank+r] * l.factor
 		}
 	}
-	t.dev.ProductGrad(w, l.a.w, scaled, l.rank, p.in, p.out, tensorF32)
+	t.dev.ProductGrad(w, l.a.w, scaled, l.rank, p.in, p.out, tensorF32, tensorF32, true)
 	return w, nil
 }

@@ -11,7 +11,7 @@ const tensorF32 = tensor.F32
 
 // headRows is for how many positions logits exist at a time: each is a
 // vocabulary wide, and there is a transposed copy of them on the way back.
-const headRows = 96
+const headRows = 256
 
 // kept is what the way back needs of a layer, beside its input.
 type kept struct {
@@ -38,7 +38,6 @@ type memory struct {
 
 	low    gpt2.Buffer // [rows][rank]
 	dlow   gpt2.Buffer // [rows][rank]
-	wide   gpt2.Buffer // [rows][the widest output with an adapter]
 	bias   gpt2.Buffer // [the widest projection]: the gradient of a bias in float16
 	logits gpt2.Buffer // [headRows][vocab]
 	losses []float64
@@ -71,9 +70,6 @@ func (t *Trainer) reserve(rows int) (err error) {
 	m.dx, m.dy, m.dh, m.dqkv, m.dmid = alloc(c.Embd), alloc(c.Embd), alloc(c.Embd), alloc(3*c.Embd), alloc(c.Inner)
 	if r := t.options.LoRA.Rank; r > 0 {
 		m.low, m.dlow = alloc(r), alloc(r)
-		if t.half() {
-			m.wide = alloc(max(3*c.Embd, c.Inner))
-		}
 	}
 	if err == nil && t.options.Precision == FP16 {
 		m.bias, err = t.dev.NewBuffer(max(3*c.Embd, c.Inner))

@@ -16,7 +16,8 @@ type param struct {
 	shape        []int
 	w            gpt2.Buffer
 	grad, m1, m2 gpt2.Buffer // nil if it is not trained
-	decay        bool
+	decay        bool        // a matrix or an embedding
+	begun        bool        // the gradient has been overwritten in this step
 }
 
 func (p *param) trained() bool { return p.grad != nil }

@@ -76,8 +76,9 @@ func (t *Trainer) Step(ctx context.Context, rows []Rows, h Hyper, ready func() e
 // gradients overwrites all gradients, times the scale.
 func (t *Trainer) gradients(ctx context.Context, rows []Rows, s *Stats) error {
 	for _, p := range t.params {
-		if p.trained() {
-			t.dev.Clear(p.grad, p.n())
+		p.begun = false
+		if p.trained() && (!p.decay || p == t.positions) {
+			t.begin(p) // the others, matrices, are overwritten by the first product
 		}
 	}
 	var sum float64
@@ -95,6 +96,11 @@ func (t *Trainer) gradients(ctx context.Context, rows []Rows, s *Stats) error {
 		sum += loss
 		if err := p.backward(ctx); err != nil {
 			return err
+		}
+	}
+	for _, p := range t.params {
+		if p.trained() {
+			t.begin(p) // of what no label has led to
 		}
 	}
 	s.Loss = sum / float64(s.Labels)

@@ -81,7 +81,7 @@ func PackTransposed(dst, src []float32, n, dim int) {
 	wholeRows, wholeDims := n&^7, dim&^7
 	for d := 0; d < wholeDims; d += 8 {
 		for r := 0; r < wholeRows; r += 8 {
-			transpose8(&dst[d*NR+r], &src[r*dim+d], uintptr(dim*4))
+			transpose8(&dst[d*NR+r], NR*4, &src[r*dim+d], uintptr(dim*4))
 		}
 	}
 	for d := range dim {

@@ -205,17 +205,18 @@ store:
 	VZEROUPPER
 	RET
 
-// func transpose8(dst *float32, src *float32, stride uintptr)
+// func transpose8(dst *float32, ldd uintptr, src *float32, stride uintptr)
 //
-// dst[c][r] = src[r][c] for eight rows and columns. Rows of dst are 64 bytes
-// apart (a panel of 16), rows of src stride bytes. SI row 0, R8 row 4. What lies
+// dst[c][r] = src[r][c] for eight rows and columns. Rows of dst are ldd bytes
+// apart, rows of src stride bytes. SI row 0, R8 row 4. What lies
 // AHEAD bytes further on is prefetched.
 #define AHEAD 8192
 
-TEXT ·transpose8(SB), NOSPLIT, $0-24
+TEXT ·transpose8(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ stride+16(FP), DX
+	MOVQ ldd+8(FP), R9
+	MOVQ src+16(FP), SI
+	MOVQ stride+24(FP), DX
 	LEAQ (DX)(DX*2), BX
 	LEAQ (SI)(DX*4), R8
 	PREFETCHT1 AHEAD(SI)
@@ -265,12 +266,19 @@ TEXT ·transpose8(SB), NOSPLIT, $0-24
 	VPERM2F128 $0x31, Y6, Y2, Y14
 	VPERM2F128 $0x31, Y7, Y3, Y15
 	VMOVUPS Y8, (DI)
-	VMOVUPS Y9, 64(DI)
-	VMOVUPS Y10, 128(DI)
-	VMOVUPS Y11, 192(DI)
-	VMOVUPS Y12, 256(DI)
-	VMOVUPS Y13, 320(DI)
-	VMOVUPS Y14, 384(DI)
-	VMOVUPS Y15, 448(DI)
+	ADDQ R9, DI
+	VMOVUPS Y9, (DI)
+	ADDQ R9, DI
+	VMOVUPS Y10, (DI)
+	ADDQ R9, DI
+	VMOVUPS Y11, (DI)
+	ADDQ R9, DI
+	VMOVUPS Y12, (DI)
+	ADDQ R9, DI
+	VMOVUPS Y13, (DI)
+	ADDQ R9, DI
+	VMOVUPS Y14, (DI)
+	ADDQ R9, DI
+	VMOVUPS Y15, (DI)
 	VZEROUPPER
 	RET

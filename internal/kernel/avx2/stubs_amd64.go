@@ -54,7 +54,7 @@ func multiply3(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb
 func multiply1(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb uintptr, k int, load bool)
 
 //go:noescape
-func transpose8(dst *float32, src *float32, stride uintptr)
+func transpose8(dst *float32, ldd uintptr, src *float32, stride uintptr)
 
 //go:noescape
 func dot23F32(y *float32, ldy uintptr, x *float32, ldx uintptr, w *byte, stride uintptr, n int, xt, wt *float32)
@@ -109,5 +109,8 @@ func gate(x *float32, a, b float32, n int)
 
 //go:noescape
 func read(p *byte, n int) float32
+
+//go:noescape
+func readTwo(p *byte, n int) float32
 
 func peak(n int)

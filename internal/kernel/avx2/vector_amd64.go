@@ -40,11 +40,20 @@ func Peak(n int) int {
 	return n * 12 * 8 * 2
 }
 
-// Read reads b up to a multiple of 512 bytes.
+// Read reads b up to a multiple of 512 bytes, in four streams.
 func Read(b []byte) float32 {
 	n := len(b) &^ 511
 	if n == 0 {
 		return 0
 	}
 	return read(&b[0], n)
+}
+
+// ReadTwo reads b up to a multiple of 512 bytes, in two streams.
+func ReadTwo(b []byte) float32 {
+	n := len(b) &^ 511
+	if n == 0 {
+		return 0
+	}
+	return readTwo(&b[0], n)
 }

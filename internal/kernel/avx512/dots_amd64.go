@@ -37,6 +37,10 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 		return
 	}
 	_ = w[(outs-1)*stride+in*d.size()-1]
+	if rows%8 == 0 && rows <= 16 && in <= 2*dotDepth {
+		dotsOfEight(d, y, ldy, x, ldx, rows, in, w, stride, outs)
+		return
+	}
 	block := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows)
 	// Four streams far apart, each in order, as a prefetcher likes them.
 	q := outs / 4
@@ -49,6 +53,35 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 		for o := 4 * q; o < outs; o++ {
 			// One output, four times.
 			dotBlock(d, y[r*ldy+o:], ldy, 0, px, ldx, n, &w[o*stride], 0, in)
+		}
+	}
+}
+
+// dotsOfEight is dots for a few rows of x, eight at a time: each element of W is
+// widened once for them.
+func dotsOfEight(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w []byte, stride, outs int) {
+	q := outs / 3 // streams as above
+	for o := 0; o < outs; o++ {
+		step, far := q, q*stride
+		switch {
+		case o >= 3*q: // one output, three times
+			step, far = 0, 0
+		case o == q:
+			o = 3*q - 1
+			continue
+		}
+		for r := 0; r < rows; r += 8 {
+			py, px, pw := &y[r*ldy+o], unsafe.Add(x, r*ldx*4), &w[o*stride]
+			switch d {
+			case f32:
+				dots8F32(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
+			case f16:
+				dots8F16(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
+			case bf16:
+				dots8BF16(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
+			case pairs:
+				dots8Pairs(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
+			}
 		}
 	}
 }
@@ -163,3 +196,15 @@ func dots1BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *
 
 //go:noescape
 func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+
+//go:noescape
+func dots8F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+
+//go:noescape
+func dots8F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+
+//go:noescape
+func dots8BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+
+//go:noescape
+func dots8Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)

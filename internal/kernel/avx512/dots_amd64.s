@@ -219,3 +219,117 @@ TEXT ·dots1BF16(SB), NOSPLIT, $0-74
 // func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
 TEXT ·dots1Pairs(SB), NOSPLIT, $0-74
 	DOTS(ROWS1, MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
+
+// Eight rows of x against three of W: the sums are Z8-Z31 again, three to a row
+// of x. AX, AX+BX, AX+2·BX are the rows of W; SI rows 0-2 of x, R13 rows 3-5, R12
+// rows 6-7.
+#define PREFETCH3 \
+	PREFETCHT0 AHEAD(AX); \
+	PREFETCHT0 AHEAD(AX)(BX*1); \
+	PREFETCHT0 AHEAD(AX)(BX*2)
+
+#define LOAD3(LOADW) \
+	LOADW((AX), Z0); \
+	LOADW((AX)(BX*1), Z1); \
+	LOADW((AX)(BX*2), Z2)
+
+#define ROWS8(X, P) \
+	X(P, (SI), 8, 9, 10, Z8, Z9, Z10); \
+	X(P, (SI)(R8*1), 11, 12, 13, Z11, Z12, Z13); \
+	X(P, (SI)(R8*2), 14, 15, 16, Z14, Z15, Z16); \
+	X(P, (R13), 17, 18, 19, Z17, Z18, Z19); \
+	X(P, (R13)(R8*1), 20, 21, 22, Z20, Z21, Z22); \
+	X(P, (R13)(R8*2), 23, 24, 25, Z23, Z24, Z25); \
+	X(P, (R12), 26, 27, 28, Z26, Z27, Z28); \
+	X(P, (R12)(R8*1), 29, 30, 31, Z29, Z30, Z31)
+
+#define MULF3(LOADX, M, A, B, C, ZA, ZB, ZC) \
+	LOADX(M, Z4); \
+	VFMADD231PS Z0, Z4, ZA; \
+	VFMADD231PS Z1, Z4, ZB; \
+	VFMADD231PS Z2, Z4, ZC
+
+#define MULP3(LOADX, M, A, B, C, ZA, ZB, ZC) \
+	LOADX(M, Z4); \
+	DPBF16(0, 4, A); \
+	DPBF16(1, 4, B); \
+	DPBF16(2, 4, C)
+
+#define ZERO3(P, M, A, B, C, ZA, ZB, ZC) \
+	ZERO(ZA); \
+	ZERO(ZB); \
+	ZERO(ZC)
+
+#define SUM3(P, M, A, B, C, ZA, ZB, ZC) \
+	VSHUFF32X4 $0x44, ZB, ZA, Z0; \
+	VSHUFF32X4 $0xee, ZB, ZA, Z1; \
+	VSHUFF32X4 $0x44, ZC, ZC, Z2; \
+	VSHUFF32X4 $0xee, ZC, ZC, Z3; \
+	VADDPS Z1, Z0, Z0; \
+	VADDPS Z3, Z2, Z2; \
+	VSHUFF32X4 $0x88, Z2, Z0, Z1; \
+	VSHUFF32X4 $0xdd, Z2, Z0, Z3; \
+	VADDPS Z3, Z1, Z0; \
+	VPERMILPS $0x4e, Z0, Z1; \
+	VADDPS Z1, Z0, Z0; \
+	VPERMILPS $0x55, Z0, Z1; \
+	VADDPS Z1, Z0, Z0; \
+	VEXTRACTF32X4 $1, Z0, X1; \
+	VEXTRACTF32X4 $2, Z0, X2; \
+	VMOVSS X0, (DI); \
+	VMOVSS X1, (DI)(R11*1); \
+	VMOVSS X2, (DI)(R11*2); \
+	ADDQ R10, DI
+
+#define DOTS3(MUL, LOADW, LOADWK, LOADX, LOADXK, STEP, BYTES, TAIL) \
+	MOVQ y+0(FP), DI; \
+	MOVQ ldy+8(FP), R10; \
+	MOVQ step+16(FP), R11; \
+	MOVQ x+24(FP), SI; \
+	MOVQ ldx+32(FP), R8; \
+	MOVQ w+40(FP), AX; \
+	MOVQ stride+48(FP), BX; \
+	MOVQ n+56(FP), CX; \
+	LEAQ (SI)(R8*2), R13; \
+	ADDQ R8, R13; \
+	LEAQ (R13)(R8*2), R12; \
+	ADDQ R8, R12; \
+	ROWS8(ZERO3, 0); \
+loop: \
+	CMPQ CX, $STEP; \
+	JLT  tail; \
+	PREFETCH3; \
+	LOAD3(LOADW); \
+	ROWS8(MUL, LOADX); \
+	ADDQ $BYTES, AX; \
+	ADDQ $64, SI; \
+	ADDQ $64, R13; \
+	ADDQ $64, R12; \
+	SUBQ $STEP, CX; \
+	JMP  loop; \
+tail: \
+	TESTQ CX, CX; \
+	JZ    done; \
+	TAIL; \
+	LOAD3(LOADWK); \
+	ROWS8(MUL, LOADXK); \
+done: \
+	ROWS8(SUM3, 0); \
+	VZEROUPPER; \
+	RET
+
+// func dots8F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+TEXT ·dots8F32(SB), NOSPLIT, $0-64
+	DOTS3(MULF3, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
+
+// func dots8F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+TEXT ·dots8F16(SB), NOSPLIT, $0-64
+	DOTS3(MULF3, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
+
+// func dots8BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+TEXT ·dots8BF16(SB), NOSPLIT, $0-64
+	DOTS3(MULF3, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
+
+// func dots8Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+TEXT ·dots8Pairs(SB), NOSPLIT, $0-64
+	DOTS3(MULP3, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)

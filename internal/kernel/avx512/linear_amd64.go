@@ -198,7 +198,7 @@ func PackTransposed(dst, src []float32, n, dim int) {
 		for r := 0; r < NR; r += 16 {
 			rows := min(16, n-r)
 			from := min(r, n-1) * dim // rows ≤ 0 reads nothing
-			transpose16(&dst[d*NR+r], &src[from+d], uintptr(dim*4), rows, cols)
+			transpose16(&dst[d*NR+r], NR*4, &src[from+d], uintptr(dim*4), rows, cols)
 		}
 	}
 }

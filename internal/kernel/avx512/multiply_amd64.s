@@ -332,11 +332,11 @@ store:
 	VZEROUPPER
 	RET
 
-// func transpose16(dst *float32, src *float32, stride uintptr, rows, cols int)
+// func transpose16(dst *float32, ldd uintptr, src *float32, stride uintptr, rows, cols int)
 //
 // dst[c][r] = src[r][c] for rows ≤ 16 and cols ≤ 16; rows beyond count as
-// zeros. Rows of dst are 128 bytes apart (half a panel of 32), rows of src
-// stride bytes; cols rows of dst are written.
+// zeros. Rows of dst are ldd bytes apart, rows of src stride bytes; cols rows of
+// dst are written.
 // Z0-Z15 the rows, then by turns Z16-Z31 and Z0-Z15. K1 the columns. What lies
 // AHEAD bytes further on is prefetched.
 #define AHEAD 8192
@@ -351,14 +351,16 @@ store:
 #define PUT(N, Z) \
 	CMPQ CX, $N; \
 	JLE  done; \
-	VMOVUPS Z, (N*128)(DI)
+	VMOVUPS Z, (DI); \
+	ADDQ R8, DI
 
-TEXT ·transpose16(SB), NOSPLIT, $0-40
+TEXT ·transpose16(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ stride+16(FP), DX
-	MOVQ rows+24(FP), BX
-	MOVQ cols+32(FP), CX
+	MOVQ ldd+8(FP), R8
+	MOVQ src+16(FP), SI
+	MOVQ stride+24(FP), DX
+	MOVQ rows+32(FP), BX
+	MOVQ cols+40(FP), CX
 	MOVL $1, AX
 	SHLL CX, AX
 	DECL AX

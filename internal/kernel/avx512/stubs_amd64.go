@@ -44,7 +44,7 @@ func multiply4(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb
 func multiply1(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb uintptr, k int, load bool)
 
 //go:noescape
-func transpose16(dst *float32, src *float32, stride uintptr, rows, cols int)
+func transpose16(dst *float32, ldd uintptr, src *float32, stride uintptr, rows, cols int)
 
 //go:noescape
 func add(y, x *float32, n int)
@@ -74,3 +74,6 @@ func peak(n int)
 
 //go:noescape
 func read(p *byte, n int) float32
+
+//go:noescape
+func readTwo(p *byte, n int) float32

@@ -40,11 +40,20 @@ func Peak(n int) int {
 	return n * 16 * 16 * 2
 }
 
-// Read reads b up to a multiple of 1024 bytes.
+// Read reads b up to a multiple of 1024 bytes, in four streams.
 func Read(b []byte) float32 {
 	n := len(b) &^ 1023
 	if n == 0 {
 		return 0
 	}
 	return read(&b[0], n)
+}
+
+// ReadTwo reads b up to a multiple of 1024 bytes, in two streams.
+func ReadTwo(b []byte) float32 {
+	n := len(b) &^ 1023
+	if n == 0 {
+		return 0
+	}
+	return readTwo(&b[0], n)
 }

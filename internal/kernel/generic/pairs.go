@@ -107,6 +107,24 @@ func PackPairs(nr int, dst []uint32, w []byte, stride, rows, cols int) {
 	}
 }
 
+// PackFloats is PackPairs of float32, rounded as RoundPairs does it, with rows ld
+// elements apart.
+func PackFloats(nr int, dst []uint32, w []float32, ld, rows, cols int) {
+	deep := (rows + 1) / 2
+	for c := 0; c < cols; c += nr {
+		for k := 0; k < rows; k += 2 {
+			out := dst[c*deep+k/2*nr:][:nr]
+			clear(out)
+			for j := range min(nr, cols-c) {
+				out[j] = uint32(roundBF16(w[k*ld+c+j]))
+				if k+1 < rows {
+					out[j] |= uint32(roundBF16(w[(k+1)*ld+c+j])) << 16
+				}
+			}
+		}
+	}
+}
+
 // MultiplyPairs computes the tile c[i][j] (+)= Σ a[i][k]·b[k][j] for nr columns,
 // k pairs in order from zero. It starts from what c holds when load is set, else
 // from zero.

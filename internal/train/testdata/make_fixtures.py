@@ -7,14 +7,18 @@ torch.optim.AdamW. README.md explains the files.
 Made with torch 2.15.0, transformers 5.23.0, peft and safetensors on one thread.
 """
 
+import contextlib
 import json
+import math
 import pathlib
 import sys
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.activations import NewGELUActivation
 
 HERE = pathlib.Path(__file__).resolve().parent
 IGNORE = -100
@@ -101,6 +105,18 @@ def backward(model, batches, scale=lambda loss: loss):
     return total
 
 
+@contextlib.contextmanager
+def cuda_lists():
+    """Lets autocast on a CPU run in float32 what it does on CUDA: pow, and so what
+    follows it in gelu_new, and softmax are in the list there, and not here."""
+    half = (torch.bfloat16, torch.float16)
+    gelu, softmax = NewGELUActivation.forward, nn.functional.softmax
+    NewGELUActivation.forward = lambda self, x: 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x.float(), 3.0))))
+    nn.functional.softmax = lambda x, *args, **more: softmax(x.float() if x.dtype in half else x, *args, **more)
+    yield
+    NewGELUActivation.forward, nn.functional.softmax = gelu, softmax
+
+
 def trained(model):
     return {k.replace(".default", ""): p for k, p in model.named_parameters() if p.requires_grad}
 
@@ -156,7 +172,12 @@ def make(name):
         curves={p: curve(name, p, "sdpa" if p == "fp16" else "eager") for p in CURVES.get(name, ())},
     )
     if "bf16" in golden["curves"]:
-        golden["curves"] |= {"bf16-other": curve(name, "bf16", "sdpa"), "fp16-other": curve(name, "fp16", "eager")}
+        for p in ("bf16", "fp16"):
+            golden["curves"][p + "-cpu"] = golden["curves"].pop(p)
+            golden["curves"][p + "-cpu-other"] = curve(name, p, "eager" if p == "fp16" else "sdpa")
+            with cuda_lists():
+                golden["curves"][p] = curve(name, p, "sdpa" if p == "fp16" else "eager")
+                golden["curves"][p + "-other"] = curve(name, p, "eager" if p == "fp16" else "sdpa")
     (folder / "golden.json").write_text(json.dumps(golden))
 
 

@@ -1,0 +1,364 @@
+//go:build !noasm
+
+#include "textflag.h"
+#include "macros_amd64.h"
+
+// Constants that lanes are filled with.
+#define BROADCAST(BITS, X, Y) \
+	MOVL $BITS, AX; \
+	VMOVD AX, X; \
+	VPBROADCASTD X, Y
+
+// func adamW(p, m, v, d *float32, n int, k *[8]float32)
+TEXT ·adamW(SB), NOSPLIT, $0-48
+	MOVQ p+0(FP), DI
+	MOVQ m+8(FP), SI
+	MOVQ v+16(FP), R8
+	MOVQ d+24(FP), R9
+	MOVQ n+32(FP), CX
+	MOVQ k+40(FP), R10
+	VBROADCASTSS 0(R10), Y8
+	VBROADCASTSS 4(R10), Y9
+	VBROADCASTSS 8(R10), Y10
+	VBROADCASTSS 12(R10), Y11
+	VBROADCASTSS 16(R10), Y12
+	VBROADCASTSS 20(R10), Y13
+	VBROADCASTSS 24(R10), Y14
+	VBROADCASTSS 28(R10), Y15
+
+loop:
+	VMULPS  (R9), Y8, Y0
+	VMOVUPS (SI), Y1
+	VSUBPS  Y1, Y0, Y2
+	VMULPS  Y2, Y9, Y2
+	VADDPS  Y2, Y1, Y1
+	VMOVUPS Y1, (SI)
+	VMULPS  Y0, Y0, Y0
+	VMULPS  Y0, Y11, Y0
+	VMULPS  (R8), Y10, Y3
+	VADDPS  Y0, Y3, Y3
+	VMOVUPS Y3, (R8)
+	VSQRTPS Y3, Y3
+	VDIVPS  Y12, Y3, Y3
+	VADDPS  Y13, Y3, Y3
+	VDIVPS  Y3, Y1, Y1
+	VMULPS  Y1, Y15, Y1
+	VMULPS  (DI), Y14, Y4
+	VSUBPS  Y1, Y4, Y4
+	VMOVUPS Y4, (DI)
+	ADDQ    $32, DI
+	ADDQ    $32, SI
+	ADDQ    $32, R8
+	ADDQ    $32, R9
+	SUBQ    $8, CX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func roundF16(x *float32, n int)
+TEXT ·roundF16(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), CX
+
+loop:
+	VMOVUPS (DI), Y0
+	VCVTPS2PH $0, Y0, X0
+	VCVTPH2PS X0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func roundBF16(x *float32, n int)
+//
+// Half of the last place is added, less a bit if it is even, and the rest cut
+// off; a NaN becomes quiet.
+TEXT ·roundBF16(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), CX
+	BROADCAST(1, X8, Y8)
+	BROADCAST(0x7fff, X9, Y9)
+	BROADCAST(0x400000, X10, Y10)
+	BROADCAST(0xffff0000, X11, Y11)
+
+loop:
+	VMOVUPS (DI), Y0
+	VPSRLD $16, Y0, Y1
+	VPAND  Y8, Y1, Y1
+	VPADDD Y9, Y1, Y1
+	VPADDD Y0, Y1, Y1
+	VCMPPS $3, Y0, Y0, Y2
+	VPOR   Y10, Y0, Y3
+	VBLENDVPS Y2, Y3, Y1, Y1
+	VPAND  Y11, Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func gateArgument(e, x *float32, a, b float32, n int)
+TEXT ·gateArgument(SB), NOSPLIT, $0-32
+	MOVQ e+0(FP), DI
+	MOVQ x+8(FP), SI
+	VBROADCASTSS a+16(FP), Y8
+	VBROADCASTSS b+20(FP), Y9
+	MOVQ n+24(FP), CX
+	BROADCAST(0x5368d4a5, X10, Y10) // 1e12
+	BROADCAST(0x80000000, X11, Y11)
+
+loop:
+	VMOVUPS (SI), Y0
+	VMULPS Y0, Y0, Y1
+	VMINPS Y1, Y10, Y1
+	VMULPS Y1, Y9, Y1
+	VADDPS Y1, Y8, Y1
+	VMULPS Y1, Y0, Y0
+	VORPS  Y11, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, DI
+	ADDQ $32, SI
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func gateSlope(dy, x, e *float32, a, b3 float32, n int)
+//
+// Y0 x, Y2 x², Y4 and Y5 the sigmoid of z and of -z.
+TEXT ·gateSlope(SB), NOSPLIT, $0-40
+	MOVQ dy+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ e+16(FP), R8
+	VBROADCASTSS a+24(FP), Y8
+	VBROADCASTSS b3+28(FP), Y9
+	MOVQ n+32(FP), CX
+	BROADCAST(0x5368d4a5, X10, Y10) // 1e12
+	BROADCAST(0x49742400, X11, Y11) // 1e6
+	BROADCAST(0x3f800000, X12, Y12)
+	ZERO(Y13)
+
+loop:
+	VMOVUPS (SI), Y0
+	VMOVUPS (R8), Y1
+	VMULPS Y0, Y0, Y2
+	VMINPS Y2, Y10, Y2
+	VADDPS Y1, Y12, Y3
+	VDIVPS Y3, Y12, Y3
+	VMULPS Y1, Y3, Y6
+	VCMPPS $1, Y13, Y0, Y7
+	VBLENDVPS Y7, Y6, Y3, Y4
+	VBLENDVPS Y7, Y3, Y6, Y5
+	VMULPS Y2, Y9, Y6
+	VADDPS Y6, Y8, Y6
+	VMULPS Y6, Y5, Y6
+	VMULPS Y4, Y0, Y7
+	VMULPS Y6, Y7, Y7
+	VADDPS Y7, Y4, Y7
+	VCMPPS $14, Y11, Y2, Y3
+	VBLENDVPS Y3, Y4, Y7, Y7
+	VMULPS (DI), Y7, Y7
+	VMOVUPS Y7, (DI)
+	ADDQ $32, DI
+	ADDQ $32, SI
+	ADDQ $32, R8
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func softmaxGrad(d, p *float32, delta, scale float32, n int)
+TEXT ·softmaxGrad(SB), NOSPLIT, $0-32
+	MOVQ d+0(FP), DI
+	MOVQ p+8(FP), SI
+	VBROADCASTSS delta+16(FP), Y8
+	VBROADCASTSS scale+20(FP), Y9
+	MOVQ n+24(FP), CX
+
+loop:
+	VMOVUPS (DI), Y0
+	VSUBPS Y8, Y0, Y0
+	VMULPS (SI), Y0, Y0
+	VMULPS Y9, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, DI
+	ADDQ $32, SI
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func addRows(y, x *float32, ldx uintptr, rows, cols int)
+TEXT ·addRows(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ ldx+16(FP), R8
+	MOVQ rows+24(FP), R9
+	MOVQ cols+32(FP), CX
+
+wide:
+	CMPQ CX, $32
+	JLT  narrow
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+	MOVQ SI, R10
+	MOVQ R9, BX
+
+wideRows:
+	VADDPS (R10), Y0, Y0
+	VADDPS 32(R10), Y1, Y1
+	VADDPS 64(R10), Y2, Y2
+	VADDPS 96(R10), Y3, Y3
+	ADDQ R8, R10
+	DECQ BX
+	JNZ  wideRows
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	ADDQ $128, DI
+	ADDQ $128, SI
+	SUBQ $32, CX
+	JMP  wide
+
+narrow:
+	TESTQ CX, CX
+	JZ    done
+	VMOVUPS (DI), Y0
+	MOVQ SI, R10
+	MOVQ R9, BX
+
+narrowRows:
+	VADDPS (R10), Y0, Y0
+	ADDQ R8, R10
+	DECQ BX
+	JNZ  narrowRows
+	VMOVUPS Y0, (DI)
+	ADDQ $32, DI
+	ADDQ $32, SI
+	SUBQ $8, CX
+	JMP  narrow
+
+done:
+	VZEROUPPER
+	RET
+
+#define NORMSUM(AT, SUM, DOT) \
+	VMOVUPS AT(DI), Y0; \
+	VMULPS AT(R8), Y0, Y0; \
+	VADDPS Y0, SUM, SUM; \
+	VMOVUPS AT(SI), Y1; \
+	VSUBPS Y8, Y1, Y1; \
+	VMULPS Y9, Y1, Y1; \
+	VMULPS Y1, Y0, Y0; \
+	VADDPS Y0, DOT, DOT
+
+// func normSums(lanes *[32]float32, dy, x, gain *float32, mean, rstd float32, n int)
+TEXT ·normSums(SB), NOSPLIT, $0-48
+	MOVQ lanes+0(FP), R10
+	MOVQ dy+8(FP), DI
+	MOVQ x+16(FP), SI
+	MOVQ gain+24(FP), R8
+	VBROADCASTSS mean+32(FP), Y8
+	VBROADCASTSS rstd+36(FP), Y9
+	MOVQ n+40(FP), CX
+	ZERO(Y4)
+	ZERO(Y5)
+	ZERO(Y6)
+	ZERO(Y7)
+
+loop:
+	NORMSUM(0, Y4, Y6)
+	NORMSUM(32, Y5, Y7)
+	ADDQ $64, DI
+	ADDQ $64, SI
+	ADDQ $64, R8
+	SUBQ $16, CX
+	JNZ  loop
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	VMOVUPS Y6, 64(R10)
+	VMOVUPS Y7, 96(R10)
+	VZEROUPPER
+	RET
+
+// func normSlope(out, dy, x, gain *float32, mean, rstd, a, b float32, n int)
+TEXT ·normSlope(SB), NOSPLIT, $0-56
+	MOVQ out+0(FP), R10
+	MOVQ dy+8(FP), DI
+	MOVQ x+16(FP), SI
+	MOVQ gain+24(FP), R8
+	VBROADCASTSS mean+32(FP), Y8
+	VBROADCASTSS rstd+36(FP), Y9
+	VBROADCASTSS a+40(FP), Y10
+	VBROADCASTSS b+44(FP), Y11
+	MOVQ n+48(FP), CX
+
+loop:
+	VMOVUPS (SI), Y1
+	VSUBPS Y8, Y1, Y1
+	VMULPS Y9, Y1, Y1
+	VMULPS Y11, Y1, Y1
+	VMOVUPS (DI), Y0
+	VMULPS (R8), Y0, Y0
+	VSUBPS Y10, Y0, Y0
+	VSUBPS Y1, Y0, Y0
+	VMULPS Y9, Y0, Y0
+	VADDPS (R10), Y0, Y0
+	VMOVUPS Y0, (R10)
+	ADDQ $32, R10
+	ADDQ $32, DI
+	ADDQ $32, SI
+	ADDQ $32, R8
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func normColumns(dgain, dbias, dy, x, stats *float32, ld uintptr, rows, cols int)
+TEXT ·normColumns(SB), NOSPLIT, $0-64
+	MOVQ dgain+0(FP), R10
+	MOVQ dbias+8(FP), R11
+	MOVQ dy+16(FP), DI
+	MOVQ x+24(FP), SI
+	MOVQ ld+40(FP), R8
+	MOVQ cols+56(FP), CX
+
+loop:
+	VMOVUPS (R10), Y8
+	VMOVUPS (R11), Y9
+	MOVQ stats+32(FP), R9
+	MOVQ rows+48(FP), BX
+	MOVQ DI, R12
+	MOVQ SI, R13
+
+rowsLoop:
+	VBROADCASTSS (R9), Y4
+	VBROADCASTSS 4(R9), Y5
+	VMOVUPS (R12), Y0
+	VMOVUPS (R13), Y1
+	VADDPS Y0, Y9, Y9
+	VSUBPS Y4, Y1, Y1
+	VMULPS Y5, Y1, Y1
+	VMULPS Y0, Y1, Y1
+	VADDPS Y1, Y8, Y8
+	ADDQ $8, R9
+	ADDQ R8, R12
+	ADDQ R8, R13
+	DECQ BX
+	JNZ  rowsLoop
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, (R11)
+	ADDQ $32, R10
+	ADDQ $32, R11
+	ADDQ $32, DI
+	ADDQ $32, SI
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET

@@ -1,0 +1,326 @@
+package kernel
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Product is a matrix product of training, y [M][N] = a·b.
+type Product struct {
+	M, N, K    int
+	TransposeA bool // a is [K][M], not [M][K]
+	TransposeB bool // b is [N][K], not [K][N]
+
+	// DType is the type that both factors are multiplied in; b is rounded to it,
+	// and a is expected to have been. Sums are float32.
+	DType tensor.DType
+	Bias  []float32    // [N], or nil
+	Round tensor.DType // the type that the result is rounded to; F32 (or zero): none
+	Add   bool         // y += result instead of y = result
+}
+
+func (p *Product) check(y, a, b []float32) {
+	if p.M < 0 || p.N < 0 || p.K < 0 || len(y) < p.M*p.N || len(a) < p.M*p.K || len(b) < p.K*p.N || (p.Bias != nil && len(p.Bias) < p.N) ||
+		!p.DType.IsFloat() {
+		panic(fmt.Sprintf("kernel: product %d×%d×%d in %v: y %d, a %d, b %d, bias %d elements", p.M, p.N, p.K, p.DType, len(y), len(a), len(b), len(p.Bias)))
+	}
+}
+
+func (p *Product) rounds() bool { return p.Round == tensor.F16 || p.Round == tensor.BF16 }
+
+// Product computes y = a·b, or adds it. Each number of y is one sum in the order
+// of K, begun with what is added to (or, if the result is rounded, with zero), by
+// pairs where bf16 is multiplied by bf16; with a matrix unit as Linear has it.
+func (c *CPU) Product(y, a, b []float32, p Product) {
+	p.check(y, a, b)
+	if p.M == 0 || p.N == 0 {
+		return
+	}
+	if p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0 {
+		c.tileProduct(y, a, b, p)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.product
+	t.c, t.y, t.b, t.Product, t.a, t.lda = c, y, b, p, a, p.K
+	t.paired = p.DType == tensor.BF16 && c.ops.pairs != nil
+	t.preparing = true
+	t.next.Store(0)
+	if t.paired {
+		t.lda = roundUp(p.K, 32)/2 + 16
+		t.pairs = growPairs(t.pairs, p.M*t.lda)
+		c.share(t, p.M*p.K)
+	} else if p.TransposeA {
+		t.lda = roundUp(p.K, 16) + 16
+		t.x = grow(t.x, p.M*t.lda)
+		c.share(t, p.M*p.K)
+		t.a = t.x
+	}
+	t.preparing = false
+	t.rows = min(p.M, rowBlock)
+	rowBlocks := ceilDiv(p.M, t.rows)
+	t.cols = balanced(p.N, rowBlocks, c.team.Size(), c.ops.nr)
+	t.colBlocks = ceilDiv(p.N, t.cols)
+	t.blocks = t.colBlocks * rowBlocks
+	t.next.Store(0)
+	c.share(t, p.M*p.N*max(p.K, 1))
+	t.y, t.a, t.b, t.Bias = nil, nil, nil, nil
+}
+
+// productTask first brings a into the form that is multiplied, and then hands
+// out blocks of rows and columns.
+type productTask struct {
+	Product
+	c       *CPU
+	y, a, b []float32
+	lda     int      // numbers, or pairs, from one row of a to the next
+	paired  bool     // a is pairs
+	pairs   []uint32 // reused
+	x       []float32
+
+	preparing  bool
+	rows, cols int // of a block
+	colBlocks  int
+	blocks     int
+	next       atomic.Int64
+}
+
+// prepareRows is how many rows of a are brought into form at a time.
+const prepareRows = 64
+
+// Run claims parts until none is left.
+func (t *productTask) Run(member int) {
+	s := &t.c.members[member]
+	for {
+		i := int(t.next.Add(1)) - 1
+		switch {
+		case t.preparing && i*prepareRows < t.M:
+			t.prepare(s, i*prepareRows, min(prepareRows, t.M-i*prepareRows))
+		case !t.preparing && i < t.blocks:
+			t.block(s, i/t.colBlocks*t.rows, i%t.colBlocks*t.cols)
+		default:
+			return
+		}
+	}
+}
+
+// prepare transposes n rows of a from row on, or rounds them to pairs.
+func (t *productTask) prepare(s *scratch, row, n int) {
+	o := t.c.ops
+	switch {
+	case !t.paired:
+		o.train.transpose(t.x[row*t.lda:], t.lda, t.a[row:], t.M, t.K, n)
+	case !t.TransposeA:
+		for r := row; r < row+n; r++ {
+			o.pairs.round(t.pairs[r*t.lda:], t.a[r*t.K:][:t.K])
+		}
+	default:
+		const deep = 256 // a part of them, in the cache
+		s.a = grow(s.a, prepareRows*(deep+16))
+		for k := 0; k < t.K; k += deep {
+			depth := min(deep, t.K-k)
+			o.train.transpose(s.a, deep+16, t.a[k*t.M+row:], t.M, depth, n)
+			for r := range n {
+				o.pairs.round(t.pairs[(row+r)*t.lda+k/2:], s.a[r*(deep+16):][:depth])
+			}
+		}
+	}
+}
+
+// block computes a block of y, some of K at a time.
+func (t *productTask) block(s *scratch, row, col int) {
+	rows, cols := min(t.rows, t.M-row), min(t.cols, t.N-col)
+	depth := depthBlock
+	if t.paired {
+		depth *= 2 // as many bytes
+	}
+	aside := t.Add && t.rounds() // the result is rounded alone
+	switch {
+	case t.K > 0:
+	case aside:
+		s.c = grow(s.c, rows*roundUp(cols, t.c.ops.nr))
+		clear(s.c)
+	default:
+		t.finishEmpty(row, rows, col, cols)
+	}
+	for k := 0; k < t.K; k += depth {
+		n := min(depth, t.K-k)
+		t.pack(s, k, n, col, cols)
+		t.tiles(s, row, rows, col, cols, k, n, aside)
+	}
+	if aside {
+		for r := range rows {
+			v := s.c[r*roundUp(cols, t.c.ops.nr):][:cols]
+			t.finish(v, col)
+			t.c.ops.add(t.y[(row+r)*t.N+col:][:cols], v)
+		}
+	}
+}
+
+func (t *productTask) finishEmpty(row, rows, col, cols int) {
+	for r := row; r < row+rows; r++ {
+		v := t.y[r*t.N+col:][:cols]
+		if !t.Add {
+			clear(v)
+		}
+		t.finish(v, col)
+	}
+}
+
+// finish adds the bias of the columns from col on, and rounds.
+func (t *productTask) finish(v []float32, col int) {
+	o := t.c.ops
+	if t.Bias != nil {
+		o.add(v, t.Bias[col:][:len(v)])
+	}
+	if t.rounds() {
+		o.train.round(t.Round, v)
+	}
+}
+
+// pack brings n of K of some columns of b into panels.
+func (t *productTask) pack(s *scratch, k, n, col, cols int) {
+	o := t.c.ops
+	nr := o.nr
+	wide := roundUp(cols, nr)
+	if t.paired {
+		deep := ceilDiv(n, 2)
+		s.q = growPairs(s.q, depthBlock*wide)
+		if !t.TransposeB {
+			o.train.packFloats(s.q, t.b[k*t.N+col:], t.N, n, cols)
+			return
+		}
+		// A panel's columns rounded to pairs, which are transposed like numbers.
+		ld := depthBlock + 16
+		s.p = growPairs(s.p, nr*ld)
+		for j := 0; j < cols; j += nr {
+			wide := min(nr, cols-j)
+			for i := range wide {
+				o.pairs.round(s.p[i*ld:], t.b[(col+j+i)*t.K+k:][:n])
+			}
+			o.train.transpose(pairFloats(s.q[j*deep:]), nr, pairFloats(s.p), ld, wide, deep)
+		}
+		return
+	}
+	s.b = grow(s.b, depthBlock*wide)
+	if t.TransposeB {
+		for j := 0; j < cols; j += nr {
+			o.train.transpose(s.b[j*n:], nr, t.b[(col+j)*t.K+k:], t.K, min(nr, cols-j), n)
+		}
+	} else {
+		o.pack(tensor.F32, s.b, tensor.Bytes(t.b[k*t.N+col:]), t.N*4, n, cols)
+	}
+	if t.DType != tensor.F32 {
+		o.train.round(t.DType, s.b[:n*wide])
+	}
+}
+
+// tiles adds the products of n of K to a block, by tiles of mr × nr results,
+// straight to y but where the result must be apart, or columns are missing.
+func (t *productTask) tiles(s *scratch, row, rows, col, cols, k, n int, aside bool) {
+	o := t.c.ops
+	wide, deep := roundUp(cols, o.nr), n
+	if t.paired {
+		deep = ceilDiv(n, 2)
+	}
+	whole := cols / o.nr * o.nr // columns of whole panels
+	lda := deep + 16
+	if t.paired {
+		s.p = growPairs(s.p, o.mr*(depthBlock+16))
+	} else {
+		s.a = grow(s.a, o.mr*(depthBlock+16))
+	}
+	if aside {
+		s.c = grow(s.c, rows*wide)
+	} else {
+		s.c = grow(s.c, o.mr*o.nr)
+	}
+	for r := 0; r < rows; r += o.mr {
+		mr := min(o.mr, rows-r)
+		// A tile of a is copied close together: its rows may be a power of two
+		// apart, where they would evict each other from the cache.
+		for i := range mr {
+			at := (row + r + i) * t.lda
+			if t.paired {
+				copy(s.p[i*lda:][:deep], t.pairs[at+k/2:])
+			} else {
+				copy(s.a[i*lda:][:deep], t.a[at+k:])
+			}
+		}
+		for j := 0; j < wide; j += o.nr {
+			y, ld, load := t.y[min((row+r)*t.N+col+j, len(t.y)):], t.N, k > 0 || t.Add
+			switch {
+			case aside:
+				y, ld, load = s.c[r*wide+j:], wide, k > 0
+			case j >= whole:
+				y, ld = s.c, o.nr
+				for i := range mr {
+					copy(y[i*ld:], t.y[(row+r+i)*t.N+col+j:][:cols-j])
+				}
+			}
+			if t.paired {
+				o.pairs.multiply(y, ld, s.p, lda, s.q[j*deep:], mr, deep, load)
+			} else {
+				o.multiply(y, ld, s.a, lda, s.b[j*deep:], o.nr, mr, deep, load)
+			}
+			if !aside && j >= whole {
+				for i := range mr {
+					copy(t.y[(row+r+i)*t.N+col+j:][:cols-j], y[i*ld:])
+				}
+			}
+		}
+		if k+n == t.K && !aside && (t.Bias != nil || t.rounds()) {
+			for i := range mr {
+				t.finish(t.y[(row+r+i)*t.N+col:][:cols], col)
+			}
+		}
+	}
+}
+
+// tileProduct is Product through a matrix unit.
+func (c *CPU) tileProduct(y, a, b []float32, p Product) {
+	t := &c.train
+	if p.TransposeA {
+		t.x = grow(t.x, p.M*roundUp(p.K, 16))
+		c.transpose(t.x, a, p.K, p.M)
+		a = t.x
+	}
+	n := 2 * p.K * p.N
+	if cap(t.b) < n {
+		t.b = alignedBytes(n)
+	}
+	w := Weight{In: p.K, Out: p.N, OutMajor: p.TransposeB, DType: tensor.BF16, Data: t.b[:n]}
+	c.Narrow(w.Data, b[:p.K*p.N], tensor.BF16)
+	if !p.rounds() {
+		c.Linear(y, a, p.M, &w, Epilogue{Bias: p.Bias, Add: p.Add})
+		return
+	}
+	if !p.Add {
+		c.Linear(y, a, p.M, &w, Epilogue{Bias: p.Bias})
+		c.Round(y[:p.M*p.N], p.Round)
+		return
+	}
+	t.y = grow(t.y, p.M*p.N)
+	c.Linear(t.y, a, p.M, &w, Epilogue{Bias: p.Bias})
+	c.Round(t.y, p.Round)
+	c.Add(y[:p.M*p.N], t.y)
+}
+
+// transpose writes src [rows][cols] as dst [cols][rows].
+func (c *CPU) transpose(dst, src []float32, rows, cols int) {
+	const part = 32
+	c.parts(cols, part, rows*cols, func(s *scratch, from, to int) {
+		const deep = 256
+		s.a = grow(s.a, part*(deep+16))
+		for r := 0; r < rows; r += deep {
+			n := min(deep, rows-r)
+			c.ops.train.transpose(s.a, deep+16, src[r*cols+from:], cols, n, to-from)
+			for i := range to - from {
+				copy(dst[(from+i)*rows+r:][:n], s.a[i*(deep+16):])
+			}
+		}
+	})
+}
