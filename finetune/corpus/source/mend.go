@@ -27,8 +27,8 @@ func mended(err error, mend string) error {
 	return &MendError{err, mend}
 }
 
-// unreadable is the error of a path that cannot be opened.
-func unreadable(path string, err error) error {
+// Unreadable is the error of a path that cannot be opened.
+func Unreadable(path string, err error) error {
 	e := fmt.Errorf("read %s: %w", path, cause(err))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
