@@ -97,7 +97,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 		if err := o.train.check(&o, f.Changed); err != nil {
 			return err
 		}
-		if err := o.check(f.Changed("shape")); err != nil {
+		if err := o.check(f.Changed); err != nil {
 			return err
 		}
 		return start(cmd.Context(), t, o)
@@ -105,16 +105,29 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	return cmd
 }
 
-func (o *benchOptions) check(shapeGiven bool) error {
+func (o *benchOptions) check(given func(flag string) bool) error {
+	shapeGiven := given("shape")
 	for _, word := range o.peerFlags {
 		p, err := bench.ParsePeer(word)
 		if err != nil {
 			return usagef("--peer %s: %w", word, err)
 		}
-		if slices.ContainsFunc(o.peers, func(q bench.Peer) bool { return q.Name == p.Name && q.Command != p.Command }) {
-			return usagef("--peer %s: there are two of this name", p.Name)
+		for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
+			if slices.ContainsFunc(o.peers, func(q bench.Peer) bool { return q.Name == p.Name && q.Beside(d) && p.Beside(d) }) {
+				return usagef("--peer %s: there are two of this name", p.Name)
+			}
 		}
 		o.peers = append(o.peers, p)
+	}
+	for flag, empty := range map[string]bool{"model": o.model == "", "dtype": len(o.dtypes) == 0, "perplexity": o.perplexity == ""} {
+		if empty && given(flag) {
+			return usagef("--%s is empty", flag)
+		}
+	}
+	for _, flag := range []string{"context", "stride"} {
+		if o.perplexity == "" && !o.train.on && given(flag) {
+			return usagef("--%s is of --perplexity; --depth is how many tokens come before those that are written", flag)
+		}
 	}
 	for i, d := range o.dtypes {
 		if o.dtypes[i] = strings.ToLower(strings.TrimSpace(d)); !slices.Contains(run.DTypes(), o.dtypes[i]) {
@@ -193,8 +206,11 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 			return err
 		}
 		if i == 0 {
-			if err = out.begin(s); err == nil {
-				err = fits(s, o.speed)
+			if err = fits(s, o.speed); err == nil {
+				err = sequenceRoom(ctx, s, o)
+			}
+			if err == nil {
+				err = out.begin(s)
 			}
 		}
 		if err == nil {
@@ -252,6 +268,28 @@ func fits(s *bench.Subject, o bench.Options) error {
 	}
 	if longest := slices.Max(o.Depths) + o.GenTokens; o.GenTokens > 0 && longest > positions {
 		return usagef("--depth %d and --gen-tokens %d: the model has %d positions", slices.Max(o.Depths), o.GenTokens, positions)
+	}
+	return nil
+}
+
+// sequenceRoom refuses texts whose keys and values the memory has no room for:
+// those of all tests are there at once.
+func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
+	kv, err := run.ParseKVDType(o.kvDType, s.DType)
+	if err != nil {
+		return err
+	}
+	tokens := int64(o.speed.PromptTokens)
+	for _, depth := range o.speed.Depths {
+		for _, batch := range o.speed.Batches {
+			tokens += int64(batch) * int64(depth+o.speed.GenTokens)
+		}
+	}
+	c := s.Model.Config
+	needed := tokens * int64(2*c.Layers*c.Embd*kv.Size())
+	if free, ok := freeMemory(ctx, machine.Local()); ok && needed > free {
+		err := fmt.Errorf("the keys and values of these texts need %s of memory, and %s are free", size(needed), size(free))
+		return withHints(err, "a smaller --batch or --depth, or --kv-dtype f16, takes less")
 	}
 	return nil
 }

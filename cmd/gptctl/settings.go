@@ -84,6 +84,8 @@ func wanted(f *pflag.Flag) string {
 	switch f.Value.Type() {
 	case "int":
 		return "a whole number"
+	case "intSlice":
+		return "whole numbers, separated by commas"
 	case "uint64":
 		return "a whole number that is not negative"
 	case "float64":
