@@ -158,6 +158,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if j.Files, err = convert.Beside(files, tensor.F32); err != nil {
 		return Result{}, err
 	}
+	if j.Files["generation_config.json"] == nil {
+		j.Files["generation_config.json"] = generationConfig(files.Config)
+	}
 	if s.Init != "" {
 		j.Model = "a new model"
 	} else {

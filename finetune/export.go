@@ -2,12 +2,14 @@ package finetune
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/safetensors"
 )
 
@@ -40,6 +42,28 @@ func (l *loop) export(r Result) error {
 		}
 	}
 	return l.disk.replaceBytes(filepath.Join(s.Out, "README.md"), l.card(r))
+}
+
+// generationConfig is the generation_config.json of a model that has none: as
+// transformers makes it of the config.json.
+func generationConfig(c gpt2.Config) []byte {
+	fields := map[string]any{"_from_model_config": true}
+	if c.BOS >= 0 {
+		fields["bos_token_id"] = c.BOS
+	}
+	if len(c.EOS) == 1 {
+		fields["eos_token_id"] = c.EOS[0]
+	} else if len(c.EOS) > 1 {
+		fields["eos_token_id"] = c.EOS
+	}
+	if c.PAD >= 0 {
+		fields["pad_token_id"] = c.PAD
+	}
+	text, err := json.MarshalIndent(fields, "", "  ")
+	if err != nil {
+		panic(err) // numbers
+	}
+	return append(text, '\n')
 }
 
 // card describes the model in the form of the Hub: YAML for its search, then

@@ -3,6 +3,7 @@ package finetune
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -284,4 +285,32 @@ func TestMain(m *testing.M) {
 		os.Exit(trainToBeKilled(out))
 	}
 	os.Exit(m.Run())
+}
+
+// The recipes that are kept here can be used.
+func TestRecipes(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.toml")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Defaults()
+		if err := ParseRecipe(&s, path, data); err != nil {
+			t.Error(err)
+			continue
+		}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if s.Init != "" {
+			s.Init = filepath.Join(filepath.Dir(path), s.Init)
+			if _, err := newModel(s); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
 }

@@ -36,7 +36,9 @@ overrule it, and from flags, which overrule both. --print-config prints all sett
 and what they mean, in the form of a recipe.
 
 Data are .txt, .md, .jsonl, .csv and .parquet files, also in .gz and .zst, folders of
-them, and patterns. --data-report says what is read and what the cleaning takes away.
+them, and patterns; OUT itself and folders of models in them are passed over.
+--data-report says what is read and what the cleaning takes away, with --json in JSON.
+Tokens are kept in ~/.cache/gptctl/corpus: 8 GiB of those used last, for 60 days.
 
 With --init a new model of the shape in CONFIG.json is trained from nothing; --tokenizer
 names a folder that has one, or "bytes" for one token per byte.`

@@ -41,7 +41,7 @@ type job struct {
 func (b *builder) build(ctx context.Context, path, key, contents string) error {
 	files := append(append([]source.File(nil), b.validation...), b.training...)
 	report := newReport(b.Steps)
-	report.Skipped = b.skipped
+	report.Skipped = append([]string{}, b.skipped...) // a list in JSON, too
 	first := make(map[[32]byte]string)
 	for i, f := range files {
 		r := FileReport{Path: f.Path, Format: string(f.Format), Bytes: f.Size, SHA256: hex.EncodeToString(b.sums[i][:])}
@@ -84,7 +84,7 @@ func (b *builder) build(ctx context.Context, path, key, contents string) error {
 			w.abandon()
 		}
 	}()
-	c := collector{builder: b, w: w, report: &report, duplicates: clean.NewDuplicates(b.Steps), held: clean.NewGroups(b.Steps), groups: clean.NewGroups(b.Steps)}
+	c := collector{builder: b, w: w, report: &report, duplicates: clean.NewDuplicates(b.Steps), held: clean.NewDuplicates(nil)}
 	err = b.each(ctx, "tokenize", files, report.Files, func(j *job) { b.work(j, recurring) }, c.take)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (b *builder) build(ctx context.Context, path, key, contents string) error {
 		return fmt.Errorf("the tokenizer has no end of text, which must stand between %d documents", report.Kept)
 	}
 	finished = true
-	w.group(c.groups.Of)
+	w.group(c.duplicates.Group)
 	return w.finish(meta{Key: key, Hash: contents, Validation: c.validation, ValidationFiles: len(b.validation) > 0, Tokens: w.tokens, Masked: w.masked, Report: report})
 }
 
@@ -130,12 +130,10 @@ type collector struct {
 	w          *cacheWriter
 	report     *Report
 	duplicates *clean.Duplicates
-	open       bool          // the pieces of a document have begun to be written
-	held       *clean.Groups // documents of validation files
-	heldWhere  []string
-	groups     *clean.Groups // of all that was kept
-	trained    int           // kept documents for training
-	validation int           // and for validation
+	open       bool              // the pieces of a document have begun to be written
+	held       *clean.Duplicates // documents of validation files
+	trained    int               // kept documents for training
+	validation int               // and for validation
 }
 
 func (c *collector) take(j *job) error {
@@ -165,20 +163,18 @@ func (c *collector) take(j *job) error {
 	}
 	if j.file < len(c.builder.validation) {
 		if !d.Piece() {
-			c.held.Add(j.print)
-			c.heldWhere = append(c.heldWhere, where)
+			c.held.Keep(d, j.print)
 		}
-	} else if i := c.held.Like(j.print); i >= 0 && !d.Piece() {
-		drop(HeldOutStep, c.heldWhere[i])
-		return nil
-	}
-	if step, of, twice := c.duplicates.Check(d, j.print); twice {
-		drop(step, of)
+	} else if of, ok := c.held.Like(j.print); ok && !d.Piece() {
+		drop(HeldOutStep, of)
 		return nil
 	}
 	if !c.open {
+		if step, of, twice := c.duplicates.Check(d, j.print); twice {
+			drop(step, of)
+			return nil
+		}
 		c.open = true
-		c.groups.Add(j.print)
 		c.w.begin(binary.LittleEndian.Uint64(j.print.Hash[:]))
 		r.Kept++
 		if j.file < len(c.builder.validation) {

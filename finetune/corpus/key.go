@@ -73,7 +73,7 @@ func (b *builder) sumFiles(ctx context.Context, files []source.File) error {
 	sum := func(i int) error {
 		f, err := os.Open(files[i].Path)
 		if err != nil {
-			return fmt.Errorf("read %w", err)
+			return source.Unreadable(files[i].Path, err)
 		}
 		defer f.Close()
 		h := sha256.New()
@@ -94,7 +94,7 @@ func (b *builder) sumFiles(ctx context.Context, files []source.File) error {
 			if err == nil {
 				err = ctx.Err()
 			} else {
-				err = fmt.Errorf("read %w", err)
+				err = source.Unreadable(files[i].Path, err)
 			}
 			if err != nil {
 				return err

@@ -12,15 +12,15 @@ import (
 
 // Report says what a corpus was made of and what cleaning took away.
 type Report struct {
-	Files     []FileReport
-	Skipped   []string // in folders and patterns: files of formats that are not read, folders (with a / at the end) of models
-	Steps     []StepReport
-	Documents int   // read
-	Bytes     int64 // of their text
-	Kept      int   // documents
-	KeptBytes int64
-	Tokens    int64 // of the kept documents, without the ends of text
-	Masked    int64 // of these, prompts
+	Files     []FileReport `json:"files"`
+	Skipped   []string     `json:"skipped"` // in folders and patterns: files of formats that are not read, folders (with a / at the end) of models
+	Steps     []StepReport `json:"steps"`
+	Documents int          `json:"documents"` // read
+	Bytes     int64        `json:"bytes"`     // of their text
+	Kept      int          `json:"kept"`      // documents
+	KeptBytes int64        `json:"kept_bytes"`
+	Tokens    int64        `json:"tokens"` // of the kept documents, without the ends of text
+	Masked    int64        `json:"masked"` // of these, prompts
 
 	Train, Validation Part `json:"-"` // depends on the split, not on the cache
 
@@ -30,35 +30,36 @@ type Report struct {
 
 // Part is one side of the split.
 type Part struct {
-	Documents int
-	Tokens    int64
+	Documents int   `json:"documents"`
+	Tokens    int64 `json:"tokens"`
 }
 
 // FileReport is one file.
 type FileReport struct {
-	Path      string
-	Format    string
-	Bytes     int64 // on disk
-	Documents int
+	Path      string `json:"path"`
+	Format    string `json:"format"`
+	Bytes     int64  `json:"bytes"` // on disk
+	Documents int    `json:"documents"`
 	SameAs    string `json:",omitempty"` // a file with the same contents, which was taken instead
-	SHA256    string
+	SHA256    string `json:"sha256"`
 }
 
 // StepReport is one cleaning step.
 type StepReport struct {
-	ID, Title string
-	On        bool
-	Changed   int   // documents
-	Removed   int   // whole documents
-	Bytes     int64 // taken away; negative if the text grew
-	Samples   []Sample
+	ID      string   `json:"id"`
+	Title   string   `json:"title"`
+	On      bool     `json:"on"`
+	Changed int      `json:"changed"` // documents
+	Removed int      `json:"removed"` // whole documents
+	Bytes   int64    `json:"bytes"`   // taken away; negative if the text grew
+	Samples []Sample `json:"samples"`
 }
 
 // Sample shows one thing that a step did.
 type Sample struct {
-	Where  string
-	Before string
-	After  string // what became of it; of a duplicate, where its like is
+	Where  string `json:"where"`
+	Before string `json:"before"`
+	After  string `json:"after"` // what became of it; of a duplicate, where its like is
 }
 
 // maxSamples is how many samples are kept of each step.
@@ -73,11 +74,11 @@ const (
 func newReport(set clean.Set) Report {
 	var r Report
 	for _, s := range clean.Steps() {
-		r.Steps = append(r.Steps, StepReport{ID: s.ID, Title: s.Title, On: set[s.ID]})
+		r.Steps = append(r.Steps, StepReport{ID: s.ID, Title: s.Title, On: set[s.ID], Samples: []Sample{}})
 	}
 	r.Steps = append(r.Steps,
-		StepReport{ID: EmptyStep, Title: "documents in which nothing is left to learn", On: true},
-		StepReport{ID: HeldOutStep, Title: "documents for training that are in the validation files, too", On: true})
+		StepReport{ID: EmptyStep, Title: "documents in which nothing is left to learn", On: true, Samples: []Sample{}},
+		StepReport{ID: HeldOutStep, Title: "documents for training that are in the validation files, too", On: true, Samples: []Sample{}})
 	return r
 }
 

@@ -23,8 +23,14 @@ const (
 	minWords  = 10 // shorter documents are only compared exactly
 )
 
-// NearSimilarity is the estimated similarity from which a document is dropped.
-const NearSimilarity = 0.8
+// NearSimilarity is the estimated similarity from which a document is dropped,
+// and groupSimilarity that from which two stay on one side of a split: a little
+// less, since the first is estimated, and what was dropped may have been between
+// two that are left.
+const (
+	NearSimilarity  = 0.8
+	groupSimilarity = 0.7
+)
 
 // Print is what is compared of a document. It may be made in parallel.
 type Print struct {
@@ -126,9 +132,9 @@ type index struct {
 	bands  [bands]map[uint64][]int32
 }
 
-// alike gives the prints that were added and are nearly like p, by the order in
-// which they were added, until yield returns false.
-func (x *index) alike(p Print, yield func(i int) bool) {
+// alike gives the prints that were added and are like p by so much, by the order
+// in which they were added within a band, until yield returns false.
+func (x *index) alike(p Print, least float64, yield func(i int) bool) {
 	if p.near == nil {
 		return
 	}
@@ -140,7 +146,7 @@ func (x *index) alike(p Print, yield func(i int) bool) {
 			}
 			checked[other] = true
 			q := x.prints[other]
-			if p.learnt == q.learnt && similarity(p.near, q.near) >= NearSimilarity && !yield(int(other)) {
+			if p.learnt == q.learnt && similarity(p.near, q.near) >= least && !yield(int(other)) {
 				return
 			}
 		}
@@ -185,104 +191,89 @@ func similarity(a, b []uint32) float64 {
 	return float64(n) / float64(len(a))
 }
 
-// Duplicates remembers the documents that were kept.
+// Duplicates remembers the documents that were kept, and brings together those
+// that must not be divided between training and validation: the same, or nearly
+// the same, whether the steps that drop duplicates are on or off.
 type Duplicates struct {
-	set   Set
-	exact map[[16]byte]string
-	near  index
-	where []string
+	set    Set
+	near   index
+	same   map[[16]byte]int
+	words  map[uint64]int
+	where  []string
+	parent []int // of each document; its own number: the first of a group
 }
 
 // NewDuplicates begins with none.
 func NewDuplicates(set Set) *Duplicates {
-	return &Duplicates{set: set, exact: make(map[[16]byte]string)}
+	return &Duplicates{set: set, same: make(map[[16]byte]int), words: make(map[uint64]int)}
 }
 
 // Check tells whether a document repeats one that was checked before; if not it
 // is remembered. Of names the earlier one.
 func (u *Duplicates) Check(d *source.Document, p Print) (step, of string, duplicate bool) {
-	if d.Piece() {
-		return "", "", false
-	}
-	where := d.Where()
-	if u.set[Exact] {
-		if of, ok := u.exact[p.Hash]; ok {
-			return Exact, of, true
+	if !d.Piece() {
+		if i, ok := u.same[p.Hash]; ok && u.set[Exact] {
+			return Exact, u.where[i], true
 		}
-		u.exact[p.Hash] = where
+		if i := u.nearly(p); i >= 0 && u.set[Near] {
+			return Near, u.where[i], true
+		}
 	}
-	if p.near == nil || !u.set[Near] {
-		return "", "", false
-	}
-	for i := range func(yield func(int) bool) { u.near.alike(p, yield) } {
-		return Near, u.where[i], true
-	}
-	u.near.add(p)
-	u.where = append(u.where, where)
+	u.Keep(d, p)
 	return "", "", false
 }
 
-// Groups brings together the documents that must not be divided between
-// training and validation: the same, or nearly the same, whether the steps that
-// drop duplicates are on or off.
-type Groups struct {
-	drop   bool // the near duplicates are gone already
-	near   index
-	same   map[[16]byte]int
-	words  map[uint64]int
-	parent []int // of each document; its own number: the first of a group
+// Like returns the place of a document that is the same or nearly the same, by
+// more than the steps that are on look at.
+func (u *Duplicates) Like(p Print) (of string, ok bool) {
+	i, ok := u.same[p.Hash]
+	if !ok && p.words != 0 {
+		i, ok = u.words[p.words]
+	}
+	if !ok {
+		i = u.nearly(p)
+		ok = i >= 0
+	}
+	if !ok {
+		return "", false
+	}
+	return u.where[i], true
 }
 
-// NewGroups begins with none. What set drops is not looked for again.
-func NewGroups(set Set) *Groups {
-	return &Groups{drop: set[Near], same: make(map[[16]byte]int), words: make(map[uint64]int)}
-}
-
-// Add takes the next document.
-func (g *Groups) Add(p Print) {
-	id := len(g.parent)
-	g.parent = append(g.parent, id)
-	if i, ok := g.same[p.Hash]; ok {
-		g.join(i, id)
-	} else {
-		g.same[p.Hash] = id
-	}
-	if p.words != 0 {
-		if i, ok := g.words[p.words]; ok {
-			g.join(i, id)
-		} else {
-			g.words[p.words] = id
-		}
-	}
-	if !g.drop {
-		g.near.alike(p, func(i int) bool { g.join(i, id); return true })
-		g.near.add(p)
-	}
-}
-
-// Like returns a document that is like p, -1 if there is none.
-func (g *Groups) Like(p Print) int {
-	if i, ok := g.same[p.Hash]; ok {
-		return i
-	}
-	if i, ok := g.words[p.words]; ok && p.words != 0 {
-		return i
-	}
+func (u *Duplicates) nearly(p Print) int {
 	found := -1
-	g.near.alike(p, func(i int) bool { found = i; return false })
+	u.near.alike(p, NearSimilarity, func(i int) bool { found = i; return false })
 	return found
 }
 
-// Of returns the first document of the group that a document is in.
-func (g *Groups) Of(i int) int {
-	for g.parent[i] != i {
-		g.parent[i] = g.parent[g.parent[i]]
-		i = g.parent[i]
+// Keep remembers a document, or the first piece of one.
+func (u *Duplicates) Keep(d *source.Document, p Print) {
+	id := len(u.parent)
+	u.parent, u.where = append(u.parent, id), append(u.where, d.Where())
+	if i, ok := u.same[p.Hash]; ok {
+		u.join(i, id)
+	} else {
+		u.same[p.Hash] = id
+	}
+	if i, ok := u.words[p.words]; ok && p.words != 0 {
+		u.join(i, id)
+	} else {
+		u.words[p.words] = id
+	}
+	u.near.alike(p, groupSimilarity, func(i int) bool { u.join(i, id); return true })
+	u.near.add(p)
+}
+
+// Group returns the first document of the group that the i-th one kept is in.
+func (u *Duplicates) Group(i int) int {
+	for u.parent[i] != i {
+		u.parent[i] = u.parent[u.parent[i]]
+		i = u.parent[i]
 	}
 	return i
 }
 
-func (g *Groups) join(a, b int) {
-	a, b = g.Of(a), g.Of(b)
-	g.parent[max(a, b)] = min(a, b)
+func (u *Duplicates) join(a, b int) {
+	a, b = u.Group(a), u.Group(b)
+	u.parent[max(a, b)] = min(a, b)
 }

@@ -97,7 +97,7 @@ func Find(paths []string, leave ...string) (files []File, skipped []string, err 
 			}
 			info, err := os.Stat(name)
 			if err != nil {
-				return nil, nil, unreadable(name, err)
+				return nil, nil, Unreadable(name, err)
 			}
 			if !info.Mode().IsRegular() {
 				return nil, nil, mended(fmt.Errorf("read %s: not a regular file (%v)", name, info.Mode().Type()), "save what it gives in a file first")
@@ -138,7 +138,7 @@ func (w walk) expand(p string) (names []string, kind int, err error) {
 	case p == "":
 		return nil, 0, mended(errors.New("the name of a file of texts is empty"), "name files, folders or patterns: --data notes.txt")
 	case !errors.Is(err, fs.ErrNotExist) || !strings.ContainsAny(p, "*?["):
-		return nil, 0, unreadable(p, err)
+		return nil, 0, Unreadable(p, err)
 	}
 	pattern := filepath.ToSlash(filepath.Clean(p))
 	parts := strings.Split(pattern, "/")

@@ -27,8 +27,8 @@ func mended(err error, mend string) error {
 	return &MendError{err, mend}
 }
 
-// unreadable is the error of a path that cannot be opened.
-func unreadable(path string, err error) error {
+// Unreadable is the error of a path that cannot be opened.
+func Unreadable(path string, err error) error {
 	e := fmt.Errorf("read %s: %w", path, cause(err))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -181,11 +181,11 @@ func guess(f File, head []byte) string {
 			zeros[i%2]++
 		}
 	}
-	pairs := max(1, len(head)/2)
+	pairs := max(4, len(head)/2)
 	switch {
-	case zeros[1] > pairs/2 && zeros[0] < pairs/20:
+	case zeros[1] > pairs/2 && zeros[0] <= pairs/20:
 		return "it looks like UTF-16 without a byte order mark: iconv -f UTF-16LE -t UTF-8 makes UTF-8 of it"
-	case zeros[0] > pairs/2 && zeros[1] < pairs/20:
+	case zeros[0] > pairs/2 && zeros[1] <= pairs/20:
 		return "it looks like UTF-16 without a byte order mark: iconv -f UTF-16BE -t UTF-8 makes UTF-8 of it"
 	}
 	return "name the files to learn from one by one, or by a pattern such as '*.txt', and leave this one out"

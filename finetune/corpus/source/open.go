@@ -33,7 +33,7 @@ func (s *stream) Close() error {
 func open(f File) (*stream, error) {
 	file, err := os.Open(f.Path)
 	if err != nil {
-		return nil, unreadable(f.Path, err)
+		return nil, Unreadable(f.Path, err)
 	}
 	s := &stream{close: []func() error{file.Close}}
 	raw, done, err := decompressed(f, file)

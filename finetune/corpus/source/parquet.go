@@ -25,7 +25,7 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 	if f.Compression == Plain {
 		file, err := os.Open(f.Path)
 		if err != nil {
-			return unreadable(f.Path, err)
+			return Unreadable(f.Path, err)
 		}
 		defer file.Close()
 		info, err := file.Stat()

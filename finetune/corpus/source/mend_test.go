@@ -1,0 +1,72 @@
+package source
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What is wrong with data comes with what mends it.
+func TestMend(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"notes.txt": "text", "thesis.docx": "x", "page.html": "x", "plain": "x",
+		"utf16.txt": "t\x00e\x00x\x00t\x00s\x00", "utf16be.txt": "\x00t\x00e\x00x\x00t\x00s", "utf32.txt": "\xff\xfe\x00\x00t\x00\x00\x00",
+		"paper.txt": "%PDF-1.4\x00", "packed.txt": "\x1f\x8b\x08\x00\x00", "late.txt": strings.Repeat("line\n", 2000) + "\x00", "list.jsonl": "[\n",
+		"broken.jsonl": "{\"text\": \"a\"}\n{", "bad.txt.gz": "plain", "bad.jsonl": "\x00\x01", "one.json": "{}",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "empty"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"note.txt": "notes.txt?", "Notes.md": "notes.txt?", "zebra.txt": "has no zebra.txt", "none/of/them.txt": "there is no none in",
+		"*.rst": "**/*.txt does", "none/*.txt": "has no none", "[a": "written", "thesis.docx": "pandoc", "page.html": "called .txt it is read", "plain": "plain.txt",
+		"empty": "name another folder", "utf16.txt": "UTF-16LE", "utf16be.txt": "UTF-16BE", "utf32.txt": "UTF-32", "paper.txt": "pdftotext", "packed.txt": ".gz",
+		"late.txt": "tr -d", "list.jsonl": "called .json", "broken.jsonl": "mend that line", "bad.txt.gz": "take the .gz", "bad.jsonl": "leave this one out", "one.json": "called .jsonl",
+	} {
+		path := filepath.Join(dir, name)
+		files, _, err := Find([]string{path})
+		for _, f := range files {
+			err = Read(t.Context(), f, Options{}, func(Document) error { return nil })
+		}
+		var mend *MendError
+		if !errors.As(err, &mend) || !strings.Contains(mend.Mend, want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %#v, want to be mended by %s", name, err, want)
+		}
+	}
+}
+
+// A folder that holds a model, or is left out, gives no texts.
+func TestFindLeaves(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.txt", "model/config.json", "model/model.safetensors", "model/README.md", "run/metrics.csv", "run/checkpoints/step-1/README.md",
+		"adapter/adapter_config.json", "out/deep/b.txt", "texts/config.json.txt"} {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("x"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "**")} {
+		files, skipped, err := Find([]string{path}, filepath.Join(dir, "out"), filepath.Join(dir, "not there"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range files {
+			rel, _ := filepath.Rel(dir, f.Path)
+			got = append(got, filepath.ToSlash(rel))
+		}
+		if strings.Join(got, " ") != "a.txt texts/config.json.txt" || len(skipped) != 3 || !strings.HasSuffix(skipped[0], "/adapter/") {
+			t.Errorf("%v, skipped %v", got, skipped)
+		}
+	}
+}
