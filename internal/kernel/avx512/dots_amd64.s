@@ -223,10 +223,12 @@ TEXT ·dots1Pairs(SB), NOSPLIT, $0-74
 // Eight rows of x against three of W: the sums are Z8-Z31 again, three to a row
 // of x. AX, AX+BX, AX+2·BX are the rows of W; SI rows 0-2 of x, R13 rows 3-5, R12
 // rows 6-7.
+// Three streams need more requests under way than the first-level cache has.
+#define AHEAD3 3072
 #define PREFETCH3 \
-	PREFETCHT0 AHEAD(AX); \
-	PREFETCHT0 AHEAD(AX)(BX*1); \
-	PREFETCHT0 AHEAD(AX)(BX*2)
+	PREFETCHT1 AHEAD3(AX); \
+	PREFETCHT1 AHEAD3(AX)(BX*1); \
+	PREFETCHT1 AHEAD3(AX)(BX*2)
 
 #define LOAD3(LOADW) \
 	LOADW((AX), Z0); \
