@@ -9,7 +9,6 @@ import (
 
 	"github.com/gptctl/gptctl/internal/demo"
 	"github.com/gptctl/gptctl/internal/safetensors"
-	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // WriteDemo writes the demo model into dir, which it makes, as a folder that
@@ -53,16 +52,9 @@ func inFloat32(config []byte) ([]byte, error) {
 }
 
 func writeWeights(path string) error {
-	model, err := safetensors.Parse(demo.Weights())
+	tensors, err := demo.Float32s()
 	if err != nil {
-		return fmt.Errorf("demo model: %w", err)
-	}
-	defer model.Close()
-	var tensors []safetensors.Named
-	for _, name := range model.Names() {
-		t, _ := model.Tensor(name)
-		values, _ := t.Float32s()
-		tensors = append(tensors, safetensors.Named{Name: name, Tensor: tensor.Tensor{DType: tensor.F32, Shape: t.Shape, Data: tensor.Bytes(values)}})
+		return err
 	}
 	f, err := os.Create(path)
 	if err != nil {

@@ -9,7 +9,7 @@
 // internal/kernel and run really allocate, without beam search, and is checked
 // against measured peaks (testdata/measured.tsv; TestMeasure takes them again):
 // 35 runs of four shapes in F32, F16, BF16, Q8_0 and Q4_0, from folders and GGUF
-// files, 1 to 1000 prompt tokens, 1 to 24 samples, from 36 MB to 2.2 GB, are
+// files, 1 to 1000 prompt tokens, 1 to 24 samples, from 42 MB to 2.2 GB, are
 // estimated within 7 %. Linux on amd64 was measured.
 //
 // Training on the CPU (Finetune) counts what internal/train allocates, see there,

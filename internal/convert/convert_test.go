@@ -265,9 +265,10 @@ func TestQuantizedCopy(t *testing.T) {
 	}
 	want, _ := q.Weights.Blocks[2].Up.Weight.Float32s()
 	got, _ := open(t, folder).Weights.Blocks[2].Up.Weight.Float32s()
-	for _, at := range [][2]int{{0, 0}, {5, 900}, {255, 1023}} {
-		if got[at[0]*1024+at[1]] != want[at[1]*256+at[0]] {
-			t.Errorf("element %v is %g, want %g", at, got[at[0]*1024+at[1]], want[at[1]*256+at[0]])
+	in, out := m.Config.Embd, m.Config.Inner
+	for _, at := range [][2]int{{0, 0}, {5, 900}, {in - 1, out - 1}} {
+		if got, want := got[at[0]*out+at[1]], want[at[1]*in+at[0]]; got != want {
+			t.Errorf("element %v is %g, want %g", at, got, want)
 		}
 	}
 }
@@ -275,7 +276,8 @@ func TestQuantizedCopy(t *testing.T) {
 func TestShards(t *testing.T) {
 	m, dir := demoModel(t), filepath.Join(t.TempDir(), "m")
 	r := write(t, m, Options{Out: dir, DType: tensor.F32, FileBytes: 5e6})
-	if len(r.Files) < 5 || r.Files[0].Name != "model-00001-of-00006.safetensors" {
+	first := r.Files[0].Name
+	if len(r.Files) < 5 || !strings.HasPrefix(first, "model-00001-of-0000") {
 		t.Errorf("files %v", r.Files)
 	}
 	whole := filepath.Join(t.TempDir(), "whole")
@@ -290,10 +292,10 @@ func TestShards(t *testing.T) {
 			Size int64 `json:"total_size"`
 		}
 	}
-	if err := json.Unmarshal(read(t, dir, safetensors.IndexName), &index); err != nil || index.Metadata.Size != 4*5_853_184 {
+	if err := json.Unmarshal(read(t, dir, safetensors.IndexName), &index); err != nil || index.Metadata.Size != 4*int64(m.Config.Parameters()) {
 		t.Errorf("total_size %d, %v", index.Metadata.Size, err)
 	}
-	f, err := safetensors.Open(filepath.Join(dir, "model-00001-of-00006.safetensors"))
+	f, err := safetensors.Open(filepath.Join(dir, first))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +372,7 @@ func TestInterrupted(t *testing.T) {
 	m, dir := demoModel(t), t.TempDir()
 	for _, out := range []string{"m.gguf", "m"} {
 		path := filepath.Join(dir, out)
-		write(t, m, Options{Out: path})
+		write(t, m, Options{Out: path, DType: tensor.BF16})
 		ctx, stop := context.WithCancel(context.Background())
 		var calls atomic.Int32
 		_, err := Write(ctx, m, Options{Out: path, Force: true, DType: tensor.F32, Progress: func(done, total int64) {

@@ -4,14 +4,16 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io/fs"
+	"math"
 	"testing"
-	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/demo"
+	"github.com/gptctl/gptctl/internal/gguf"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // maxEmbedded is the limit on what the demo adds to the binary.
-const maxEmbedded = 12_000_000
+const maxEmbedded = 8_000_000
 
 func TestSize(t *testing.T) {
 	total := len(demo.Weights())
@@ -44,57 +46,92 @@ func TestFiles(t *testing.T) {
 		if err := json.Unmarshal(data, &v); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if name == "config.json" && v["dtype"] != "bfloat16" {
-			t.Errorf("config.json: dtype %v, want bfloat16", v["dtype"])
-		}
 	}
 	if _, err := fs.Stat(demo.Files(), "README.md"); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestWeights reads the header of the safetensors by hand: this package must
-// not need the reader that is tested with its help.
-func TestWeights(t *testing.T) {
-	w := demo.Weights()
-	if align := uintptr(unsafe.Pointer(&w[0])) % 16; align != 0 {
-		t.Errorf("weights start %d bytes past a multiple of 16; BF16 cannot be used in place", align)
-	}
-	n := binary.LittleEndian.Uint64(w)
-	if n%8 != 0 || n > uint64(len(w)) {
-		t.Fatalf("header of %d bytes in a file of %d", n, len(w))
-	}
-	var header map[string]json.RawMessage
-	if err := json.Unmarshal(w[8:8+n], &header); err != nil {
+func parse(t *testing.T) *gguf.File {
+	t.Helper()
+	f, err := gguf.Parse(demo.Weights())
+	if err != nil {
 		t.Fatal(err)
 	}
-	parameters, end := 0, 0
-	for name, raw := range header {
-		if name == "__metadata__" {
+	return f
+}
+
+func TestWeights(t *testing.T) {
+	f := parse(t)
+	for _, name := range f.Names() {
+		x, _ := f.Tensor(name)
+		want := tensor.Q8_0
+		switch {
+		case name == "position_embd.weight":
+			want = tensor.F16
+		case len(x.Shape) == 1:
+			want = tensor.F32
+		}
+		if x.DType != want {
+			t.Errorf("%s is %v, want %v", name, x.DType, want)
+		}
+		aligned := true
+		switch x.DType {
+		case tensor.F32:
+			_, aligned = tensor.View[float32](x.Data)
+		case tensor.F16:
+			_, aligned = tensor.View[uint16](x.Data)
+		}
+		if !aligned {
+			t.Errorf("%s is not aligned, each use copies it", name)
+		}
+	}
+}
+
+// TestFloat32s takes blocks of Q8_0 apart by hand.
+func TestFloat32s(t *testing.T) {
+	f := parse(t)
+	list, err := demo.Float32s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != len(f.Names()) {
+		t.Errorf("%d tensors, want %d", len(list), len(f.Names()))
+	}
+	seen := 0
+	for _, n := range list {
+		values, _ := n.Tensor.Float32s()
+		for i, v := range values {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				t.Fatalf("%s[%d] is %v", n.Name, i, v)
+			}
+		}
+		own, transpose := "", false
+		switch n.Name {
+		case "transformer.wte.weight":
+			own = "token_embd.weight"
+		case "transformer.h.1.mlp.c_fc.weight":
+			own, transpose = "blk.1.ffn_up.weight", true
+		default:
 			continue
 		}
-		var e struct {
-			DType string `json:"dtype"`
-			Shape []int  `json:"shape"`
-			Range [2]int `json:"data_offsets"`
+		seen++
+		q, _ := f.Tensor(own)
+		rows, cols := q.Shape[0], q.Shape[1]
+		for _, at := range [][2]int{{0, 0}, {1, 2}, {rows - 1, 33}, {rows / 2, cols - 1}} {
+			element := at[0]*cols + at[1]
+			block := q.Data[element/32*34:]
+			want := tensor.F16ToFloat32(binary.LittleEndian.Uint16(block)) * float32(int8(block[2+element%32]))
+			got := values[element]
+			if transpose {
+				got = values[at[1]*rows+at[0]]
+			}
+			if got != want {
+				t.Errorf("%s at %v is %g, want %g", own, at, got, want)
+			}
 		}
-		if err := json.Unmarshal(raw, &e); err != nil {
-			t.Fatal(err)
-		}
-		if e.DType != "BF16" {
-			t.Errorf("%s is %s, want BF16", name, e.DType)
-		}
-		count := 1
-		for _, d := range e.Shape {
-			count *= d
-		}
-		parameters += count
-		end = max(end, e.Range[1])
 	}
-	if want := 5_853_184; parameters != want {
-		t.Errorf("%d parameters, want %d", parameters, want)
-	}
-	if got := len(w) - 8 - int(n); end != got {
-		t.Errorf("tensors end at %d of %d data bytes", end, got)
+	if seen != 2 {
+		t.Errorf("%d of 2 tensors compared", seen)
 	}
 }

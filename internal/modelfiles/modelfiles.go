@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/gptctl/gptctl/internal/demo"
+	"github.com/gptctl/gptctl/internal/gguf"
 	"github.com/gptctl/gptctl/internal/gpt2"
-	"github.com/gptctl/gptctl/internal/safetensors"
 	"github.com/gptctl/gptctl/internal/tensor"
 	"github.com/gptctl/gptctl/internal/tokenizer"
 )
@@ -77,7 +77,10 @@ func Open(dir string, o Options) (*Model, error) {
 
 // OpenDemo opens the model inside the binary.
 func OpenDemo(o Options) (*Model, error) {
-	return load("demo", "demo", demo.Files(), o, func() (weightFile, error) { return safetensors.Parse(demo.Weights()) })
+	return load("demo", "demo", demo.Files(), o, func() (weightFile, error) {
+		f, err := gguf.Parse(demo.Weights())
+		return ggufWeights{f}, err
+	})
 }
 
 // load reads the small files of a model, opens the weights, and checks that

@@ -12,6 +12,7 @@ one thread; on the same kind of CPU a second run gives the same bytes.
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -24,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList
 
 HERE = pathlib.Path(__file__).resolve().parent
-DEMO = HERE.parent.parent / "demo" / "model"
+DEMO = pathlib.Path(os.environ.get("DEMO", "demo"))  # gptctl convert demo --out demo --dtype f32
 
 MARGIN = 1e-3  # least (top1 - top2) / max|logit| along a greedy path
 BEAM_GAP = 1e-4  # least difference between the scores of returned beams
@@ -372,7 +373,7 @@ def greedy_goldens(name, model, spec, candidates=48):
     for n in lengths:
         new = min(256, config.n_positions - n)
         best = None
-        for attempt in range(12):
+        for attempt in range(40):
             g = generator("greedy", name, n, attempt)
             prompts = [random_ids(g, config, spec, n) for _ in range(candidates)]
             for prompt, tokens, margin in zip(prompts, *greedy(model, prompts, new)):
@@ -446,7 +447,7 @@ def beam_goldens(name, model, exact, spec, many):
                     )
     found = []
     for i, settings in enumerate(wanted):
-        for attempt in range(40):
+        for attempt in range(200):
             g = generator("beam", name, i, attempt)
             prompt = random_ids(g, config, spec, n)
             chosen = dict(settings)
