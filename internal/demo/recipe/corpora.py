@@ -29,16 +29,20 @@ def unwrapped(text):
     return "\n\n".join(out)
 
 
-source, out = map(pathlib.Path, sys.argv[1:])
-train, held = out / "train", out / "held-out"
-train.mkdir(parents=True)
-held.mkdir()
-for folder in ("gutenberg", "state_union"):
-    for f in sorted((source / folder).glob("*.txt")):
-        text = unwrapped(f.read_text(encoding="cp1252", errors="replace"))
-        if folder == "gutenberg":
-            cut = int(len(text) * 0.95)
-            (held / f.name).write_text(text[cut:], encoding="utf-8", newline="")
-            text = text[:cut]
-        (train / f.name).write_text(text, encoding="utf-8", newline="")
-(train / "tinyshakespeare.txt").write_text(unwrapped((source / "tinyshakespeare.txt").read_text()), encoding="utf-8", newline="")
+def main(source, out):
+    train, held = out / "train", out / "held-out"
+    train.mkdir(parents=True)
+    held.mkdir()
+    for folder in ("gutenberg", "state_union"):
+        for f in sorted((source / folder).glob("*.txt")):
+            text = unwrapped(f.read_text(encoding="cp1252", errors="replace"))
+            if folder == "gutenberg":
+                cut = int(len(text) * 0.95)
+                (held / f.name).write_text(text[cut:], encoding="utf-8", newline="")
+                text = text[:cut]
+            (train / f.name).write_text(text, encoding="utf-8", newline="")
+    (train / "tinyshakespeare.txt").write_text(unwrapped((source / "tinyshakespeare.txt").read_text()), encoding="utf-8", newline="")
+
+
+if __name__ == "__main__":
+    main(*map(pathlib.Path, sys.argv[1:]))

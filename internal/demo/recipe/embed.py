@@ -25,6 +25,7 @@ import tomllib
 import gguf
 import numpy
 import torch
+from corpora import unwrapped
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent.parent
@@ -60,23 +61,6 @@ def embed(source, work):
     for f in MODEL.iterdir():
         f.chmod(0o644)
     (MODEL / "model.safetensors").unlink(missing_ok=True)
-
-
-def unwrapped(text):
-    """As in corpora.py."""
-    out, lines = [], []
-    for line in text.replace("\r\n", "\n").split("\n") + [""]:
-        line = line.strip()
-        if line:
-            lines.append(line)
-            continue
-        if not lines:
-            continue
-        body = lines[:-1]
-        long = sum(len(l) > 50 for l in body)
-        out.append((" " if body and long >= 0.8 * len(body) else "\n").join(lines))
-        lines = []
-    return "\n\n".join(out)
 
 
 @torch.no_grad()

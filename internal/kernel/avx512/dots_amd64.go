@@ -61,28 +61,28 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 // widened once for them.
 func dotsOfEight(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w []byte, stride, outs int) {
 	q := outs / 3 // streams as above
-	for o := 0; o < outs; o++ {
-		step, far := q, q*stride
-		switch {
-		case o >= 3*q: // one output, three times
-			step, far = 0, 0
-		case o == q:
-			o = 3*q - 1
-			continue
-		}
-		for r := 0; r < rows; r += 8 {
-			py, px, pw := &y[r*ldy+o], unsafe.Add(x, r*ldx*4), &w[o*stride]
-			switch d {
-			case f32:
-				dots8F32(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
-			case f16:
-				dots8F16(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
-			case bf16:
-				dots8BF16(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
-			case pairs:
-				dots8Pairs(py, uintptr(ldy*4), uintptr(step*4), px, uintptr(ldx*4), pw, uintptr(far), in)
-			}
-		}
+	for o := range q {
+		eightDots(d, y[o:], ldy, q, x, ldx, rows, in, &w[o*stride], uintptr(q*stride))
+	}
+	for o := 3 * q; o < outs; o++ {
+		// One output, three times.
+		eightDots(d, y[o:], ldy, 0, x, ldx, rows, in, &w[o*stride], 0)
+	}
+}
+
+// eightDots is the product with three rows of W.
+func eightDots(d kind, y []float32, ldy, step int, x unsafe.Pointer, ldx, rows, in int, w *byte, stride uintptr) {
+	f := dots8F32
+	switch d {
+	case f16:
+		f = dots8F16
+	case bf16:
+		f = dots8BF16
+	case pairs:
+		f = dots8Pairs
+	}
+	for r := 0; r < rows; r += 8 {
+		f(&y[r*ldy], uintptr(ldy*4), uintptr(step*4), unsafe.Add(x, r*ldx*4), uintptr(ldx*4), w, stride, in)
 	}
 }
 
