@@ -84,15 +84,16 @@ func aligned(b []byte, d tensor.DType) bool {
 	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%uintptr(d.Size()) == 0
 }
 
-// attentionTask hands out pairs of a head and a block of rows.
+// attentionTask hands out items: pairs of a head and a block of rows.
 type attentionTask struct {
 	AttentionShape
 	c        *CPU
 	out, qkv []float32
 	rows     []AttentionRow
 	blocks   []rowRange
-	stores   int          // so many claims come first that only store, panels of rows
+	stores   int          // so many items come first that only store, panels of rows
 	unstored atomic.Int64 // those of them that are not done
+	each     int          // items of a claim
 	next     atomic.Int64
 }
 
@@ -102,6 +103,10 @@ type rowRange struct{ first, n int }
 // claimTiles is how many tiles of rows a claim has: enough to make it cheap and to
 // unpack keys and values rarely, few enough that the members finish together.
 const claimTiles = 4
+
+// singleClaims is how many claims of single rows a member has: so many that they
+// finish together, so few that each is a run of items.
+const singleClaims = 4
 
 // plan cuts the rows into blocks. Results do not depend on it. If a sequence is in
 // one block, each head of it is stored just before it is used; else, since
@@ -123,44 +128,69 @@ func (t *attentionTask) plan() {
 		}
 	}
 	t.unstored.Store(int64(t.stores))
+	t.each = 1
+	if len(t.blocks) == len(t.rows) {
+		// Each member knows mostly what it will read next.
+		t.each = ceilDiv(len(t.rows)*t.Heads, singleClaims*t.c.team.Size())
+	}
 }
 
 func sameCache(a, b *AttentionRow) bool {
 	return unsafe.SliceData(a.K) == unsafe.SliceData(b.K) && a.Cap == b.Cap
 }
 
-// Run claims pairs until none is left: head by head, since the keys and values of
+// Run claims items until none is left: head by head, since the keys and values of
 // one stay in the second-level cache, of each the last rows (the longest) first.
 func (t *attentionTask) Run(member int) {
 	s := &t.c.members[member]
-	n := len(t.blocks)
+	items := t.stores + len(t.blocks)*t.Heads
 	for {
-		i := int(t.next.Add(1)) - 1
-		if i < t.stores {
-			first := i * KVPanel
-			t.store(s, rowRange{first, min(KVPanel, len(t.rows)-first)}, 0, t.Heads)
-			t.unstored.Add(-1)
-			continue
-		}
-		if i -= t.stores; i >= n*t.Heads {
+		to := int(t.next.Add(int64(t.each)))
+		if to-t.each >= items {
 			return
 		}
-		head, b := i/n, t.blocks[n-1-i%n]
-		if t.stores > 0 {
-			t.await()
+		for i := to - t.each; i < min(to, items); i++ {
+			next := i + 1
+			if next == to {
+				next += t.each * (t.c.team.Size() - 1) // others claim meanwhile
+			}
+			t.item(s, i, next)
+		}
+	}
+}
+
+// item computes one; next is most likely this member's next one.
+func (t *attentionTask) item(s *scratch, i, next int) {
+	if i < t.stores {
+		first := i * KVPanel
+		t.store(s, rowRange{first, min(KVPanel, len(t.rows)-first)}, 0, t.Heads)
+		t.unstored.Add(-1)
+		return
+	}
+	head, b := t.place(i)
+	if t.stores > 0 {
+		t.await()
+	} else {
+		t.store(s, b, head, head+1)
+	}
+	if next < t.stores+len(t.blocks)*t.Heads {
+		if h, n := t.place(next); n.n == 1 {
+			t.prefetchSingle(n.first, h)
 		} else {
-			t.store(s, b, head, head+1)
+			t.prefetchQueries(n, h)
 		}
-		if b.n == 1 {
-			t.single(s, b.first, head)
-			continue
-		}
-		// The other members take as many claims in the meantime.
-		if next := i + t.c.team.Size(); next < n*t.Heads {
-			t.prefetchQueries(t.blocks[n-1-next%n], next/n)
-		}
+	}
+	if b.n == 1 {
+		t.single(s, b.first, head)
+	} else {
 		t.block(s, b, head)
 	}
+}
+
+// place returns which head and rows an item is.
+func (t *attentionTask) place(item int) (head int, b rowRange) {
+	i, n := item-t.stores, len(t.blocks)
+	return i / n, t.blocks[n-1-i%n]
 }
 
 // await waits until all keys and values are stored. Other members have begun with
@@ -211,24 +241,22 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 	}
 	s.c = grow(s.c, panels*KVPanel)
 	o.scores(t.DType, s.c, t.query(row, head)[:dim], k, panels, dim)
-	// Memory is not to be idle while probabilities are computed, nor when the
-	// next head begins, which is most likely this one for this member.
-	prefetch(v, r.Len*dim*t.DType.Size())
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))
-	if next := head + t.c.team.Size(); next < t.Heads {
-		k, _ := t.cache(r, next)
-		prefetch(k, panels*KVPanel*dim*t.DType.Size())
-	}
 	o.values(t.DType, out, p, v, dim)
 	o.scale(out, 1/sum)
 }
 
-// prefetch asks for the first bytes of what is to be read soon; a stream that is
-// under way brings the others.
-func prefetch(b []byte, n int) {
-	if n = min(n, len(b), 8192); n > 0 {
-		prefetchRows(&b[0], 0, 1, n)
+// prefetchSingle asks for the first keys and values that single reads, so that
+// memory is not idle in between; a stream that is under way brings the others.
+func (t *attentionTask) prefetchSingle(row, head int) {
+	const first = 8192
+	r := &t.rows[row]
+	k, v := t.cache(r, head)
+	position := t.HeadDim * t.DType.Size()
+	if n := min(first, roundUp(r.Len, KVPanel)*position); n > 0 {
+		prefetchRows(&k[0], 0, 1, n)
+		prefetchRows(&v[0], 0, 1, min(first, r.Len*position))
 	}
 }
 

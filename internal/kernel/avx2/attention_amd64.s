@@ -4,14 +4,15 @@
 #include "macros_amd64.h"
 
 // Attention of one row: keys and values pass once. What lies AHEAD bytes further
-// on is prefetched, a cache line at a time.
+// on is prefetched, a cache line at a time, unless it is past the end: of a short
+// text that would be as much again as is used. R9 is AHEAD, or 0 near the end.
 #define AHEAD 8192
 
 // One step of 32 scores: BX a row of the panel, AX the element of the query.
 #define SCORESF32(O) \
 	VBROADCASTSS O(AX), Y2; \
-	PREFETCHT0 (AHEAD+32*O)(BX); \
-	PREFETCHT0 (AHEAD+32*O+64)(BX); \
+	PREFETCHT0 (32*O)(BX)(R9*1); \
+	PREFETCHT0 (32*O+64)(BX)(R9*1); \
 	VFMADD231PS (32*O)(BX), Y2, Y8; \
 	VFMADD231PS (32*O+32)(BX), Y2, Y9; \
 	VFMADD231PS (32*O+64)(BX), Y2, Y10; \
@@ -19,7 +20,7 @@
 
 #define SCORES16(O, LOAD) \
 	VBROADCASTSS O(AX), Y2; \
-	PREFETCHT0 (AHEAD+16*O)(BX); \
+	PREFETCHT0 (16*O)(BX)(R9*1); \
 	LOAD((16*O)(BX), Y0, X0); \
 	LOAD((16*O+16)(BX), Y1, X1); \
 	LOAD((16*O+32)(BX), Y3, X3); \
@@ -33,14 +34,25 @@
 #define SCORESBF16(O) SCORES16(O, LOADBF16)
 
 // DI the scores, BX the keys, DX the panels left; CX the elements left of the
-// query at AX. ROWBYTES is a panel's row, STEP one element.
+// query at AX. ROWBYTES is a panel's row, STEP one element. R10 is where the last
+// panel begins that has all of AHEAD after it.
 #define SCORES(ROWBYTES, STEP) \
 	MOVQ s+0(FP), DI; \
 	MOVQ k+16(FP), BX; \
 	MOVQ panels+24(FP), DX; \
+	MOVQ dim+32(FP), R10; \
+	IMULQ $ROWBYTES, R10; \
+	MOVQ DX, R12; \
+	DECQ R12; \
+	IMULQ R12, R10; \
+	LEAQ -AHEAD(BX)(R10*1), R10; \
+	MOVQ $AHEAD, R9; \
+	XORL R11, R11; \
 panel: \
 	DECQ DX; \
 	JLT  done; \
+	CMPQ BX, R10; \
+	CMOVQGT R11, R9; \
 	MOVQ q+8(FP), AX; \
 	MOVQ dim+32(FP), CX; \
 	ZERO(Y8); \
@@ -82,7 +94,12 @@ done: \
 	MOVQ p+8(FP), AX; \
 	MOVQ v+16(FP), BX; \
 	MOVQ stride+24(FP), DX; \
-	MOVQ n+32(FP), CX
+	MOVQ n+32(FP), CX; \
+	MOVQ DX, R10; \
+	IMULQ CX, R10; \
+	LEAQ -AHEAD(BX)(R10*1), R10; \
+	MOVQ $AHEAD, R9; \
+	XORL R11, R11
 
 // Positions one after another: the probability at AX, the values at BX, which are
 // stride DX from the next. BYTES is what eight values take.
@@ -99,11 +116,13 @@ done: \
 loop: \
 	DECQ CX; \
 	JLT  done; \
+	CMPQ BX, R10; \
+	CMOVQGE R11, R9; \
 	VBROADCASTSS (AX), Y2; \
-	PREFETCHT0 AHEAD(BX); \
-	PREFETCHT0 (AHEAD+2*BYTES)(BX); \
-	PREFETCHT0 (AHEAD+4*BYTES)(BX); \
-	PREFETCHT0 (AHEAD+6*BYTES)(BX); \
+	PREFETCHT0 (BX)(R9*1); \
+	PREFETCHT0 (2*BYTES)(BX)(R9*1); \
+	PREFETCHT0 (4*BYTES)(BX)(R9*1); \
+	PREFETCHT0 (6*BYTES)(BX)(R9*1); \
 	LOAD(0(BX), Y0, X0); \
 	LOAD(BYTES(BX), Y1, X1); \
 	LOAD((2*BYTES)(BX), Y3, X3); \
@@ -142,8 +161,10 @@ done: \
 loop: \
 	DECQ CX; \
 	JLT  done; \
+	CMPQ BX, R10; \
+	CMOVQGE R11, R9; \
 	VBROADCASTSS (AX), Y2; \
-	PREFETCHT0 AHEAD(BX); \
+	PREFETCHT0 (BX)(R9*1); \
 	LOAD(0(BX), Y0, X0); \
 	LOAD(BYTES(BX), Y1, X1); \
 	VFMADD231PS Y0, Y2, Y8; \

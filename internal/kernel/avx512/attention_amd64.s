@@ -4,20 +4,21 @@
 #include "macros_amd64.h"
 
 // Attention of one row: keys and values pass once. What lies AHEAD bytes further
-// on is prefetched, a cache line at a time.
+// on is prefetched, a cache line at a time, unless it is past the end: of a short
+// text that would be as much again as is used. R9 is AHEAD, or 0 near the end.
 #define AHEAD 8192
 
 // One step of 32 scores: BX a row of the panel, AX the element of the query.
 #define SCORESF32(O) \
 	VBROADCASTSS O(AX), Z2; \
-	PREFETCHT0 (AHEAD+32*O)(BX); \
-	PREFETCHT0 (AHEAD+32*O+64)(BX); \
+	PREFETCHT0 (32*O)(BX)(R9*1); \
+	PREFETCHT0 (32*O+64)(BX)(R9*1); \
 	VFMADD231PS (32*O)(BX), Z2, Z8; \
 	VFMADD231PS (32*O+64)(BX), Z2, Z9
 
 #define SCORES16(O, LOAD) \
 	VBROADCASTSS O(AX), Z2; \
-	PREFETCHT0 (AHEAD+16*O)(BX); \
+	PREFETCHT0 (16*O)(BX)(R9*1); \
 	LOAD((16*O)(BX), Z0); \
 	LOAD((16*O+32)(BX), Z1); \
 	VFMADD231PS Z0, Z2, Z8; \
@@ -27,14 +28,25 @@
 #define SCORESBF16(O) SCORES16(O, LOADBF16)
 
 // DI the scores, BX the keys, DX the panels left; CX the elements left of the
-// query at AX. ROWBYTES is a panel's row, STEP one element.
+// query at AX. ROWBYTES is a panel's row, STEP one element. R10 is where the last
+// panel begins that has all of AHEAD after it.
 #define SCORES(ROWBYTES, STEP) \
 	MOVQ s+0(FP), DI; \
 	MOVQ k+16(FP), BX; \
 	MOVQ panels+24(FP), DX; \
+	MOVQ dim+32(FP), R10; \
+	IMULQ $ROWBYTES, R10; \
+	MOVQ DX, R12; \
+	DECQ R12; \
+	IMULQ R12, R10; \
+	LEAQ -AHEAD(BX)(R10*1), R10; \
+	MOVQ $AHEAD, R9; \
+	XORL R11, R11; \
 panel: \
 	DECQ DX; \
 	JLT  done; \
+	CMPQ BX, R10; \
+	CMOVQGT R11, R9; \
 	MOVQ q+8(FP), AX; \
 	MOVQ dim+32(FP), CX; \
 	ZERO(Z8); \
@@ -71,10 +83,10 @@ done: \
 // from the next.
 #define VALUES4F32 \
 	VBROADCASTSS (AX), Z2; \
-	PREFETCHT0 AHEAD(BX); \
-	PREFETCHT0 (AHEAD+64)(BX); \
-	PREFETCHT0 (AHEAD+128)(BX); \
-	PREFETCHT0 (AHEAD+192)(BX); \
+	PREFETCHT0 (BX)(R9*1); \
+	PREFETCHT0 64(BX)(R9*1); \
+	PREFETCHT0 128(BX)(R9*1); \
+	PREFETCHT0 192(BX)(R9*1); \
 	VFMADD231PS (BX), Z2, Z8; \
 	VFMADD231PS 64(BX), Z2, Z9; \
 	VFMADD231PS 128(BX), Z2, Z10; \
@@ -82,8 +94,8 @@ done: \
 
 #define VALUES4(LOAD) \
 	VBROADCASTSS (AX), Z2; \
-	PREFETCHT0 AHEAD(BX); \
-	PREFETCHT0 (AHEAD+64)(BX); \
+	PREFETCHT0 (BX)(R9*1); \
+	PREFETCHT0 64(BX)(R9*1); \
 	LOAD(0(BX), Z0); \
 	LOAD(32(BX), Z1); \
 	LOAD(64(BX), Z3); \
@@ -101,7 +113,12 @@ done: \
 	MOVQ p+8(FP), AX; \
 	MOVQ v+16(FP), BX; \
 	MOVQ stride+24(FP), DX; \
-	MOVQ n+32(FP), CX
+	MOVQ n+32(FP), CX; \
+	MOVQ DX, R10; \
+	IMULQ CX, R10; \
+	LEAQ -AHEAD(BX)(R10*1), R10; \
+	MOVQ $AHEAD, R9; \
+	XORL R11, R11
 
 #define VALUES64(STEP) \
 	VALUESARGS; \
@@ -112,6 +129,8 @@ done: \
 loop: \
 	DECQ CX; \
 	JLT  done; \
+	CMPQ BX, R10; \
+	CMOVQGE R11, R9; \
 	STEP; \
 	ADDQ $4, AX; \
 	ADDQ DX, BX; \
@@ -131,9 +150,11 @@ done: \
 loop: \
 	DECQ CX; \
 	JLT  done; \
+	CMPQ BX, R10; \
+	CMOVQGE R11, R9; \
 	VBROADCASTSS (AX), Z2; \
-	PREFETCHT0 AHEAD(BX); \
-	PREFETCHT0 (AHEAD+HALF)(BX); \
+	PREFETCHT0 (BX)(R9*1); \
+	PREFETCHT0 HALF(BX)(R9*1); \
 	LOAD(0(BX), Z0); \
 	LOAD(HALF(BX), Z1); \
 	VFMADD231PS Z0, Z2, Z8; \

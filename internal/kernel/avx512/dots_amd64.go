@@ -41,9 +41,16 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 		dotsOfEight(d, y, ldy, x, ldx, rows, in, w, stride, outs)
 		return
 	}
-	block := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows)
 	// Four streams far apart, each in order, as a prefetcher likes them.
 	q := outs / 4
+	if rows == 1 && q > 0 {
+		dotRow(d, y, q, x, &w[0], uintptr(stride), in)
+		for o := 4 * q; o < outs; o++ {
+			dotBlock(d, y[o:], ldy, 0, x, ldx, 1, &w[o*stride], 0, in)
+		}
+		return
+	}
+	block := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows)
 	for r := 0; r < rows; r += block {
 		n := min(block, rows-r)
 		px := unsafe.Add(x, r*ldx*4)
@@ -84,6 +91,20 @@ func eightDots(d kind, y []float32, ldy, step int, x unsafe.Pointer, ldx, rows, 
 	for r := 0; r < rows; r += 8 {
 		f(&y[r*ldy], uintptr(ldy*4), uintptr(step*4), unsafe.Add(x, r*ldx*4), uintptr(ldx*4), w, stride, in)
 	}
+}
+
+// dotRow is the product of one row of x with 4·q rows of W.
+func dotRow(d kind, y []float32, q int, x unsafe.Pointer, w *byte, stride uintptr, in int) {
+	f := dotRowF32
+	switch d {
+	case f16:
+		f = dotRowF16
+	case bf16:
+		f = dotRowBF16
+	case pairs:
+		f = dotRowPairs
+	}
+	f(&y[0], uintptr(q*4), x, w, stride, uintptr(q)*stride, in, q)
 }
 
 // dotBlock is the product with four rows of W.
@@ -208,3 +229,15 @@ func dots8BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *
 
 //go:noescape
 func dots8Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
+
+//go:noescape
+func dotRowF32(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)
+
+//go:noescape
+func dotRowF16(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)
+
+//go:noescape
+func dotRowBF16(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)
+
+//go:noescape
+func dotRowPairs(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)

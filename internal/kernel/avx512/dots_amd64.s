@@ -172,6 +172,57 @@ keep: \
 	BZHIQ CX, R9, R9; \
 	KMOVW R9, K2
 
+// One row of x against many of W, in four streams: the next results of a stream
+// follow each other, and rows of W do too. Requests for what follows go to the
+// second-level cache, past the first's, which has too few of them.
+//
+// R8 is where the streams are, R10 the bytes of a result, R13 the results left
+// of each.
+#define AHEAD4 1536
+#define PREFETCH4 \
+	PREFETCHT1 AHEAD4(AX); \
+	PREFETCHT1 AHEAD4(AX)(BX*1); \
+	PREFETCHT1 AHEAD4(AX)(BX*2); \
+	PREFETCHT1 AHEAD4(AX)(DX*1)
+
+#define DOTROW(MUL, LOADW, LOADWK, LOADX, LOADXK, STEP, BYTES, TAIL) \
+	MOVQ y+0(FP), DI; \
+	MOVQ step+8(FP), R11; \
+	MOVQ w+24(FP), R8; \
+	MOVQ apart+40(FP), BX; \
+	MOVQ count+56(FP), R13; \
+	LEAQ (BX)(BX*2), DX; \
+	LEAQ (R11)(R11*2), R12; \
+	MOVQ $4, R10; \
+next: \
+	MOVQ x+16(FP), SI; \
+	MOVQ n+48(FP), CX; \
+	MOVQ R8, AX; \
+	ROWS1(ZEROL, 0); \
+loop: \
+	CMPQ CX, $STEP; \
+	JLT  tail; \
+	PREFETCH4; \
+	LOAD4(LOADW); \
+	ROWS1(MUL, LOADX); \
+	ADDQ $BYTES, AX; \
+	ADDQ $64, SI; \
+	SUBQ $STEP, CX; \
+	JMP  loop; \
+tail: \
+	TESTQ CX, CX; \
+	JZ    done; \
+	TAIL; \
+	LOAD4(LOADWK); \
+	ROWS1(MUL, LOADXK); \
+done: \
+	ROWS1(SUML, 0); \
+	ADDQ stride+32(FP), R8; \
+	DECQ R13; \
+	JNZ  next; \
+	VZEROUPPER; \
+	RET
+
 // func dots6F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
 TEXT ·dots6F32(SB), NOSPLIT, $0-74
 	DOTS(ROWS6, MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
@@ -335,3 +386,19 @@ TEXT ·dots8BF16(SB), NOSPLIT, $0-64
 // func dots8Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)
 TEXT ·dots8Pairs(SB), NOSPLIT, $0-64
 	DOTS3(MULP3, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
+
+// func dotRowF32(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)
+TEXT ·dotRowF32(SB), NOSPLIT, $0-64
+	DOTROW(MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
+
+// func dotRowF16(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)
+TEXT ·dotRowF16(SB), NOSPLIT, $0-64
+	DOTROW(MULF, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
+
+// func dotRowBF16(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)
+TEXT ·dotRowBF16(SB), NOSPLIT, $0-64
+	DOTROW(MULF, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
+
+// func dotRowPairs(y *float32, step uintptr, x unsafe.Pointer, w *byte, stride, apart uintptr, n, count int)
+TEXT ·dotRowPairs(SB), NOSPLIT, $0-64
+	DOTROW(MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
