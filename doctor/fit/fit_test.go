@@ -54,43 +54,43 @@ func TestEstimate(t *testing.T) {
 	}{
 		{
 			"one text in float32, everything by default", Work{Config: tiny},
-			Memory{Weights: 4 * 28032, KV: 2 * 2 * 32 * 4 * 16, Activations: 16 * (6*32 + 128) * 4, Logits: 4 * (32 + 7*64), Overhead: program + 4*16*384},
+			Memory{Weights: 4 * 28032, KV: 2 * 2 * 32 * 4 * 16, Activations: 16 * (6*32 + 128) * 4, Logits: 4 * (32 + 6*64), Overhead: program + 4*16*384},
 		},
 		{
 			"short prompt, three samples, two threads", Work{Config: tiny, Prompt: 2, Context: 10, Batch: 3, Threads: 2},
-			Memory{Weights: 112128, KV: 3 * 2 * 2 * 32 * 4 * 10, Activations: 3 * 320 * 4, Logits: 4 * (3*32 + 11*64), Overhead: program + 2*4*3*384},
+			Memory{Weights: 112128, KV: 3 * 2 * 2 * 32 * 4 * 10, Activations: 3 * 320 * 4, Logits: 4 * (3*32 + 8*64), Overhead: program + 2*4*3*384},
 		},
 		{
 			"more samples than are computed at once", Work{Config: tiny, Batch: 600},
-			Memory{Weights: 112128, KV: 600 * 8192, Activations: 512 * 320 * 4, Logits: 4 * (16*32 + 37*64), Overhead: program + 4*(512*256+384*256)},
+			Memory{Weights: 112128, KV: 600 * 8192, Activations: 512 * 320 * 4, Logits: 4 * (16*32 + 21*64), Overhead: program + 4*(512*256+384*256)},
 		},
 		{
 			"bf16 with float32 copies of the vectors", Work{Config: tiny, DType: BF16},
-			Memory{Weights: 2*28032 + 4*896, KV: 8192, Activations: 20480, Logits: 1920, Overhead: program + staging + 24576},
+			Memory{Weights: 2*28032 + 4*896, KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
 		},
 		{
 			"q8_0: blocks of 34 bytes", Work{Config: tiny, DType: Q8_0},
-			Memory{Weights: 26624/32*34 + 4*(896+512), KV: 8192, Activations: 20480, Logits: 1920, Overhead: program + staging + 24576},
+			Memory{Weights: 26624/32*34 + 4*(896+512), KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
 		},
 		{
 			"q4_0: blocks of 18 bytes", Work{Config: tiny, DType: Q4_0},
-			Memory{Weights: 26624/32*18 + 4*(896+512), KV: 8192, Activations: 20480, Logits: 1920, Overhead: program + staging + 24576},
+			Memory{Weights: 26624/32*18 + 4*(896+512), KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
 		},
 		{
 			"a head of its own, a small cache", Work{Config: untied, KVDType: F16},
-			Memory{Weights: 4 * (28032 + 64*32), KV: 4096, Activations: 20480, Logits: 1920, Overhead: program + 24576},
+			Memory{Weights: 4 * (28032 + 64*32), KV: 4096, Activations: 20480, Logits: 1664, Overhead: program + 24576},
 		},
 		{
 			"a mapped file with masks", Work{Config: tiny, FileMapped: true, FileBytes: 112128 + 5000},
-			Memory{Weights: 112128, FileRest: 5000, KV: 8192, Activations: 20480, Logits: 1920, Overhead: program + 24576},
+			Memory{Weights: 112128, FileRest: 5000, KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + 24576},
 		},
 		{
 			"four clients", Work{Config: tiny, Purpose: Serve, Batch: 4, Context: 8},
-			Memory{Weights: 112128, KV: 4 * 4096, Activations: 32 * 320 * 4, Logits: 4 * (16*32 + 37*64), Overhead: program + 16<<20 + 4*(32*256+384*256)},
+			Memory{Weights: 112128, KV: 4 * 4096, Activations: 32 * 320 * 4, Logits: 4 * (16*32 + 21*64), Overhead: program + 16<<20 + 4*(32*256+384*256)},
 		},
 		{
 			"on a GPU", Work{Config: tiny, Device: CUDA, FileMapped: true, FileBytes: 200000},
-			Memory{Weights: 112128, KV: 8192, Activations: 20480, Logits: 1920, Overhead: 500 << 20, Host: program + 4*16*64},
+			Memory{Weights: 112128, KV: 8192, Activations: 20480, Logits: 1664, Overhead: 500 << 20, Host: program + 4*16*64},
 		},
 		{
 			"training in float32: 16 bytes per parameter", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8},

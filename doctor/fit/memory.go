@@ -93,13 +93,13 @@ func inference(w Work) Memory {
 	// x, norm, qkv, att and mid of gpt2.Model.
 	m.Activations = product(4, int64(rows(w)), 6*embd+inner)
 
-	// picked, logits and host of gpt2.Model, and what the sampler keeps of a
+	// picked and logits of gpt2.Model, and what the sampler keeps of a
 	// vocabulary: scores and four or five lists.
 	heads := min(batch, logitsRows)
 	if w.Purpose == Serve {
 		heads = logitsRows
 	}
-	m.Logits = product(4, sum(product(heads, embd), product(2*heads+5, vocab)))
+	m.Logits = product(4, sum(product(heads, embd), product(heads+5, vocab)))
 	return m
 }
 

@@ -9,8 +9,8 @@ import (
 func TestLargestBatch(t *testing.T) {
 	base := Estimate(Work{Config: tiny, Prompt: 1, Context: 16, Batch: 2}).Total()
 	// Up to 16 a sequence more takes 8192 bytes of cache, 1280 of activations,
-	// 640 of logits and 1536 of scratch.
-	const each = 8192 + 1280 + 640 + 1536
+	// 384 of logits and 1536 of scratch.
+	const each = 8192 + 1280 + 384 + 1536
 	for _, test := range []struct {
 		available int64
 		want      int

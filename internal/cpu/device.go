@@ -40,6 +40,8 @@ type Device struct {
 	memory  []*mapped.Memory      // of the matrices that are not used where they lie
 	free    []byte                // what is left of the last piece
 	rows    []kernel.AttentionRow // reused by Attention
+
+	position []float32 // reused by Embed
 }
 
 // New makes a device of the kernels and threads of cpu, which stay the caller's to close.
@@ -103,16 +105,16 @@ func (d *Device) LoadVector(t tensor.Tensor) (gpt2.Buffer, error) {
 }
 
 // Read implements gpt2.Device.
-func (d *Device) Read(dst []float32, src gpt2.Buffer, offset int) error {
-	copy(dst, src.(buffer)[offset:offset+len(dst)])
-	return nil
+func (d *Device) Read(src gpt2.Buffer, n int) ([]float32, error) {
+	return src.(buffer)[:n:n], nil
 }
 
 // Embed implements gpt2.Device.
 func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
 	out, t, p := x.(buffer), tokens.(*matrix), positions.(*matrix)
 	width := t.In
-	position := make([]float32, width)
+	d.position = slices.Grow(d.position[:0], width)[:width]
+	position := d.position
 	for i, r := range rows {
 		row := out[i*width : (i+1)*width]
 		t.row(row, r.Token)

@@ -30,8 +30,10 @@ type Device interface {
 	// NewKV allocates the keys and values of one sequence of up to capacity positions.
 	NewKV(shape KVShape, capacity int) (KV, error)
 
-	// Read waits for what is queued and copies src[offset:offset+len(dst)] to dst.
-	Read(dst []float32, src Buffer, offset int) error
+	// Read waits for what is queued and returns the first n numbers of src: its own
+	// memory where the host can reach that, else a copy. They are the caller's to
+	// change until src is used again.
+	Read(src Buffer, n int) ([]float32, error)
 
 	// Embed overwrites x [rows][embd] with token embedding + position embedding.
 	Embed(x Buffer, tokens, positions Matrix, rows []Row)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/gptctl/gptctl/internal/cpu"
@@ -25,11 +26,11 @@ type recorded struct {
 }
 
 func (r *recorder) keep(op string, b gpt2.Buffer, n int) {
-	values := make([]float32, n)
-	if err := r.Read(values, b, 0); err != nil {
+	values, err := r.Read(b, n)
+	if err != nil {
 		panic(err)
 	}
-	r.trace = append(r.trace, recorded{op, values})
+	r.trace = append(r.trace, recorded{op, slices.Clone(values)})
 }
 
 func (r *recorder) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {

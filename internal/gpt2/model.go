@@ -43,8 +43,7 @@ type Model struct {
 	rows                   int
 	x, norm, qkv, att, mid Buffer // [rows][embd|embd|3·embd|embd|inner]
 	headRows               int
-	picked, logits         Buffer    // [headRows][embd], [headRows][vocab]
-	host                   []float32 // [headRows][vocab]
+	picked, logits         Buffer // [headRows][embd], [headRows][vocab]
 }
 
 // params are the weights as the device holds them.
@@ -162,7 +161,6 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 	if headRows > m.headRows {
 		alloc(&m.picked, headRows*m.Config.Embd)
 		alloc(&m.logits, headRows*m.Config.VocabSize)
-		m.host = make([]float32, headRows*m.Config.VocabSize)
 		m.headRows = headRows
 	}
 	if err != nil {
@@ -193,11 +191,12 @@ func (m *Model) hidden(ctx context.Context, rows []Row) error {
 	return nil
 }
 
-// head computes the logits of the named rows of the residual stream into m.host.
-func (m *Model) head(indices []int) error {
+// head returns the logits [len(indices)][vocab] of the named rows of the residual
+// stream, valid until the next call.
+func (m *Model) head(indices []int) ([]float32, error) {
 	c, n := m.Config, len(indices)
 	m.dev.Gather(m.picked, m.x, indices, c.Embd)
 	m.dev.Norm(m.picked, m.picked, m.params.final.gain, m.params.final.bias, n, c.Embd, float32(c.LayerNormEpsilon))
 	m.dev.Linear(m.logits, m.picked, n, m.params.head, Epilogue{})
-	return m.dev.Read(m.host[:n*c.VocabSize], m.logits, 0)
+	return m.dev.Read(m.logits, n*c.VocabSize)
 }

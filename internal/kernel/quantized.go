@@ -179,7 +179,10 @@ func PackedBytes(d tensor.DType, in, out int) int {
 // PackedRow writes the inputs of output o of a packed weight to dst [In].
 func (w *Weight) PackedRow(dst []float32, o int) {
 	size := generic.PanelBlock(w.DType)
-	panel := w.Data[o/panelOuts*(w.In/tensor.QuantBlock)*size:]
+	panel := w.Data[o/panelOuts*(w.In/tensor.QuantBlock)*size:][:w.In/tensor.QuantBlock*size]
+	if len(panel) > 0 {
+		prefetchRows(&panel[0], 0, 1, len(panel)) // of its lines nearly all are needed
+	}
 	var block [40]byte
 	for k := 0; k < w.In; k += tensor.QuantBlock {
 		generic.GetBlock(w.DType, block[:], panel[:size], o%panelOuts)

@@ -116,12 +116,13 @@ func scaleQueries(p *gpt2.Projection, embd int, factor float32) {
 func (r *pruner) changes() ([]float64, error) {
 	embd := r.config.Embd
 	change := make([]float64, r.config.Layers)
-	var before, after []float32
+	var before []float32
 	var failed error
 	r.dev.stream = func(layer int, x gpt2.Buffer, rows int) {
-		after = slices.Grow(after[:0], rows*embd)[:rows*embd]
-		if err := r.dev.Read(after, x, 0); err != nil {
+		after, err := r.dev.Read(x, rows*embd)
+		if err != nil {
 			failed = err
+			return
 		}
 		if layer > 0 {
 			for i := range rows {
@@ -133,7 +134,7 @@ func (r *pruner) changes() ([]float64, error) {
 				change[layer-1] += 1 - ab/math.Sqrt(aa*bb)
 			}
 		}
-		before, after = after, before
+		before = append(before[:0], after...)
 	}
 	defer func() { r.dev.stream = nil }()
 	if err := r.pass("blocks"); err != nil {

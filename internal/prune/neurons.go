@@ -62,16 +62,16 @@ func (r *pruner) observe(from, to int) ([]*moments, error) {
 	for i := range seen {
 		seen[i] = &moments{sum: make([]float64, inner), second: make([]float32, inner*inner)}
 	}
-	var rowsOf []float32
 	var failed error
 	r.dev.neurons = func(layer int, y gpt2.Buffer, rows, width int) {
 		if layer < from || layer >= to {
 			return
 		}
 		m := seen[layer-from]
-		rowsOf = slices.Grow(rowsOf[:0], rows*inner)[:rows*inner]
-		if err := r.dev.Read(rowsOf, y, 0); err != nil {
+		rowsOf, err := r.dev.Read(y, rows*inner)
+		if err != nil {
 			failed = err
+			return
 		}
 		m.count += rows
 		for i := range rows {
