@@ -29,6 +29,7 @@ func families() []*ops {
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
+			o.streamBlocks = avx512.StreamBlocks
 		}
 		if o.pairs != nil {
 			o.peakBF16, o.train.packFloats = avx512.PeakPairs, avx512.PackFloats

@@ -121,7 +121,10 @@ type ops struct {
 	multiply       func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, k int, load bool)
 	dots           func(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int)
 
-	stream func(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int) // one row times two panels; nil: accumulate serves
+	// One row times two panels, of floats and of blocks; nil: accumulate and products
+	// serve.
+	stream       func(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int)
+	streamBlocks func(d tensor.DType, y0, y1 []float32, x []generic.Block, w0, w1 []byte)
 
 	// Of attention; nil where the family has none, and the functions above serve.
 	scores func(d tensor.DType, s, q []float32, k []byte, panels, dim int)

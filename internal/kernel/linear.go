@@ -86,7 +86,8 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 		c.linearTiles(y, x, rows, w, e)
 		return
 	}
-	if w.DType.IsQuantized() {
+	streamed := c.ops.streamed(rows, w)
+	if w.DType.IsQuantized() && !streamed {
 		c.linearQuantized(y, x, rows, w, e)
 		return
 	}
@@ -95,7 +96,7 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t.next.Store(0)
 	t.plan(c.team.Size())
 	t.prepare()
-	if rows == 1 && w.Panels && w.In > 0 && c.ops.stream != nil {
+	if streamed {
 		c.stream.run(t)
 	} else {
 		c.share(t, rows*w.In*w.Out)

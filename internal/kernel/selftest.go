@@ -30,6 +30,8 @@ var selfChecks = []struct {
 	{"stream F16", 1e-6, func(t *trial, o *ops) []float32 { return t.stream(o, tensor.F16) }},
 	{"stream BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.stream(o, tensor.BF16) }},
 	{"stream pairs", 1e-6, (*trial).streamPairs},
+	{"stream Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.streamBlocks(o, tensor.Q8_0) }},
+	{"stream Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.streamBlocks(o, tensor.Q4_0) }},
 	{"dots F32", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F32) }},
 	{"dots F16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F16) }},
 	{"dots BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.BF16) }},
@@ -114,7 +116,7 @@ func twinOps() *ops {
 	o.train.packFloats = func(dst []uint32, w []float32, ld, rows, cols int) {
 		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
-	o.stream, o.pairs.stream = generic.Stream, generic.StreamPairs
+	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
 	o.tiles = &tileOps{packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile}
 	return o
 }

@@ -1,12 +1,15 @@
 package kernel
 
-// streamTask is the product of one row with a weight in panels. Each member has a
-// run of panels of its own and reads it in two streams, the first half beside the
-// second; who is done helps the others.
+import "github.com/gptctl/gptctl/internal/tensor"
+
+// streamTask is the product of one row with a weight in panels, of floats or
+// quantised. Each member has a run of panels of its own and reads it in two
+// streams, the first half beside the second; who is done helps the others.
 type streamTask struct {
 	*linearTask
-	panels int
-	claims []claim // of pairs of panels
+	cols, bytes int // of a panel
+	panels      int
+	claims      []claim // of pairs of panels
 }
 
 // streamBytes is what a claim reads, about: so much that its beginning does not
@@ -19,7 +22,11 @@ func (t *streamTask) run(l *linearTask) {
 	if len(t.claims) < members {
 		t.claims = make([]claim, members)
 	}
-	t.linearTask, t.panels = l, ceilDiv(l.w.Out, panelCols)
+	t.linearTask, t.cols, t.bytes = l, panelCols, PanelBytes(l.w.DType, l.w.In, panelCols)
+	if l.w.DType.IsQuantized() {
+		t.cols, t.bytes = panelOuts, PackedBytes(l.w.DType, l.w.In, panelOuts)
+	}
+	t.panels = ceilDiv(l.w.Out, t.cols)
 	for i := range t.claims {
 		from, to := t.part(i)
 		t.claims[i].next.Store(0)
@@ -37,50 +44,101 @@ func (t *streamTask) part(member int) (from, to int) {
 // Run claims pairs until none is left.
 func (t *streamTask) Run(member int) {
 	s := &t.c.members[member]
-	s.c = grow(s.c, 2*panelCols)
-	step := int64(max(1, streamBytes/PanelBytes(t.w.DType, t.w.In, 2*panelCols)))
+	step := max(1, streamBytes/(2*t.bytes))
+	s.c = grow(s.c, 2*step*t.cols)
+	quantized := !t.w.DType.IsQuantized()
 	for i := range t.claims {
 		owner := (member + i) % len(t.claims)
 		c := &t.claims[owner]
 		from, to := t.part(owner)
 		for {
-			pair := c.next.Add(step) - step
-			if pair >= c.end {
+			pair := int(c.next.Add(int64(step))) - step
+			n := min(step, int(c.end)-pair)
+			if n <= 0 {
 				break
 			}
-			for p := pair; p < min(pair+step, c.end); p++ {
-				t.pair(s.c, from+int(p), from+int(p)+int(c.end), to)
+			first, second := from+pair, from+pair+int(c.end)
+			if !quantized {
+				t.quantize(s, first, second)
+				quantized = true
 			}
+			t.claim(s, first, second, n, min(n, to-second))
 		}
 	}
 }
 
-// pair computes two panels, or one if the other is not below end.
-func (t *streamTask) pair(c []float32, first, second, end int) {
-	clear(c)
-	in, w0, w1 := t.w.In, t.panel(first), []byte(nil)
-	y0, y1 := c[:panelCols], c[panelCols:]
-	switch o := t.c.ops; {
-	case second < end && t.pairs != nil:
-		w1 = t.panel(second)
-		o.pairs.stream(y0, y1, t.pairs, w0, w1, in)
-	case second < end:
-		w1 = t.panel(second)
-		o.stream(t.w.DType, y0, y1, t.x, w0, w1, in)
-	case t.pairs != nil:
-		o.pairs.accumulate(y0, panelCols, t.pairs, t.ldp, 1, in, w0, 2*panelCols, panelCols)
-	default:
-		o.accumulate(t.w.DType, y0, panelCols, t.x, t.ldx, 1, in, w0, t.w.DType.Size()*panelCols, panelCols)
+// claim computes n panels from first on and m, which is n or one less, from second
+// on.
+func (t *streamTask) claim(s *scratch, first, second, n, m int) {
+	y0, y1 := s.c[:n*t.cols], s.c[n*t.cols:][:m*t.cols]
+	for i := range m {
+		t.two(s, y0[i*t.cols:][:t.cols], y1[i*t.cols:][:t.cols], t.panel(first+i), t.panel(second+i))
+	}
+	if m < n {
+		t.one(s, y0[m*t.cols:], t.panel(first+m))
 	}
 	t.store(y0, first)
-	if w1 != nil {
+	if m > 0 {
 		t.store(y1, second)
 	}
 }
 
-func (t *streamTask) panel(i int) []byte { return t.w.Data[t.w.at(0, i*panelCols):] }
+// two computes two panels.
+func (t *streamTask) two(s *scratch, y0, y1 []float32, w0, w1 []byte) {
+	o := t.c.ops
+	if t.w.DType.IsQuantized() {
+		o.streamBlocks(t.w.DType, y0, y1, s.blocks, w0, w1)
+		return
+	}
+	clear(y0)
+	clear(y1)
+	if t.pairs != nil {
+		o.pairs.stream(y0, y1, t.pairs, w0, w1, t.w.In)
+	} else {
+		o.stream(t.w.DType, y0, y1, t.x, w0, w1, t.w.In)
+	}
+}
 
-func (t *streamTask) store(y []float32, panel int) {
-	col := panel * panelCols
-	t.finish(y[:min(panelCols, t.w.Out-col)], 0, col)
+// one computes a panel.
+func (t *streamTask) one(s *scratch, y []float32, w []byte) {
+	o, in := t.c.ops, t.w.In
+	if t.w.DType.IsQuantized() {
+		o.products(t.w.DType, y, t.cols, s.blocks, 1, w[:t.bytes], 1)
+		return
+	}
+	clear(y)
+	if t.pairs != nil {
+		o.pairs.accumulate(y, t.cols, t.pairs, t.ldp, 1, in, w, 2*t.cols, t.cols)
+	} else {
+		o.accumulate(t.w.DType, y, t.cols, t.x, t.ldx, 1, in, w, t.w.DType.Size()*t.cols, t.cols)
+	}
+}
+
+// quantize makes blocks of x while the first weights are on their way: that takes
+// each member less than waiting for another to do it.
+func (t *streamTask) quantize(s *scratch, first, second int) {
+	for _, p := range []int{first, min(second, t.panels-1)} {
+		prefetchRows(&t.panel(p)[0], 0, 1, min(t.bytes, firstRead))
+	}
+	s.blocks = growBlocks(s.blocks, t.w.In/tensor.QuantBlock)
+	t.c.ops.quantize(s.blocks, t.x[:t.w.In], t.w.DType)
+}
+
+func (t *streamTask) panel(i int) []byte { return t.w.Data[i*t.bytes:] }
+
+// store finishes the panels from first on.
+func (t *streamTask) store(y []float32, first int) {
+	col := first * t.cols
+	t.finish(y[:min(len(y), t.w.Out-col)], 0, col)
+}
+
+// streamed reports whether the product of rows with w is a streamTask.
+func (o *ops) streamed(rows int, w *Weight) bool {
+	if rows != 1 || w.In == 0 {
+		return false
+	}
+	if w.DType.IsQuantized() {
+		return o.streamBlocks != nil
+	}
+	return w.Panels && o.stream != nil
 }

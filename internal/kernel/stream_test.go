@@ -44,3 +44,29 @@ func TestTwinStream(t *testing.T) {
 		}
 	})
 }
+
+func TestTwinStreamBlocks(t *testing.T) {
+	assembly(t, func(t *testing.T, o, _ *ops) {
+		if o.streamBlocks == nil {
+			t.Skip("none")
+		}
+		rng := rand.New(rand.NewPCG(53, 54))
+		for n := range 40 {
+			for _, d := range quantTypes {
+				w := packedRandom(t, rng, n*tensor.QuantBlock, 2*panelOuts, d)
+				x := random(rng, n*tensor.QuantBlock)
+				if n%3 == 1 {
+					spoil(rng, x)
+				}
+				blocks := make([]generic.Block, n)
+				generic.Quantize(blocks, x, d)
+				want := fusedProducts(d, blocks, w.Data, 2)
+				y0, y1 := guardedFloats(t, random(rng, panelOuts)), guardedFloats(t, random(rng, panelOuts))
+				o.streamBlocks(d, y0, y1, blocks, w.Data[:len(w.Data)/2], w.Data[len(w.Data)/2:])
+				if i := sameNumbers(append(append([]float32(nil), y0...), y1...), want); i >= 0 {
+					t.Fatalf("%v, %d blocks: output %d differs", d, n, i)
+				}
+			}
+		}
+	})
+}

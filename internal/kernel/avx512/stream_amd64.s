@@ -78,6 +78,70 @@ tail: \
 done: \
 	STREAMSTORE
 
+// Blocks, as in quantized_amd64.s: Z0 and Z1 the products of codes, Z12 and Z13 the
+// sums, Z24 and Z25 scales, Z26-Z29 codes, Z31 what makes codes unsigned or masks
+// them. Four blocks ahead is prefetched after all.
+#define STREAMBLOCKS(CODES, BYTES, AHEADS) \
+	MOVQ y0+0(FP), R8; \
+	MOVQ y1+8(FP), R9; \
+	MOVQ x+16(FP), AX; \
+	MOVQ w0+24(FP), SI; \
+	MOVQ w1+32(FP), DI; \
+	MOVQ blocks+40(FP), CX; \
+	ZERO(Z12); \
+	ZERO(Z13); \
+loop: \
+	VPBROADCASTD 4(AX), Z0; \
+	VMOVDQA64 Z0, Z1; \
+	AHEADS; \
+	CODES; \
+	VCVTPH2PS (SI), Z24; \
+	VCVTPH2PS (DI), Z25; \
+	VMULPS.BCST (AX), Z24, Z24; \
+	VMULPS.BCST (AX), Z25, Z25; \
+	VCVTDQ2PS Z0, Z0; \
+	VCVTDQ2PS Z1, Z1; \
+	VFMADD231PS Z24, Z0, Z12; \
+	VFMADD231PS Z25, Z1, Z13; \
+	ADDQ $40, AX; \
+	ADDQ $BYTES, SI; \
+	ADDQ $BYTES, DI; \
+	DECQ CX; \
+	JNZ  loop; \
+	VMOVUPS Z12, (R8); \
+	VMOVUPS Z13, (R9); \
+	VZEROUPPER; \
+	RET
+
+#define AHEAD1(O) \
+	PREFETCHT1 (O)(SI); \
+	PREFETCHT1 (O)(DI)
+#define AHEAD5(O) AHEAD1(O); AHEAD1(O+64); AHEAD1(O+128); AHEAD1(O+192); AHEAD1(O+256)
+#define AHEAD9(O) AHEAD5(O); AHEAD1(O+320); AHEAD1(O+384); AHEAD1(O+448); AHEAD1(O+512)
+
+#define Q8CODES(G) \
+	VPXORD (32+64*G)(SI), Z31, Z26; \
+	VPXORD (32+64*G)(DI), Z31, Z27; \
+	VPDPBUSD.BCST (8+4*G)(AX), Z26, Z0; \
+	VPDPBUSD.BCST (8+4*G)(AX), Z27, Z1
+
+#define Q4CODES(G) \
+	VMOVDQU32 (32+64*G)(SI), Z27; \
+	VMOVDQU32 (32+64*G)(DI), Z29; \
+	VPANDD Z27, Z31, Z26; \
+	VPANDD Z29, Z31, Z28; \
+	VPSRLW $4, Z27, Z27; \
+	VPSRLW $4, Z29, Z29; \
+	VPANDD Z27, Z31, Z27; \
+	VPANDD Z29, Z31, Z29; \
+	VPDPBUSD.BCST (8+4*G)(AX), Z26, Z0; \
+	VPDPBUSD.BCST (8+4*G)(AX), Z28, Z1; \
+	VPDPBUSD.BCST (24+4*G)(AX), Z27, Z0; \
+	VPDPBUSD.BCST (24+4*G)(AX), Z29, Z1
+
+#define Q8ALL Q8CODES(0); Q8CODES(1); Q8CODES(2); Q8CODES(3); Q8CODES(4); Q8CODES(5); Q8CODES(6); Q8CODES(7)
+#define Q4ALL Q4CODES(0); Q4CODES(1); Q4CODES(2); Q4CODES(3)
+
 // func stream2F32(c0, c1, x *float32, w0, w1 *byte, k int)
 TEXT ·stream2F32(SB), NOSPLIT, $0-48
 	STREAM(ONEF32, 128)
@@ -145,3 +209,15 @@ alone:
 
 done:
 	STREAMSTORE
+
+// func stream2Q8(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
+TEXT ·stream2Q8(SB), NOSPLIT, $0-48
+	MOVL $0x80808080, R10
+	VPBROADCASTD R10, Z31
+	STREAMBLOCKS(Q8ALL, 544, AHEAD9(2048))
+
+// func stream2Q4(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
+TEXT ·stream2Q4(SB), NOSPLIT, $0-48
+	MOVL $0x0f0f0f0f, R10
+	VPBROADCASTD R10, Z31
+	STREAMBLOCKS(Q4ALL, 288, AHEAD5(1024))

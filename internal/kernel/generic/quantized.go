@@ -127,6 +127,12 @@ func PackTile(d tensor.DType, dst []byte, tile []float32, ld int) {
 	}
 }
 
+// StreamBlocks is Products of one row with two panels.
+func StreamBlocks(d tensor.DType, y0, y1 []float32, x []Block, w0, w1 []byte) {
+	Products(d, y0, PanelOuts, x, 1, w0, 1)
+	Products(d, y1, PanelOuts, x, 1, w1, 1)
+}
+
 // PutBlock stores a block of GGUF's format as that of output o.
 func PutBlock(d tensor.DType, dst []byte, o int, src []byte) {
 	copy(dst[2*o:][:2], src)
