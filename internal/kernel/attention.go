@@ -144,10 +144,13 @@ func sameCache(a, b *AttentionRow) bool {
 func (t *attentionTask) Run(member int) {
 	s := &t.c.members[member]
 	items := t.stores + len(t.blocks)*t.Heads
-	for {
+	for first := true; ; first = false {
 		to := int(t.next.Add(int64(t.each)))
 		if to-t.each >= items {
 			return
+		}
+		if first {
+			t.prefetch(to - t.each)
 		}
 		for i := to - t.each; i < min(to, items); i++ {
 			next := i + 1
@@ -173,13 +176,7 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	} else {
 		t.store(s, b, head, head+1)
 	}
-	if next < t.stores+len(t.blocks)*t.Heads {
-		if h, n := t.place(next); n.n == 1 {
-			t.prefetchSingle(n.first, h)
-		} else {
-			t.prefetchQueries(n, h)
-		}
-	}
+	t.prefetch(next)
 	if b.n == 1 {
 		t.single(s, b.first, head)
 	} else {
@@ -247,17 +244,38 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 	o.scale(out, 1/sum)
 }
 
-// prefetchSingle asks for the first keys and values that single reads, so that
-// memory is not idle in between; a stream that is under way brings the others.
+// prefetch asks for what an item reads first, so that memory is not idle in
+// between.
+func (t *attentionTask) prefetch(item int) {
+	if item < t.stores || item >= t.stores+len(t.blocks)*t.Heads {
+		return
+	}
+	if head, b := t.place(item); b.n == 1 {
+		t.prefetchSingle(b.first, head)
+	} else {
+		t.prefetchQueries(b, head)
+	}
+}
+
+// prefetchSingle asks for the first keys and values that single reads (a stream that
+// is under way brings the others), and for the panel that the row's key goes to,
+// every line of which is written.
 func (t *attentionTask) prefetchSingle(row, head int) {
 	const first = 8192
 	r := &t.rows[row]
+	if r.Len == 0 {
+		return
+	}
 	k, v := t.cache(r, head)
 	position := t.HeadDim * t.DType.Size()
-	if n := min(first, roundUp(r.Len, KVPanel)*position); n > 0 {
-		prefetchRows(&k[0], 0, 1, n)
-		prefetchRows(&v[0], 0, 1, min(first, r.Len*position))
+	panel := KVPanel * position
+	if position == 0 {
+		return
 	}
+	last := (r.Len - 1) / KVPanel * panel
+	prefetchRows(&k[last], 0, 1, panel)
+	prefetchRows(&k[0], 0, 1, min(first, last))
+	prefetchRows(&v[0], 0, 1, min(first, r.Len*position))
 }
 
 // prefetchQueries asks for what block reads of qkv.
