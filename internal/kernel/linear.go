@@ -93,12 +93,12 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	}
 	t := &c.linear
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
-	t.next.Store(0)
-	t.plan(c.team.Size())
-	t.prepare()
 	if streamed {
 		c.stream.run(t)
 	} else {
+		t.next.Store(0)
+		t.plan(c.team.Size())
+		t.prepare()
 		c.share(t, rows*w.In*w.Out)
 	}
 	*t = linearTask{}

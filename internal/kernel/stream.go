@@ -9,7 +9,8 @@ type streamTask struct {
 	*linearTask
 	cols, bytes int // of a panel
 	panels      int
-	claims      []claim // of pairs of panels
+	claims      []claim // of two panels each
+	paired      bool    // x is multiplied as pairs of bf16
 }
 
 // streamBytes is what a claim reads, about: so much that its beginning does not
@@ -27,6 +28,7 @@ func (t *streamTask) run(l *linearTask) {
 		t.cols, t.bytes = panelOuts, PackedBytes(l.w.DType, l.w.In, panelOuts)
 	}
 	t.panels = ceilDiv(l.w.Out, t.cols)
+	t.paired = l.w.DType == tensor.BF16 && c.ops.pairs != nil
 	for i := range t.claims {
 		from, to := t.part(i)
 		t.claims[i].next.Store(0)
@@ -46,7 +48,7 @@ func (t *streamTask) Run(member int) {
 	s := &t.c.members[member]
 	step := max(1, streamBytes/(2*t.bytes))
 	s.c = grow(s.c, 2*step*t.cols)
-	quantized := !t.w.DType.IsQuantized()
+	ready := false
 	for i := range t.claims {
 		owner := (member + i) % len(t.claims)
 		c := &t.claims[owner]
@@ -58,9 +60,9 @@ func (t *streamTask) Run(member int) {
 				break
 			}
 			first, second := from+pair, from+pair+int(c.end)
-			if !quantized {
-				t.quantize(s, first, second)
-				quantized = true
+			if !ready {
+				t.prepare(s, first, min(second, t.panels-1))
+				ready = true
 			}
 			t.claim(s, first, second, n, min(n, to-second))
 		}
@@ -92,8 +94,8 @@ func (t *streamTask) two(s *scratch, y0, y1 []float32, w0, w1 []byte) {
 	}
 	clear(y0)
 	clear(y1)
-	if t.pairs != nil {
-		o.pairs.stream(y0, y1, t.pairs, w0, w1, t.w.In)
+	if t.paired {
+		o.pairs.stream(y0, y1, s.p, w0, w1, t.w.In)
 	} else {
 		o.stream(t.w.DType, y0, y1, t.x, w0, w1, t.w.In)
 	}
@@ -107,21 +109,29 @@ func (t *streamTask) one(s *scratch, y []float32, w []byte) {
 		return
 	}
 	clear(y)
-	if t.pairs != nil {
-		o.pairs.accumulate(y, t.cols, t.pairs, t.ldp, 1, in, w, 2*t.cols, t.cols)
+	if t.paired {
+		o.pairs.accumulate(y, t.cols, s.p, len(s.p), 1, in, w, 2*t.cols, t.cols)
 	} else {
-		o.accumulate(t.w.DType, y, t.cols, t.x, t.ldx, 1, in, w, t.w.DType.Size()*t.cols, t.cols)
+		o.accumulate(t.w.DType, y, t.cols, t.x, in, 1, in, w, t.w.DType.Size()*t.cols, t.cols)
 	}
 }
 
-// quantize makes blocks of x while the first weights are on their way: that takes
-// each member less than waiting for another to do it.
-func (t *streamTask) quantize(s *scratch, first, second int) {
-	for _, p := range []int{first, min(second, t.panels-1)} {
+// prepare asks for the first weights, and brings x into the form that is multiplied
+// while they are on their way: that takes each member less than waiting for another
+// to do it.
+func (t *streamTask) prepare(s *scratch, first, second int) {
+	for _, p := range [...]int{first, second} {
 		prefetchRows(&t.panel(p)[0], 0, 1, min(t.bytes, firstRead))
 	}
-	s.blocks = growBlocks(s.blocks, t.w.In/tensor.QuantBlock)
-	t.c.ops.quantize(s.blocks, t.x[:t.w.In], t.w.DType)
+	o, x := t.c.ops, t.x[:t.w.In]
+	switch {
+	case t.w.DType.IsQuantized():
+		s.blocks = growBlocks(s.blocks, len(x)/tensor.QuantBlock)
+		o.quantize(s.blocks, x, t.w.DType)
+	case t.paired:
+		s.p = growPairs(s.p, ceilDiv(len(x), 2))
+		o.pairs.round(s.p, x)
+	}
 }
 
 func (t *streamTask) panel(i int) []byte { return t.w.Data[i*t.bytes:] }
