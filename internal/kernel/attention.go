@@ -176,10 +176,10 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	} else {
 		t.store(s, b, head, head+1)
 	}
-	t.prefetch(next)
 	if b.n == 1 {
-		t.single(s, b.first, head)
+		t.single(s, b.first, head, next)
 	} else {
+		t.prefetch(next)
 		t.block(s, b, head)
 	}
 }
@@ -222,8 +222,8 @@ func (t *attentionTask) output(row, head int) []float32 {
 }
 
 // single computes one head of one row: K and V pass once, in order, as fast as
-// memory gives them.
-func (t *attentionTask) single(s *scratch, row, head int) {
+// memory gives them, and those of the next item after them.
+func (t *attentionTask) single(s *scratch, row, head, next int) {
 	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
 	k, v := t.cache(r, head)
 	panels := ceilDiv(r.Len, KVPanel)
@@ -237,17 +237,23 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 		return
 	}
 	s.c = grow(s.c, panels*KVPanel)
-	o.scores(t.DType, s.c, t.query(row, head)[:dim], k, panels, dim)
+	nextK, nextV := t.upcoming(next)
+	o.scores(t.DType, s.c, t.query(row, head)[:dim], k, panels, dim, nextK)
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))
-	o.values(t.DType, out, p, v, dim)
+	o.values(t.DType, out, p, v, dim, nextV)
 	o.scale(out, 1/sum)
+}
+
+// computes reports whether an item is a pair of a head and a block of rows.
+func (t *attentionTask) computes(item int) bool {
+	return item >= t.stores && item < t.stores+len(t.blocks)*t.Heads
 }
 
 // prefetch asks for what an item reads first, so that memory is not idle in
 // between.
 func (t *attentionTask) prefetch(item int) {
-	if item < t.stores || item >= t.stores+len(t.blocks)*t.Heads {
+	if !t.computes(item) {
 		return
 	}
 	if head, b := t.place(item); b.n == 1 {
@@ -257,25 +263,43 @@ func (t *attentionTask) prefetch(item int) {
 	}
 }
 
-// prefetchSingle asks for the first keys and values that single reads (a stream that
-// is under way brings the others), and for the panel that the row's key goes to,
-// every line of which is written.
+// firstBytes of keys and values are prefetched before they are read; a stream that is
+// under way brings the others.
+const firstBytes = 8192
+
+// prefetchSingle asks for the first keys and values of an item of a single row.
 func (t *attentionTask) prefetchSingle(row, head int) {
-	const first = 8192
-	r := &t.rows[row]
-	if r.Len == 0 {
+	k, v := t.cache(&t.rows[row], head)
+	n := t.rows[row].Len * t.HeadDim * t.DType.Size()
+	if n == 0 {
 		return
 	}
-	k, v := t.cache(r, head)
-	position := t.HeadDim * t.DType.Size()
-	panel := KVPanel * position
-	if position == 0 {
-		return
+	prefetchRows(&k[0], 0, 1, min(firstBytes, n))
+	prefetchRows(&v[0], 0, 1, min(firstBytes, n))
+	t.prefetchLast(row, k)
+}
+
+// upcoming returns the keys and values that an item of a single row begins with.
+func (t *attentionTask) upcoming(item int) (k, v []byte) {
+	if !t.computes(item) {
+		return nil, nil
 	}
-	last := (r.Len - 1) / KVPanel * panel
-	prefetchRows(&k[last], 0, 1, panel)
-	prefetchRows(&k[0], 0, 1, min(first, last))
-	prefetchRows(&v[0], 0, 1, min(first, r.Len*position))
+	head, b := t.place(item)
+	if b.n > 1 || t.rows[b.first].Len == 0 {
+		return nil, nil
+	}
+	k, v = t.cache(&t.rows[b.first], head)
+	t.prefetchLast(b.first, k)
+	return k, v
+}
+
+// prefetchLast asks for the panel that a row's key goes to, every line of which is
+// written, if it is not among the first keys.
+func (t *attentionTask) prefetchLast(row int, k []byte) {
+	panel := KVPanel * t.HeadDim * t.DType.Size()
+	if last := (t.rows[row].Len - 1) / KVPanel * panel; last+panel > firstBytes {
+		prefetchRows(&k[last], 0, 1, panel)
+	}
 }
 
 // prefetchQueries asks for what block reads of qkv.

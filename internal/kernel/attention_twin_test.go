@@ -22,8 +22,8 @@ func TestTwinScores(t *testing.T) {
 					k, q := encode(t, d, v), guardedFloats(t, random(rng, dim))
 					got := guardedFloats(t, random(rng, panels*KVPanel))
 					want := make([]float32, panels*KVPanel)
-					o.scores(d, got, q, k, panels, dim)
-					g.scores(d, want, q, k, panels, dim)
+					o.scores(d, got, q, k, panels, dim, nil)
+					g.scores(d, want, q, k, panels, dim, nil)
 					near(t, d.String(), got, want, 2e-5)
 				}
 			}
@@ -44,8 +44,8 @@ func TestTwinValues(t *testing.T) {
 					w, p := encode(t, d, v), guardedFloats(t, random(rng, n))
 					want := random(rng, dim)
 					got := guardedFloats(t, want)
-					o.values(d, got, p, w, dim)
-					g.values(d, want, p, w, dim)
+					o.values(d, got, p, w, dim, nil)
+					g.values(d, want, p, w, dim, nil)
 					near(t, d.String(), got, want, 2e-5)
 				}
 			}

@@ -11,7 +11,7 @@ func (t *trial) scores(o *ops, d tensor.DType) []float32 {
 	}
 	const panels = 2
 	s := make([]float32, panels*KVPanel)
-	o.scores(d, s, t.floats(trialDepth), t.weights(d, panels*trialDepth*KVPanel), panels, trialDepth)
+	o.scores(d, s, t.floats(trialDepth), t.weights(d, panels*trialDepth*KVPanel), panels, trialDepth, nil)
 	return s
 }
 
@@ -21,7 +21,7 @@ func (t *trial) values(o *ops, d tensor.DType) []float32 {
 	}
 	const positions, dim = 9, 96 // whole panels of every family
 	out := t.floats(dim)
-	o.values(d, out, t.floats(positions), t.weights(d, positions*dim), dim)
+	o.values(d, out, t.floats(positions), t.weights(d, positions*dim), dim, nil)
 	return out
 }
 

@@ -5,31 +5,31 @@ package avx2
 import "github.com/gptctl/gptctl/internal/tensor"
 
 //go:noescape
-func scoresF32(s, q *float32, k *byte, panels, dim int)
+func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte)
 
 //go:noescape
-func scoresF16(s, q *float32, k *byte, panels, dim int)
+func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte)
 
 //go:noescape
-func scoresBF16(s, q *float32, k *byte, panels, dim int)
+func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte)
 
 //go:noescape
-func values64F32(out, p *float32, v *byte, stride uintptr, n int)
+func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values64F16(out, p *float32, v *byte, stride uintptr, n int)
+func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values64BF16(out, p *float32, v *byte, stride uintptr, n int)
+func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values16F32(out, p *float32, v *byte, stride uintptr, n int)
+func values16F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values16F16(out, p *float32, v *byte, stride uintptr, n int)
+func values16F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values16BF16(out, p *float32, v *byte, stride uintptr, n int)
+func values16BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
 func widenF16(dst *float32, src *byte, n int)
@@ -41,7 +41,7 @@ func widenBF16(dst *float32, src *byte, n int)
 func narrowF16(dst *byte, src *float32, n int)
 
 // Scores computes the products of one query with panels of 32 keys.
-func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int) {
+func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte) {
 	if panels == 0 {
 		return
 	}
@@ -58,11 +58,11 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int) {
 	case tensor.BF16:
 		f = scoresBF16
 	}
-	f(&s[0], &q[0], &k[0], panels, dim)
+	f(&s[0], &q[0], &k[0], panels, dim, hint(next, k))
 }
 
 // Values adds probabilities × values; dim is a multiple of 16.
-func Values(d tensor.DType, out, p []float32, v []byte, dim int) {
+func Values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
 	if len(p) == 0 || dim == 0 {
 		return
 	}
@@ -77,11 +77,19 @@ func Values(d tensor.DType, out, p []float32, v []byte, dim int) {
 	}
 	j := 0
 	for ; j+64 <= dim; j += 64 {
-		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p))
+		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v))
 	}
 	for ; j < dim; j += 16 {
-		f16(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p))
+		f16(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v))
 	}
+}
+
+// hint returns where what is read next begins, or own if that is not known.
+func hint(next, own []byte) *byte {
+	if len(next) == 0 {
+		return &own[0]
+	}
+	return &next[0]
 }
 
 // Narrow rounds float32 to F16 or BF16.

@@ -4,15 +4,21 @@
 #include "macros_amd64.h"
 
 // Attention of one row: keys and values pass once. What lies AHEAD bytes further
-// on is prefetched, a cache line at a time, unless it is past the end: of a short
-// text that would be as much again as is used. R9 is AHEAD, or 0 near the end.
+// on is prefetched, a cache line at a time, and near the end the beginning of what
+// is read next, at R11. R9 is the distance of what is prefetched.
 #define AHEAD 8192
+
+// From here on, which is BX, prefetch what is next, and never come back.
+#define TURN \
+	MOVQ R11, R9; \
+	SUBQ BX, R9; \
+	MOVQ $0x7fffffffffffffff, R10
 
 // One step of 32 scores: BX a row of the panel, AX the element of the query.
 #define SCORESF32(O) \
 	VBROADCASTSS O(AX), Y2; \
-	PREFETCHT0 (32*O)(BX)(R9*1); \
-	PREFETCHT0 (32*O+64)(BX)(R9*1); \
+	PREFETCHT1 (32*O)(BX)(R9*1); \
+	PREFETCHT1 (32*O+64)(BX)(R9*1); \
 	VFMADD231PS (32*O)(BX), Y2, Y8; \
 	VFMADD231PS (32*O+32)(BX), Y2, Y9; \
 	VFMADD231PS (32*O+64)(BX), Y2, Y10; \
@@ -20,7 +26,7 @@
 
 #define SCORES16(O, LOAD) \
 	VBROADCASTSS O(AX), Y2; \
-	PREFETCHT0 (16*O)(BX)(R9*1); \
+	PREFETCHT1 (16*O)(BX)(R9*1); \
 	LOAD((16*O)(BX), Y0, X0); \
 	LOAD((16*O+16)(BX), Y1, X1); \
 	LOAD((16*O+32)(BX), Y3, X3); \
@@ -47,12 +53,14 @@
 	IMULQ R12, R10; \
 	LEAQ -AHEAD(BX)(R10*1), R10; \
 	MOVQ $AHEAD, R9; \
-	XORL R11, R11; \
+	MOVQ next+40(FP), R11; \
 panel: \
 	DECQ DX; \
 	JLT  done; \
 	CMPQ BX, R10; \
-	CMOVQGT R11, R9; \
+	JLE  within; \
+	TURN; \
+within: \
 	MOVQ q+8(FP), AX; \
 	MOVQ dim+32(FP), CX; \
 	ZERO(Y8); \
@@ -99,7 +107,7 @@ done: \
 	IMULQ CX, R10; \
 	LEAQ -AHEAD(BX)(R10*1), R10; \
 	MOVQ $AHEAD, R9; \
-	XORL R11, R11
+	MOVQ next+40(FP), R11
 
 // Positions one after another: the probability at AX, the values at BX, which are
 // stride DX from the next. BYTES is what eight values take.
@@ -117,12 +125,14 @@ loop: \
 	DECQ CX; \
 	JLT  done; \
 	CMPQ BX, R10; \
-	CMOVQGE R11, R9; \
+	JLT  within; \
+	TURN; \
+within: \
 	VBROADCASTSS (AX), Y2; \
-	PREFETCHT0 (BX)(R9*1); \
-	PREFETCHT0 (2*BYTES)(BX)(R9*1); \
-	PREFETCHT0 (4*BYTES)(BX)(R9*1); \
-	PREFETCHT0 (6*BYTES)(BX)(R9*1); \
+	PREFETCHT1 (BX)(R9*1); \
+	PREFETCHT1 (2*BYTES)(BX)(R9*1); \
+	PREFETCHT1 (4*BYTES)(BX)(R9*1); \
+	PREFETCHT1 (6*BYTES)(BX)(R9*1); \
 	LOAD(0(BX), Y0, X0); \
 	LOAD(BYTES(BX), Y1, X1); \
 	LOAD((2*BYTES)(BX), Y3, X3); \
@@ -162,9 +172,11 @@ loop: \
 	DECQ CX; \
 	JLT  done; \
 	CMPQ BX, R10; \
-	CMOVQGE R11, R9; \
+	JLT  within; \
+	TURN; \
+within: \
 	VBROADCASTSS (AX), Y2; \
-	PREFETCHT0 (BX)(R9*1); \
+	PREFETCHT1 (BX)(R9*1); \
 	LOAD(0(BX), Y0, X0); \
 	LOAD(BYTES(BX), Y1, X1); \
 	VFMADD231PS Y0, Y2, Y8; \
@@ -194,40 +206,40 @@ done: \
 	VZEROUPPER; \
 	RET
 
-// func scoresF32(s, q *float32, k *byte, panels, dim int)
-TEXT ·scoresF32(SB), NOSPLIT, $0-40
+// func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresF32(SB), NOSPLIT, $0-48
 	SCORES(128, SCORESF32)
 
-// func scoresF16(s, q *float32, k *byte, panels, dim int)
-TEXT ·scoresF16(SB), NOSPLIT, $0-40
+// func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresF16(SB), NOSPLIT, $0-48
 	SCORES(64, SCORESF16)
 
-// func scoresBF16(s, q *float32, k *byte, panels, dim int)
-TEXT ·scoresBF16(SB), NOSPLIT, $0-40
+// func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresBF16(SB), NOSPLIT, $0-48
 	SCORES(64, SCORESBF16)
 
-// func values64F32(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values64F32(SB), NOSPLIT, $0-40
+// func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64F32(SB), NOSPLIT, $0-48
 	VALUES64(LOADF32, 32)
 
-// func values64F16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values64F16(SB), NOSPLIT, $0-40
+// func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64F16(SB), NOSPLIT, $0-48
 	VALUES64(LOADF16, 16)
 
-// func values64BF16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values64BF16(SB), NOSPLIT, $0-40
+// func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64BF16(SB), NOSPLIT, $0-48
 	VALUES64(LOADBF16, 16)
 
-// func values16F32(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values16F32(SB), NOSPLIT, $0-40
+// func values16F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values16F32(SB), NOSPLIT, $0-48
 	VALUES16(LOADF32, 32)
 
-// func values16F16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values16F16(SB), NOSPLIT, $0-40
+// func values16F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values16F16(SB), NOSPLIT, $0-48
 	VALUES16(LOADF16, 16)
 
-// func values16BF16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values16BF16(SB), NOSPLIT, $0-40
+// func values16BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values16BF16(SB), NOSPLIT, $0-48
 	VALUES16(LOADBF16, 16)
 
 // func narrowF16(dst *byte, src *float32, n int)

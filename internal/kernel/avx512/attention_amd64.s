@@ -4,21 +4,27 @@
 #include "macros_amd64.h"
 
 // Attention of one row: keys and values pass once. What lies AHEAD bytes further
-// on is prefetched, a cache line at a time, unless it is past the end: of a short
-// text that would be as much again as is used. R9 is AHEAD, or 0 near the end.
+// on is prefetched, a cache line at a time, and near the end the beginning of what
+// is read next, at R11. R9 is the distance of what is prefetched.
 #define AHEAD 8192
+
+// From here on, which is BX, prefetch what is next, and never come back.
+#define TURN \
+	MOVQ R11, R9; \
+	SUBQ BX, R9; \
+	MOVQ $0x7fffffffffffffff, R10
 
 // One step of 32 scores: BX a row of the panel, AX the element of the query.
 #define SCORESF32(O) \
 	VBROADCASTSS O(AX), Z2; \
-	PREFETCHT0 (32*O)(BX)(R9*1); \
-	PREFETCHT0 (32*O+64)(BX)(R9*1); \
+	PREFETCHT1 (32*O)(BX)(R9*1); \
+	PREFETCHT1 (32*O+64)(BX)(R9*1); \
 	VFMADD231PS (32*O)(BX), Z2, Z8; \
 	VFMADD231PS (32*O+64)(BX), Z2, Z9
 
 #define SCORES16(O, LOAD) \
 	VBROADCASTSS O(AX), Z2; \
-	PREFETCHT0 (16*O)(BX)(R9*1); \
+	PREFETCHT1 (16*O)(BX)(R9*1); \
 	LOAD((16*O)(BX), Z0); \
 	LOAD((16*O+32)(BX), Z1); \
 	VFMADD231PS Z0, Z2, Z8; \
@@ -41,12 +47,14 @@
 	IMULQ R12, R10; \
 	LEAQ -AHEAD(BX)(R10*1), R10; \
 	MOVQ $AHEAD, R9; \
-	XORL R11, R11; \
+	MOVQ next+40(FP), R11; \
 panel: \
 	DECQ DX; \
 	JLT  done; \
 	CMPQ BX, R10; \
-	CMOVQGT R11, R9; \
+	JLE  within; \
+	TURN; \
+within: \
 	MOVQ q+8(FP), AX; \
 	MOVQ dim+32(FP), CX; \
 	ZERO(Z8); \
@@ -83,10 +91,10 @@ done: \
 // from the next.
 #define VALUES4F32 \
 	VBROADCASTSS (AX), Z2; \
-	PREFETCHT0 (BX)(R9*1); \
-	PREFETCHT0 64(BX)(R9*1); \
-	PREFETCHT0 128(BX)(R9*1); \
-	PREFETCHT0 192(BX)(R9*1); \
+	PREFETCHT1 (BX)(R9*1); \
+	PREFETCHT1 64(BX)(R9*1); \
+	PREFETCHT1 128(BX)(R9*1); \
+	PREFETCHT1 192(BX)(R9*1); \
 	VFMADD231PS (BX), Z2, Z8; \
 	VFMADD231PS 64(BX), Z2, Z9; \
 	VFMADD231PS 128(BX), Z2, Z10; \
@@ -94,8 +102,8 @@ done: \
 
 #define VALUES4(LOAD) \
 	VBROADCASTSS (AX), Z2; \
-	PREFETCHT0 (BX)(R9*1); \
-	PREFETCHT0 64(BX)(R9*1); \
+	PREFETCHT1 (BX)(R9*1); \
+	PREFETCHT1 64(BX)(R9*1); \
 	LOAD(0(BX), Z0); \
 	LOAD(32(BX), Z1); \
 	LOAD(64(BX), Z3); \
@@ -118,7 +126,7 @@ done: \
 	IMULQ CX, R10; \
 	LEAQ -AHEAD(BX)(R10*1), R10; \
 	MOVQ $AHEAD, R9; \
-	XORL R11, R11
+	MOVQ next+40(FP), R11
 
 #define VALUES64(STEP) \
 	VALUESARGS; \
@@ -130,7 +138,9 @@ loop: \
 	DECQ CX; \
 	JLT  done; \
 	CMPQ BX, R10; \
-	CMOVQGE R11, R9; \
+	JLT  within; \
+	TURN; \
+within: \
 	STEP; \
 	ADDQ $4, AX; \
 	ADDQ DX, BX; \
@@ -151,10 +161,12 @@ loop: \
 	DECQ CX; \
 	JLT  done; \
 	CMPQ BX, R10; \
-	CMOVQGE R11, R9; \
+	JLT  within; \
+	TURN; \
+within: \
 	VBROADCASTSS (AX), Z2; \
-	PREFETCHT0 (BX)(R9*1); \
-	PREFETCHT0 HALF(BX)(R9*1); \
+	PREFETCHT1 (BX)(R9*1); \
+	PREFETCHT1 HALF(BX)(R9*1); \
 	LOAD(0(BX), Z0); \
 	LOAD(HALF(BX), Z1); \
 	VFMADD231PS Z0, Z2, Z8; \
@@ -201,40 +213,40 @@ done: \
 	VZEROUPPER; \
 	RET
 
-// func scoresF32(s, q *float32, k *byte, panels, dim int)
-TEXT ·scoresF32(SB), NOSPLIT, $0-40
+// func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresF32(SB), NOSPLIT, $0-48
 	SCORES(128, SCORESF32)
 
-// func scoresF16(s, q *float32, k *byte, panels, dim int)
-TEXT ·scoresF16(SB), NOSPLIT, $0-40
+// func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresF16(SB), NOSPLIT, $0-48
 	SCORES(64, SCORESF16)
 
-// func scoresBF16(s, q *float32, k *byte, panels, dim int)
-TEXT ·scoresBF16(SB), NOSPLIT, $0-40
+// func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresBF16(SB), NOSPLIT, $0-48
 	SCORES(64, SCORESBF16)
 
-// func values64F32(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values64F32(SB), NOSPLIT, $0-40
+// func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64F32(SB), NOSPLIT, $0-48
 	VALUES64(VALUES4F32)
 
-// func values64F16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values64F16(SB), NOSPLIT, $0-40
+// func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64F16(SB), NOSPLIT, $0-48
 	VALUES64(VALUES4F16)
 
-// func values64BF16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values64BF16(SB), NOSPLIT, $0-40
+// func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64BF16(SB), NOSPLIT, $0-48
 	VALUES64(VALUES4BF16)
 
-// func values32F32(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values32F32(SB), NOSPLIT, $0-40
+// func values32F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values32F32(SB), NOSPLIT, $0-48
 	VALUES32(LOADF32, 64)
 
-// func values32F16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values32F16(SB), NOSPLIT, $0-40
+// func values32F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values32F16(SB), NOSPLIT, $0-48
 	VALUES32(LOADF16, 32)
 
-// func values32BF16(out, p *float32, v *byte, stride uintptr, n int)
-TEXT ·values32BF16(SB), NOSPLIT, $0-40
+// func values32BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values32BF16(SB), NOSPLIT, $0-48
 	VALUES32(LOADBF16, 32)
 
 // func narrowF16(dst *byte, src *float32, n int)

@@ -4,7 +4,7 @@ import "github.com/gptctl/gptctl/internal/tensor"
 
 // Scores computes s[i] = Σ q[d]·k[d][i], d in order from zero, for the keys of
 // whole panels: k is [panels][dim][32] of type d, s is [panels][32].
-func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int) {
+func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ []byte) {
 	const wide = 32
 	var buf [block]float32
 	row := wide * d.Size()
@@ -21,7 +21,7 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int) {
 
 // Values computes out[j] += Σ p[i]·v[i][j], i in order, for rows of dim values of
 // type d one after another.
-func Values(d tensor.DType, out, p []float32, v []byte, dim int) {
+func Values(d tensor.DType, out, p []float32, v []byte, dim int, _ []byte) {
 	var buf [block]float32
 	row := dim * d.Size()
 	for i, x := range p {
