@@ -29,7 +29,7 @@ type normTask struct {
 
 // Run claims rows until none is left.
 func (t *normTask) Run(int) {
-	const claim = 8
+	const claim = 4
 	for {
 		last := int(t.next.Add(claim))
 		if last-claim >= t.rows {

@@ -17,6 +17,7 @@ const (
 	quantRows = 144 << 10 // bytes of x in the second-level cache, beside y and W
 	fewClaims = 8         // claims of a member with few rows
 	firstRead = 6 << 10   // bytes of W that are asked for before x is quantised
+	ownElems  = 32 << 10  // an x up to here is quantised by each member, which takes less than waiting for the others
 )
 
 // linearQuantized is Linear for packed Q8_0 and Q4_0 weights. x is quantised in
@@ -26,7 +27,7 @@ func (c *CPU) linearQuantized(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t := &c.quantized
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
 	t.n = w.In / tensor.QuantBlock
-	if rows > 1 {
+	if rows*w.In > ownElems {
 		c.blocks = growBlocks(c.blocks, rows*t.n)
 		t.blocks = c.blocks
 		t.quantize()
@@ -50,7 +51,7 @@ type quantizedTask struct {
 	w      Weight
 	e      Epilogue
 	n      int             // blocks of a row
-	blocks []generic.Block // nil for one row: each member has its own
+	blocks []generic.Block // nil for a small x: each member has its own
 
 	product   bool
 	items     int // of the current step
@@ -113,7 +114,7 @@ func (t *quantizedTask) Run(member int) {
 			}
 			if t.product {
 				if blocks == nil {
-					blocks = t.oneRow(member, int(item))
+					blocks = t.own(member, int(item))
 				}
 				t.block(member, int(item), blocks)
 			} else {
@@ -125,15 +126,16 @@ func (t *quantizedTask) Run(member int) {
 	}
 }
 
-// oneRow quantises the only row while the first weights are on their way: that
-// takes less than waiting for another member to do it.
-func (t *quantizedTask) oneRow(member, item int) []generic.Block {
-	if w := t.w.Data[item*t.panels*t.n*generic.PanelBlock(t.w.DType):]; len(w) > 0 {
+// own quantises all rows for a member alone, while its first weights are on their
+// way.
+func (t *quantizedTask) own(member, item int) []generic.Block {
+	panels := item % t.colItems * t.panels
+	if w := t.w.Data[panels*t.n*generic.PanelBlock(t.w.DType):]; len(w) > 0 {
 		prefetchRows(&w[0], 0, 1, min(len(w), firstRead))
 	}
 	s := &t.c.members[member]
-	s.blocks = growBlocks(s.blocks, t.n)
-	t.c.ops.quantize(s.blocks, t.x[:t.w.In], t.w.DType)
+	s.blocks = growBlocks(s.blocks, t.rows*t.n)
+	t.c.ops.quantize(s.blocks, t.x[:t.rows*t.w.In], t.w.DType)
 	return s.blocks
 }
 
