@@ -29,7 +29,7 @@ type OpenOptions struct {
 	Threads int    // 0: one per physical core
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
 	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has, multiplied in float32
-	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32, or f16 if the weights are quantised
+	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32, or f16 if the weights are quantised or DType is of 16 bits
 	// Adapter is the folder of a LoRA adapter to add to the weights, "" for none.
 	Adapter string
 	// Room is asked, before an adapter is added, whether there is memory for so
@@ -96,9 +96,10 @@ func ParseDType(name string) (tensor.DType, error) {
 func KVDTypes() []string { return []string{"f32", "f16", "bf16"} }
 
 // ParseKVDType returns the type that a name of KVDTypes stands for. With "" and
-// "auto" it is as exact as the weights make sense of: F32, or F16 for weights
-// that are quantised, which round a thousand times as much.
-func ParseKVDType(name string, weights tensor.DType) (tensor.DType, error) {
+// "auto" it is as exact as the weights make sense of: F32, or F16 where 16 bits
+// were asked for (Invalid: nothing was) and for weights that are quantised, which
+// round a thousand times as much.
+func ParseKVDType(name string, weights, asked tensor.DType) (tensor.DType, error) {
 	switch {
 	case name != "" && name != "auto":
 		d, err := ParseDType(name)
@@ -106,7 +107,7 @@ func ParseKVDType(name string, weights tensor.DType) (tensor.DType, error) {
 			return tensor.Invalid, fmt.Errorf("dtype %q of keys and values: want auto, %s", name, strings.Join(KVDTypes(), ", "))
 		}
 		return d, nil
-	case weights.IsQuantized():
+	case weights.IsQuantized(), asked == tensor.F16, asked == tensor.BF16:
 		return tensor.F16, nil
 	}
 	return tensor.F32, nil
@@ -145,7 +146,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 		weights = files.DType
 	}
 	m := &Model{Name: name, Path: path, Config: files.Config, DType: weights.String(), Unused: files.Weights.Unused, files: files, dtype: dtype}
-	if m.kvDType, err = ParseKVDType(o.KVDType, weights); err == nil {
+	if m.kvDType, err = ParseKVDType(o.KVDType, weights, dtype); err == nil {
 		m.KVDType = m.kvDType.String()
 		err = m.bindAdapter(o)
 	}

@@ -81,7 +81,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.StringVarP(&o.model, "model", "m", "", "the `MODEL` to measure, as for run")
 	f.StringVar(&o.shape, "shape", "gpt2", "random weights of this `SIZE`: "+strings.Join(gpt2.Shapes(), ", "))
 	f.StringSliceVar(&o.dtypes, "dtype", nil, "`TYPES` of the weights, separated by commas (default: all five; with --model the file's)")
-	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values: auto (f32; f16 beside quantised weights), "+strings.Join(run.KVDTypes(), ", "))
+	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values: auto (f32; f16 beside all other types that --dtype names), "+strings.Join(run.KVDTypes(), ", "))
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
 	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
@@ -275,7 +275,11 @@ func fits(s *bench.Subject, o bench.Options) error {
 // sequenceRoom refuses texts whose keys and values the memory has no room for:
 // those of all tests are there at once.
 func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
-	kv, err := run.ParseKVDType(o.kvDType, s.DType)
+	asked, err := run.ParseDType(o.dtypes[0])
+	if err != nil {
+		return err
+	}
+	kv, err := run.ParseKVDType(o.kvDType, s.DType, asked)
 	if err != nil {
 		return err
 	}
@@ -319,7 +323,7 @@ func openSubject(ctx context.Context, t *terminal, o benchOptions, dtype string)
 	var s *bench.Subject
 	if err == nil {
 		var kv tensor.DType
-		if kv, err = run.ParseKVDType(o.kvDType, d); err == nil {
+		if kv, err = run.ParseKVDType(o.kvDType, d, d); err == nil {
 			s, err = bench.Random(o.shape, cfg, cpu.Options{DType: d, KVType: kv}, k)
 		}
 	}

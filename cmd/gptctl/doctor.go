@@ -213,6 +213,8 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 			w.Precision = fit.MixedFP16
 		}
 		w.DType = ""
+	} else if w.DType == fit.BF16 || w.DType == fit.F16 {
+		w.KVDType = fit.F16 // run's choice
 	}
 	if err := w.Check(); err != nil {
 		return options, &usageError{err}

@@ -126,7 +126,7 @@ type Work struct {
 	// carries attention masks too.
 	FileBytes int64
 
-	KVDType DType // F32; one of the 16-bit types otherwise
+	KVDType DType // F32 or one of the 16-bit types; "": F32, or F16 beside quantised weights
 	Batch   int   // samples, clients, or sequences of one training step: 1
 	Context int   // longest text in tokens, prompt included, or length of a training sequence: the model's own
 	Prompt  int   // longest prompt in tokens: Context
@@ -212,6 +212,9 @@ func (w Work) withDefaults() Work {
 	}
 	if w.KVDType == "" {
 		w.KVDType = F32
+		if w.DType == Q8_0 || w.DType == Q4_0 {
+			w.KVDType = F16 // run's choice
+		}
 	}
 	if m, ok := Lookup(w.Model); ok {
 		w.Config = m.Config

@@ -70,11 +70,11 @@ func TestEstimate(t *testing.T) {
 		},
 		{
 			"q8_0: blocks of 34 bytes", Work{Config: tiny, DType: Q8_0},
-			Memory{Weights: 26624/32*34 + 4*(896+512), KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
+			Memory{Weights: 26624/32*34 + 4*(896+512), KV: 4096, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
 		},
 		{
 			"q4_0: blocks of 18 bytes", Work{Config: tiny, DType: Q4_0},
-			Memory{Weights: 26624/32*18 + 4*(896+512), KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
+			Memory{Weights: 26624/32*18 + 4*(896+512), KV: 4096, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
 		},
 		{
 			"a head of its own, a small cache", Work{Config: untied, KVDType: F16},

@@ -34,9 +34,6 @@ func (m measurement) work() Work {
 		DType: m.dtype, FileMapped: m.dtype == F32 || m.shape == "demo", FileBytes: m.file,
 		Batch: m.samples, Prompt: m.prompt, Context: m.prompt + m.more, Threads: m.threads,
 	}
-	if m.dtype == Q8_0 || m.dtype == Q4_0 {
-		w.KVDType = F16 // run's choice
-	}
 	if m.shape == "demo" {
 		w.FileBytes *= 2 // the binary's pages with the weights stay beside the copy in the layout of the kernels
 		w.Config = gpt2.Config{VocabSize: 4096, Positions: 256, Embd: 288, Heads: 9, Layers: 6, Inner: 1152, TieWordEmbeddings: true}

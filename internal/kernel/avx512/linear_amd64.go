@@ -57,7 +57,7 @@ func accumulate(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth
 	}
 	if stride == NR*d.size() && cols == NR {
 		// A panel, read in a line.
-		const ahead = 4 << 10
+		const ahead = 6 << 10
 		for r := 0; r < rows; {
 			r += tile(d, rows-r, &y[r*ldy], lc, unsafe.Add(x, r*ldx*4), la, &w[0], ls, depth, cols, ahead)
 		}
