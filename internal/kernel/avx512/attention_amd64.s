@@ -4,9 +4,10 @@
 #include "macros_amd64.h"
 
 // Attention of one row: keys and values pass once. What lies AHEAD bytes further
-// on is prefetched, a cache line at a time, and near the end the beginning of what
-// is read next, at R11. R9 is the distance of what is prefetched.
-#define AHEAD 8192
+// on is prefetched, a cache line at a time, and in the last bytes the beginning of
+// what is read next, at R11. R9 is the distance of what is prefetched.
+#define AHEAD 4096
+#define LAST 8192
 
 // From here on, which is BX, prefetch what is next, and never come back.
 #define TURN \
@@ -35,7 +36,7 @@
 
 // DI the scores, BX the keys, DX the panels left; CX the elements left of the
 // query at AX. ROWBYTES is a panel's row, STEP one element. R10 is where the last
-// panel begins that has all of AHEAD after it.
+// panel begins that is not among the last bytes.
 #define SCORES(ROWBYTES, STEP) \
 	MOVQ s+0(FP), DI; \
 	MOVQ k+16(FP), BX; \
@@ -45,7 +46,7 @@
 	MOVQ DX, R12; \
 	DECQ R12; \
 	IMULQ R12, R10; \
-	LEAQ -AHEAD(BX)(R10*1), R10; \
+	LEAQ -LAST(BX)(R10*1), R10; \
 	MOVQ $AHEAD, R9; \
 	MOVQ next+40(FP), R11; \
 panel: \
@@ -124,7 +125,7 @@ done: \
 	MOVQ n+32(FP), CX; \
 	MOVQ DX, R10; \
 	IMULQ CX, R10; \
-	LEAQ -AHEAD(BX)(R10*1), R10; \
+	LEAQ -LAST(BX)(R10*1), R10; \
 	MOVQ $AHEAD, R9; \
 	MOVQ next+40(FP), R11
 
