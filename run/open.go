@@ -256,7 +256,7 @@ func (m *Model) Subject() *bench.Subject {
 	if dtype == tensor.Invalid {
 		dtype = m.files.DType
 	}
-	return &bench.Subject{Name: m.Name, DType: dtype, Model: m.model, CPU: m.cpu, Close: m.Close}
+	return &bench.Subject{Name: m.Name, DType: dtype, Model: m.model, CPU: m.cpu, Weights: m.device.Memory(), Close: m.Close}
 }
 
 // Encode turns text into tokens as the model was trained on.

@@ -43,11 +43,12 @@ that no download is needed. ppN reads a prompt of N tokens, tgN writes N tokens
 one after the other (tgN@dM: after M others), of --batch texts at once.
 
 Each row is held against the limit that bounds it, measured every 20 ms of its
-repetitions by this program's own loops: reading memory for tg (every token reads
-all weights), multiply-adds in registers for pp, of the type that the weights are
-multiplied in. "of limit" is the share of it that was reached, the median; slices
-during which the limit itself changed by a tenth do not count. "t/s" is the
-median of the repetitions and their standard deviation.
+repetitions by this program's own loops: reading the weights for tg (every token
+reads all of them, and what a cache keeps comes faster), multiply-adds in
+registers for pp, of the type that the weights are multiplied in. "of limit" is
+the share of it that was reached, the median; slices during which the limit
+itself changed by a tenth do not count. "t/s" is the median of the repetitions
+and their standard deviation.
 
 --peer lets another program stand beside: NAME=COMMAND, or NAME:DTYPE,…=COMMAND
 beside these types only. It is run once in each round, {dtype} and {threads} in
@@ -232,12 +233,12 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 func measureSubject(ctx context.Context, t *terminal, o benchOptions, s *bench.Subject, l *bench.Limits, out *benchWriter, failures []error) ([]error, error) {
 	meter := bench.NewCPUMeter(s.CPU)
 	defer meter.Close()
-	if err := l.MeasureAll(ctx, meter); err != nil { // whatever the rows need
-		return failures, err
-	}
 	peers, runs := slices.DeleteFunc(slices.Clone(o.peers), func(p bench.Peer) bool { return !p.Beside(s.DType) }), bench.Beside(s.DType)
-	rows, err := bench.Run(ctx, s, o.speed, meter.ForWeights(s.Model.TokenBytes()), l, func(round int) error {
+	rows, err := bench.Run(ctx, s, o.speed, meter.ForWeights(s), func(round int) error {
 		t.detail("%s %v: round %d of %d", s.Name, s.DType, round, o.speed.Repetitions)
+		if err := l.MeasureAll(ctx, meter); err != nil { // whatever the rows need
+			return err
+		}
 		if round == 0 {
 			return nil
 		}

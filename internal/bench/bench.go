@@ -28,7 +28,11 @@ type Subject struct {
 	DType tensor.DType
 	Model *gpt2.Model
 	CPU   *kernel.CPU // what the model computes on
-	Close func()
+
+	// Weights is the memory that the matrices take, unless they are used where they
+	// lie in a file.
+	Weights [][]byte
+	Close   func()
 }
 
 // Options say what to measure. Every number is at least 1, but a depth may be 0.
@@ -103,7 +107,7 @@ const (
 // Run measures a subject: a warm-up, then Repetitions rounds over all tests, so
 // that a slow moment of the machine meets all of them. It calls before at the
 // start of each round, the warm-up being round 0.
-func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, before func(round int) error) ([]Row, error) {
+func Run(ctx context.Context, s *Subject, o Options, m Meter, before func(round int) error) ([]Row, error) {
 	tests, err := plan(s, o)
 	if err != nil {
 		return nil, err
@@ -116,7 +120,7 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, l *Limits, before 
 			var rate float64
 			var v verdict
 			for range attempts {
-				if rate, err = t.repeat(ctx, m, l); err != nil {
+				if rate, err = t.repeat(ctx, m); err != nil {
 					return nil, fmt.Errorf("%s in %v: %w", t.row.Test, s.DType, err)
 				}
 				if v = judge(t.slices); v.settled > 0 || round == 0 {
@@ -143,12 +147,12 @@ const between = 20 * time.Millisecond
 
 // repeat runs a test once, in slices with the limit measured between them, and
 // returns the tokens a second that it reached.
-func (t *test) repeat(ctx context.Context, m Meter, l *Limits) (float64, error) {
+func (t *test) repeat(ctx context.Context, m Meter) (float64, error) {
 	t.slices = t.slices[:0]
 	if err := t.begin(ctx); err != nil {
 		return 0, err
 	}
-	before, err := l.measure(ctx, m, t.row.Limit)
+	before, err := m.Measure(ctx, t.row.Limit)
 	if err != nil {
 		return 0, err
 	}
@@ -163,7 +167,7 @@ func (t *test) repeat(ctx context.Context, m Meter, l *Limits) (float64, error) 
 		}
 		d := time.Since(start)
 		took += d
-		after, err := l.measure(ctx, m, t.row.Limit)
+		after, err := m.Measure(ctx, t.row.Limit)
 		if err != nil {
 			return 0, err
 		}

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"math"
 
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -36,45 +35,39 @@ type Limits struct {
 // Median returns the median of all measurements of a limit, 0 if there are none.
 func (l *Limits) Median(of Limit) float64 { return median(l.seen[of]) }
 
-// MeasureAll takes each limit a few times.
+// MeasureAll takes each limit.
 func (l *Limits) MeasureAll(ctx context.Context, m Meter) error {
-	const times = 5
-	for range times {
-		for _, limit := range AllLimits {
-			if _, err := l.measure(ctx, m, limit); err != nil {
-				return err
-			}
+	for _, limit := range AllLimits {
+		v, err := m.Measure(ctx, limit)
+		if err != nil {
+			return err
 		}
+		if l.seen == nil {
+			l.seen = make(map[Limit][]float64)
+		}
+		l.seen[limit] = append(l.seen[limit], v)
 	}
 	return nil
 }
 
-func (l *Limits) measure(ctx context.Context, m Meter, limit Limit) (float64, error) {
-	v, err := m.Measure(ctx, limit)
-	if err != nil {
-		return 0, err
-	}
-	if l.seen == nil {
-		l.seen = make(map[Limit][]float64)
-	}
-	l.seen[limit] = append(l.seen[limit], v)
-	return v, nil
-}
-
 // CPUMeter measures the limits of the threads of a CPU.
-type CPUMeter struct {
-	meter *kernel.Meter
-	cycle int // bytes that are read over and over; 0: more than any cache holds
-}
+type CPUMeter struct{ meter *kernel.Meter }
 
-// NewCPUMeter takes 256 MB of memory until Close.
+// NewCPUMeter takes 512 MB of memory until Close.
 func NewCPUMeter(c *kernel.CPU) CPUMeter { return CPUMeter{meter: c.NewMeter()} }
 
-// ForWeights is the same meter for a model whose tokens read this many bytes
-// each: where a cache keeps part of them, so it does of what the meter reads.
-func (m CPUMeter) ForWeights(bytes int64) CPUMeter {
-	m.cycle = int(min(bytes, math.MaxInt32))
-	return m
+// ForWeights is a meter for a model: it reads the weights, as each token does. A
+// cache that keeps a part of them does so for both, which no other memory
+// would show. Without a model's own memory it is the same meter.
+func (m CPUMeter) ForWeights(s *Subject) CPUMeter {
+	var bytes int64
+	for _, piece := range s.Weights {
+		bytes += int64(len(piece))
+	}
+	if bytes < s.Model.TokenBytes() {
+		return m // some of them lie in a file
+	}
+	return CPUMeter{m.meter.For(s.Weights)}
 }
 
 // Close gives the memory back.
@@ -89,9 +82,6 @@ func (m CPUMeter) Measure(ctx context.Context, l Limit) (float64, error) {
 		return m.meter.Peak(ctx, kernel.BFloat16)
 	case Int8:
 		return m.meter.Peak(ctx, kernel.Int8)
-	}
-	if m.cycle > 0 {
-		return m.meter.ReadCycle(ctx, m.cycle)
 	}
 	return m.meter.Read(ctx)
 }

@@ -141,12 +141,12 @@ func (r *trainer) step(ctx context.Context) (time.Duration, error) {
 }
 
 // measure adds a step to the row, beside the limit before and after it.
-func (r *trainer) measure(ctx context.Context, m Meter, l *Limits) error {
+func (r *trainer) measure(ctx context.Context, m Meter) error {
 	const slices = 3
 	var slower float64 // sum of 1/limit
 	limit := func() error {
 		for range slices {
-			v, err := l.measure(ctx, m, r.row.Limit)
+			v, err := m.Measure(ctx, r.row.Limit)
 			if err != nil {
 				return err
 			}
@@ -191,13 +191,13 @@ func Train(ctx context.Context, k *kernel.CPU, c gpt2.Config, kinds []Training, 
 		}
 		all = append(all, r)
 	}
-	if err := l.MeasureAll(ctx, m); err != nil {
-		return nil, err
-	}
 	for round := range repetitions {
+		if err := l.MeasureAll(ctx, m); err != nil {
+			return nil, err
+		}
 		for _, r := range all {
 			progress(r.row.Training, round+1)
-			if err := r.measure(ctx, m, l); err != nil {
+			if err := r.measure(ctx, m); err != nil {
 				return nil, fmt.Errorf("train in %v: %w", r.row.Precision, err)
 			}
 		}

@@ -38,7 +38,9 @@ type Device struct {
 	cpu     *kernel.CPU
 	options Options
 	memory  []*mapped.Memory      // of the matrices that are not used where they lie
-	free    []byte                // what is left of the last piece
+	used    [][]byte              // of each of them
+	shared  int                   // the piece that small matrices share
+	free    []byte                // what is left of it
 	rows    []kernel.AttentionRow // reused by Attention
 
 	position []float32 // reused by Embed
@@ -58,7 +60,7 @@ func (d *Device) Close() {
 	for _, m := range d.memory {
 		_ = m.Free()
 	}
-	d.memory, d.free = nil, nil
+	d.memory, d.used, d.free = nil, nil, nil
 }
 
 // memoryPiece is what the device asks the system for at a time. Matrices share
@@ -73,14 +75,23 @@ func (d *Device) alloc(n int) []byte {
 		m := mapped.Anonymous(max(n, memoryPiece))
 		d.memory = append(d.memory, m)
 		if n >= memoryPiece {
+			d.used = append(d.used, m.Data)
 			return m.Data
 		}
-		d.free = m.Data
+		d.used = append(d.used, m.Data[:0])
+		d.shared, d.free = len(d.used)-1, m.Data
 	}
 	data := d.free[:n:n]
-	d.free = d.free[min((n+line-1)/line*line, len(d.free)):]
+	whole := min((n+line-1)/line*line, len(d.free))
+	d.free = d.free[whole:]
+	u := &d.used[d.shared]
+	*u = (*u)[:len(*u)+whole]
 	return data
 }
+
+// Memory returns the pieces of memory that the device has given to matrices, as
+// far as they are used. It is valid until Close.
+func (d *Device) Memory() [][]byte { return d.used }
 
 // Name returns "cpu".
 func (d *Device) Name() string { return "cpu" }

@@ -36,7 +36,7 @@ func BenchmarkAttentionDecode(b *testing.B) {
 				best := math.Inf(1)
 				_, limit, _ := judge(b, meter.Read, bytes, func() {
 					for i := 0; i < len(flush); i += 1 << 20 {
-						m.c.ops.read(flush[i:][:min(1<<20, len(flush)-i)])
+						m.c.ops.reads[0](flush[i:][:min(1<<20, len(flush)-i)])
 					}
 					start := time.Now()
 					m.attend(1, depth, false)

@@ -19,7 +19,7 @@ func genericOps() *ops {
 		scores: generic.Scores, values: generic.Values, narrow: generic.Narrow, widen: generic.Widen, triangle: generic.Triangle,
 		add: generic.Add, scale: generic.Scale, sum: generic.Sum, sumSquares: generic.SumSquares,
 		normalize: generic.Normalize, scaleMax: generic.ScaleMax, expSum: generic.ExpSum, gate: generic.Gate,
-		train: genericTrainOps(), peak: generic.Peak, read: generic.Read,
+		train: genericTrainOps(), peak: generic.Peak, reads: []func([]byte) float32{generic.Read},
 		quantize: generic.Quantize, products: generic.Products, packTile: generic.PackTile, peakInt8: generic.PeakInt8,
 	}
 }

@@ -23,7 +23,7 @@ func families() []*ops {
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
-			train: avx512TrainOps(), peak: avx512.Peak, read: avx512.Read, readTwo: avx512.ReadTwo,
+			train: avx512TrainOps(), peak: avx512.Peak, reads: []func([]byte) float32{avx512.Read, avx512.ReadTwo, avx512.ReadTwoAhead, avx512.ReadOne},
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
 			few: 4, pairs: bf16Pairs(),
 		}
@@ -47,7 +47,7 @@ func families() []*ops {
 			scores: avx2.Scores, values: avx2.Values, narrow: avx2.Narrow, widen: avx2.Widen,
 			add: avx2.Add, scale: avx2.Scale, sum: avx2.Sum, sumSquares: avx2.SumSquares,
 			normalize: avx2.Normalize, scaleMax: avx2.ScaleMax, expSum: avx2.ExpSum, gate: avx2.Gate,
-			train: avx2TrainOps(), peak: avx2.Peak, read: avx2.Read, readTwo: avx2.ReadTwo,
+			train: avx2TrainOps(), peak: avx2.Peak, reads: []func([]byte) float32{avx2.Read, avx2.ReadTwo},
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx2.PackTile, peakInt8: avx2.PeakInt8,
 		})
 	}

@@ -18,7 +18,7 @@ func families() []*ops {
 		scores: neon.Scores, values: neon.Values, narrow: neon.Narrow, widen: neon.Widen,
 		add: neon.Add, scale: neon.Scale, sum: neon.Sum, sumSquares: neon.SumSquares,
 		normalize: neon.Normalize, scaleMax: neon.ScaleMax, expSum: neon.ExpSum, gate: neon.Gate,
-		train: genericTrainOps(), peak: neon.Peak, read: neon.Read,
+		train: genericTrainOps(), peak: neon.Peak, reads: []func([]byte) float32{neon.Read},
 		quantize: neon.Quantize, products: neon.Products, packTile: neon.PackTile, peakInt8: neon.PeakInt8,
 	}
 	// Every processor that Darwin runs on has it; older systems do not tell.

@@ -145,8 +145,7 @@ type ops struct {
 	expSum     func(s []float32, m float32) float32
 	gate       func(x []float32, a, b float32)
 	peak       func(n int) (flops int) // n rounds of multiply-adds in registers
-	read       func(b []byte) float32  // touch every byte
-	readTwo    func(b []byte) float32  // the same in another order; may be missing
+	reads      []func([]byte) float32  // each touches every byte, in another order
 
 	train *trainOps
 

@@ -20,12 +20,14 @@ type Limits struct {
 }
 
 const (
-	readBytes  = 256 << 20 // much larger than a last-level cache
-	readLeast  = readBytes / 2
-	readClaim  = 2 << 20 // a smaller part costs: each begins with the cache's predictor knowing nothing
+	readAway   = 512 << 20 // memory that a cache keeps little of, though some have hundreds of megabytes
+	readShort  = 256 << 20 // what a look at a machine's limits takes
+	readLeast  = 128 << 20 // bytes of one measurement
+	readClaim  = 2 << 20   // a smaller part costs: each begins with the cache's predictor knowing nothing
+	readRounds = 5         // in which the loops that read are compared
 	peakRounds = 1 << 14
 	peakClaims = 64
-	warming    = 8   // the part of a measurement that comes before it, untimed
+	warming    = 8   // the part of reading that comes before it, untimed
 	patience   = 100 // parts that a late thread is waited for, about 10 ms
 )
 
@@ -34,7 +36,7 @@ const (
 // one of the same moment: see Meter.
 func (c *CPU) MeasureLimits(ctx context.Context) (Limits, error) {
 	var best Limits
-	m := c.NewMeter()
+	m := c.newMeter(readShort)
 	defer m.Close()
 	for i := range 10 {
 		v, err := m.Read(ctx)
@@ -83,77 +85,99 @@ func (c *CPU) Multiplies(d tensor.DType) Number {
 // that they judge. A machine that is shared reads by a half slower or faster
 // from one second to the next, whatever is read: what counts is the same moment.
 //
-// What ran before has left the threads parked and the caches full of something
-// else, so that each measurement begins with an eighth of it that is not timed,
-// or more until all threads have come.
+// What ran before has left the threads parked, so that each measurement begins
+// with a part that is not timed, until all threads have come at least.
 type Meter struct {
 	c      *CPU
 	t      limitTask
-	memory *mapped.Memory
-	chosen bool // which loop reads
+	memory *mapped.Memory // of its own, if it has any
+	parts  [][]byte       // what is read, again and again
+	bytes  int            // of them
+	loop   func([]byte) float32
 }
 
-// NewMeter takes 256 MB of memory until Close, no two pages of the same content,
+// NewMeter takes 512 MB of memory until Close, no two pages of the same content,
 // on huge pages as a device's weights are.
-func (c *CPU) NewMeter() *Meter {
-	m := &Meter{c: c, memory: mapped.Anonymous(readBytes)}
-	m.t = limitTask{buf: m.memory.Data, read: c.ops.read}
-	for i := 0; i < len(m.t.buf); i += 4096 {
-		binary.LittleEndian.PutUint32(m.t.buf[i:], uint32(i/4096+1))
+func (c *CPU) NewMeter() *Meter { return c.newMeter(readAway) }
+
+func (c *CPU) newMeter(bytes int) *Meter {
+	memory := mapped.Anonymous(bytes)
+	for i := 0; i < len(memory.Data); i += 4096 {
+		binary.LittleEndian.PutUint32(memory.Data[i:], uint32(i/4096+1))
+	}
+	m := c.newMeterOf([][]byte{memory.Data})
+	m.memory = memory
+	return m
+}
+
+func (c *CPU) newMeterOf(memory [][]byte) *Meter {
+	m := &Meter{c: c}
+	for _, piece := range memory {
+		m.bytes += len(piece)
+		for len(piece) > 0 {
+			n := min(readClaim, len(piece))
+			m.parts = append(m.parts, piece[:n])
+			piece = piece[n:]
+		}
 	}
 	return m
 }
 
+// For returns a meter of reading this memory and no other, over and over: what a
+// cache keeps of it comes faster, for whoever else reads it as well. It needs no
+// Close.
+func (m *Meter) For(memory [][]byte) *Meter { return m.c.newMeterOf(memory) }
+
 // Close gives the memory back. The Meter is not used afterwards.
 func (m *Meter) Close() {
-	m.t.buf = nil
-	_ = m.memory.Free()
+	if m.memory != nil {
+		m.parts = nil
+		_ = m.memory.Free()
+	}
 }
 
 // Read returns the rate at which all threads read memory, in 10⁹ bytes a
-// second, and takes about 10 ms.
-func (m *Meter) Read(ctx context.Context) (float64, error) { return m.ReadCycle(ctx, readBytes) }
-
-// ReadCycle is Read for one who reads the same n bytes over and over: what the
-// caches keep of few bytes comes faster. From 128 MB on it is Read.
-func (m *Meter) ReadCycle(ctx context.Context, n int) (float64, error) {
+// second, and takes 5 to 20 ms.
+func (m *Meter) Read(ctx context.Context) (float64, error) {
+	if m.bytes == 0 {
+		return 0, ctx.Err()
+	}
 	if err := m.choose(ctx); err != nil {
 		return 0, err
 	}
-	return m.read(ctx, n)
+	return m.read(ctx)
 }
 
-func (m *Meter) read(ctx context.Context, n int) (float64, error) {
+func (m *Meter) read(ctx context.Context) (float64, error) {
+	n := len(m.parts) * ceilDiv(readLeast, m.bytes) // whole rounds
 	t := &m.t
-	t.peak, t.cycle, t.parts = nil, readBytes, readBytes/warming/readClaim
-	if n < readLeast {
-		t.cycle = max(n, readClaim)
-		t.parts = parts(t.cycle) // all of it: the caches keep what they would
+	t.peak, t.read, t.memory = nil, m.loop, m.parts
+	before := ceilDiv(n, warming)
+	if m.memory != nil {
+		before = len(m.parts) // nobody has read it meanwhile: what caches keep of it comes back first
 	}
+	t.begin(0, before)
 	if err := m.warm(ctx); err != nil {
 		return 0, err
 	}
-	t.parts = parts(t.cycle) * max(1, readLeast/t.cycle)
+	t.begin(t.end(), n)
 	s, err := m.time(ctx)
-	return float64(t.parts/parts(t.cycle)*t.cycle) / s / 1e9, err
+	return float64(t.done.Load()) / s / 1e9, err
 }
 
-func parts(n int) int { return (n + readClaim - 1) / readClaim }
-
-// choose takes the loop that reads faster here: of one maker's processors those
-// with two streams that the hardware foresees, of another's those with four
-// that are asked for ahead.
+// choose takes the loop that reads this memory faster here: of one maker's
+// processors that with four streams that are asked for ahead, of another's
+// one that follows the hardware, and it also depends on what the caches keep.
 func (m *Meter) choose(ctx context.Context) error {
-	loops := []func([]byte) float32{m.c.ops.read, m.c.ops.readTwo}
-	if m.chosen || loops[1] == nil {
+	loops := m.c.ops.reads
+	if m.loop != nil {
 		return ctx.Err()
 	}
-	const rounds, few = 7, 64 << 20
-	var rates [2][]float64
-	for range rounds {
+	rates := make([][]float64, len(loops))
+	for range readRounds {
 		for i, loop := range loops {
-			m.t.read = loop
-			v, err := m.read(ctx, few)
+			m.loop = loop
+			v, err := m.read(ctx)
 			if err != nil {
 				return err
 			}
@@ -163,16 +187,16 @@ func (m *Meter) choose(ctx context.Context) error {
 	best := 0
 	for i := range rates {
 		slices.Sort(rates[i])
-		if rates[i][rounds/2] > rates[best][rounds/2] {
+		if rates[i][readRounds/2] > rates[best][readRounds/2] {
 			best = i
 		}
 	}
-	m.t.read, m.chosen = loops[best], true
+	m.loop = loops[best]
 	return nil
 }
 
 // Peak returns the rate of multiply-adds in registers, in 10⁹ operations a
-// second, and takes about 10 ms. It is 0 for a kind that the family has no
+// second, and takes about 20 ms. It is 0 for a kind that the family has no
 // instruction for.
 func (m *Meter) Peak(ctx context.Context, kind Number) (float64, error) {
 	t := &m.t
@@ -186,13 +210,13 @@ func (m *Meter) Peak(ctx context.Context, kind Number) (float64, error) {
 	if t.peak == nil {
 		return 0, ctx.Err()
 	}
-	t.parts = peakClaims / warming
+	t.begin(0, peakClaims) // all of it: the clock takes milliseconds to follow
 	if err := m.warm(ctx); err != nil {
 		return 0, err
 	}
-	t.parts = peakClaims
+	t.begin(0, peakClaims)
 	s, err := m.time(ctx)
-	return float64(t.flops.Load()) / s / 1e9, err
+	return float64(t.done.Load()) / s / 1e9, err
 }
 
 // warm runs the parts that are not timed.
@@ -210,26 +234,33 @@ func (m *Meter) time(ctx context.Context) (float64, error) {
 	}
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	m.t.next.Store(0)
-	m.t.flops.Store(0)
 	start := time.Now()
 	m.c.team.Run(&m.t)
 	return time.Since(start).Seconds(), nil
 }
 
 type limitTask struct {
-	peak  func(n int) (flops int) // nil: read
-	read  func([]byte) float32
-	buf   []byte
-	cycle int // bytes of buf that are read again and again
-	parts int
-	next  atomic.Int64
-	flops atomic.Int64
-	sink  atomic.Uint32
+	peak   func(n int) (flops int) // nil: read
+	read   func([]byte) float32
+	memory [][]byte // parts, which are read in a circle
+	first  int      // of them
+	parts  int      // so many are read, or measured
+	next   atomic.Int64
+	done   atomic.Int64 // operations, or bytes
+	sink   atomic.Uint32
 
 	missing  atomic.Int64 // threads that are waited for
 	patience atomic.Int64 // parts that they are waited for
 }
+
+func (t *limitTask) begin(first, parts int) {
+	t.first, t.parts = first, parts
+	t.next.Store(0)
+	t.done.Store(0)
+}
+
+// end is the part after the last one that was read.
+func (t *limitTask) end() int { return t.first + int(t.next.Load()) }
 
 // Run claims parts until none is left.
 func (t *limitTask) Run(int) {
@@ -240,10 +271,11 @@ func (t *limitTask) Run(int) {
 			return
 		}
 		if t.peak != nil {
-			t.flops.Add(int64(t.peak(peakRounds)))
+			t.done.Add(int64(t.peak(peakRounds)))
 			continue
 		}
-		from := i % parts(t.cycle) * readClaim
-		t.sink.Add(uint32(t.read(t.buf[from:min(from+readClaim, t.cycle)])))
+		part := t.memory[(t.first+i)%len(t.memory)]
+		t.sink.Add(uint32(t.read(part)))
+		t.done.Add(int64(len(part)))
 	}
 }

@@ -3,9 +3,10 @@
 //   cc -O3 -march=native -pthread limits.c -o limits && ./limits THREADS
 //
 // Each line of the standard input names a loop: read1 sums memory up in one
-// stream, read2 in two, f32, bf16 and int8 multiply and add in registers. The
-// answer is its rate, in 10^9 bytes or operations a second (two to a
-// multiply-add), or 0 where the compiler's target has no such instruction.
+// stream, read2 in two, ahead2 and ahead4 in two and four that are prefetched;
+// f32, bf16 and int8 multiply and add in registers. The answer is its rate, in
+// 10^9 bytes or operations a second (two to a multiply-add), or 0 where the
+// compiler's target has no such instruction.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,7 +25,7 @@
 #endif
 
 enum { ACCUMULATORS = 16, ROUNDS = 1 << 14, PARTS = 64 };
-static const size_t BYTES = 256u << 20, CLAIM = 2u << 20;
+static const size_t BYTES = 512u << 20, CLAIM = 2u << 20;
 static char *memory;
 
 static uint64_t sum1(const uint64_t *p, size_t n) {
@@ -54,6 +55,23 @@ static uint64_t sum2(const uint64_t *memory, size_t n) {
   return s[0] + s[WIDTH / 8 - 1];
 }
 
+// One cache line of a stream, and a request for one that comes later.
+static inline __attribute__((always_inline)) void touch(words *s, const char *p, int ahead) {
+  __builtin_prefetch(p + ahead);
+  for (int i = 0; i < 64; i += WIDTH) *s += *(const words *)(p + i);
+}
+
+static inline __attribute__((always_inline)) uint64_t ahead(const uint64_t *memory, size_t n, int streams, int distance) {
+  const char *p = (const char *)memory;
+  size_t each = n * 8 / streams;
+  words s[4] = {{0}};
+  for (size_t i = 0; i < each; i += 64)
+#pragma GCC unroll 4
+    for (int k = 0; k < streams; k++) touch(&s[k], p + k * each + i, distance);
+  s[0] += s[1] + s[2] + s[3];
+  return s[0][0] + s[0][WIDTH / 8 - 1];
+}
+
 // Each of these returns its operations; what it has computed goes to sink.
 static _Atomic uint64_t sink;
 
@@ -73,6 +91,7 @@ static int amx; // the system has granted the tiles
 static void tiles(void) {
   struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } c = {.palette = 1};
   for (int i = 0; i < 6; i++) c.bytes[i] = 64, c.rows[i] = 16;
+  asm volatile("" : : "r"(&c) : "memory"); // gcc 12 takes the instruction to read eight bytes of it
   _tile_loadconfig(&c);
 }
 #define TILES(NAME, OP, K)                                                     \
@@ -123,7 +142,7 @@ static double int8(void) {
 
 // work is what the threads share.
 static struct {
-  int loop; // 0: read1, 1: read2, 2: f32, …
+  int loop; // of names
   int parts;
   _Atomic int next, arrived, left;
   _Atomic uint64_t operations;
@@ -138,8 +157,10 @@ static void part(int i) {
   switch (work.loop) {
   case 0: sink += sum1(p, CLAIM / 8); work.operations += CLAIM; break;
   case 1: sink += sum2(p, CLAIM / 8); work.operations += CLAIM; break;
-  case 2: work.operations += (uint64_t)f32(); break;
-  case 3: work.operations += (uint64_t)bf16(); break;
+  case 2: sink += ahead(p, CLAIM / 8, 2, 512); work.operations += CLAIM; break;
+  case 3: sink += ahead(p, CLAIM / 8, 4, 1024); work.operations += CLAIM; break;
+  case 4: work.operations += (uint64_t)f32(); break;
+  case 5: work.operations += (uint64_t)bf16(); break;
   default: work.operations += (uint64_t)int8();
   }
 }
@@ -150,16 +171,17 @@ static double now(void) {
   return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
-// together waits, spinning, until all threads have come here.
-static void together(_Atomic int *count, int n) {
-  for (++*count; *count < n;) {
+// together waits, spinning, until all threads have come here, which they do
+// twice in a call. The count is never set back: somebody may still look at it.
+static void together(int times) {
+  for (++work.arrived; work.arrived < (2 * (call - 1) + times) * threads;) {
   }
 }
 
-// share does the warming eighth and the timed whole, in step with the others.
+// share does it all once for warming and once timed, in step with the others.
 static double share(void) {
-  for (int i; (i = work.next++) < work.parts / 8;) part(i);
-  together(&work.arrived, threads);
+  for (int i; (i = work.next++) < work.parts;) part(i);
+  together(1);
   double begin = now();
   // The first to go on sets the counters; nobody else goes on before.
   static _Atomic int ready;
@@ -171,7 +193,7 @@ static double share(void) {
   while (ready != call) {
   }
   for (int i; (i = work.next++) < work.parts;) part(i);
-  together(&work.arrived, 2 * threads);
+  together(2);
   return now() - begin;
 }
 
@@ -187,7 +209,8 @@ static void *member(void *unused) {
 }
 
 int main(int count, char **arguments) {
-  static const char *names[] = {"read1", "read2", "f32", "bf16", "int8"};
+  static const char *names[] = {"read1", "read2", "ahead2", "ahead4", "f32", "bf16", "int8"};
+  enum { READS = 4, NAMES = sizeof names / sizeof *names };
   threads = count > 1 ? atoi(arguments[1]) : 2;
 #if defined __AMX_TILE__
   amx = syscall(SYS_arch_prctl, 0x1023, 18) == 0; // ARCH_REQ_XCOMP_PERM, XTILEDATA
@@ -206,12 +229,12 @@ int main(int count, char **arguments) {
   while (fgets(line, sizeof line, stdin)) {
     line[strcspn(line, "\n")] = 0;
     int loop = 0;
-    while (loop < 5 && strcmp(line, names[loop])) loop++;
-    if (loop == 5) return 2;
+    while (loop < NAMES && strcmp(line, names[loop])) loop++;
+    if (loop == NAMES) return 2;
     pthread_mutex_lock(&mutex);
     work.loop = loop;
-    work.parts = loop < 2 ? BYTES / CLAIM : PARTS;
-    work.next = work.arrived = work.left = 0;
+    work.parts = loop < READS ? BYTES / CLAIM : PARTS;
+    work.next = work.left = 0;
     work.operations = 0;
     call++;
     pthread_cond_broadcast(&called);

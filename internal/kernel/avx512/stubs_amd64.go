@@ -76,4 +76,10 @@ func peak(n int)
 func read(p *byte, n int) float32
 
 //go:noescape
+func readOne(p *byte, n int) float32
+
+//go:noescape
 func readTwo(p *byte, n int) float32
+
+//go:noescape
+func readTwoAhead(p *byte, n int) float32

@@ -57,3 +57,22 @@ func ReadTwo(b []byte) float32 {
 	}
 	return readTwo(&b[0], n)
 }
+
+// ReadTwoAhead reads b up to a multiple of 1024 bytes, in two streams that are
+// prefetched.
+func ReadTwoAhead(b []byte) float32 {
+	n := len(b) &^ 1023
+	if n == 0 {
+		return 0
+	}
+	return readTwoAhead(&b[0], n)
+}
+
+// ReadOne reads b up to a multiple of 1024 bytes, in one stream.
+func ReadOne(b []byte) float32 {
+	n := len(b) &^ 1023
+	if n == 0 {
+		return 0
+	}
+	return readOne(&b[0], n)
+}

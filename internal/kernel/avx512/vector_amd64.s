@@ -446,20 +446,63 @@ done:
 	RET
 
 // func readTwo(p *byte, n int) float32
+// func readTwoAhead(p *byte, n int) float32
 //
-// n is a multiple of 1024. Two halves are read side by side, at the pace that
-// the hardware prefetches them by itself. SI and R8 walk over them.
+// n is a multiple of 1024. Two halves are read side by side: at the pace that the
+// hardware prefetches them by itself, or asked for half a kilobyte ahead. SI and
+// R8 walk over them, CX counts the bytes left of one.
 #define READTWO(O) \
 	VPORD O(SI), Z0, Z0; \
 	VPORD (O+64)(SI), Z1, Z1; \
 	VPORD O(R8), Z2, Z2; \
 	VPORD (O+64)(R8), Z3, Z3
 
+#define READTWOAHEAD(O) \
+	PREFETCHT0 (512+O)(SI); \
+	PREFETCHT0 (512+O+64)(SI); \
+	PREFETCHT0 (512+O)(R8); \
+	PREFETCHT0 (512+O+64)(R8); \
+	READTWO(O)
+
+#define HALVES(READ) \
+	MOVQ p+0(FP), SI; \
+	MOVQ n+8(FP), CX; \
+	SHRQ $1, CX; \
+	LEAQ (SI)(CX*1), R8; \
+	VPXORD Z0, Z0, Z0; \
+	VPXORD Z1, Z1, Z1; \
+	VPXORD Z2, Z2, Z2; \
+	VPXORD Z3, Z3, Z3; \
+loop: \
+	CMPQ CX, $256; \
+	JLT  done; \
+	READ(0); \
+	READ(128); \
+	ADDQ $256, SI; \
+	ADDQ $256, R8; \
+	SUBQ $256, CX; \
+	JMP  loop; \
+done: \
+	VPORD Z1, Z0, Z0; \
+	VPORD Z3, Z2, Z2; \
+	VPORD Z2, Z0, Z0; \
+	VMOVSS X0, ret+16(FP); \
+	VZEROUPPER; \
+	RET
+
 TEXT ·readTwo(SB), NOSPLIT, $0-20
+	HALVES(READTWO)
+
+TEXT ·readTwoAhead(SB), NOSPLIT, $0-20
+	HALVES(READTWOAHEAD)
+
+// func readOne(p *byte, n int) float32
+//
+// n is a multiple of 1024, which are read one after the other. SI walks over
+// them, CX counts the bytes left.
+TEXT ·readOne(SB), NOSPLIT, $0-20
 	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), CX
-	SHRQ $1, CX
-	LEAQ (SI)(CX*1), R8
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -468,10 +511,11 @@ TEXT ·readTwo(SB), NOSPLIT, $0-20
 loop:
 	CMPQ CX, $256
 	JLT  done
-	READTWO(0)
-	READTWO(128)
+	VPORD (SI), Z0, Z0
+	VPORD 64(SI), Z1, Z1
+	VPORD 128(SI), Z2, Z2
+	VPORD 192(SI), Z3, Z3
 	ADDQ $256, SI
-	ADDQ $256, R8
 	SUBQ $256, CX
 	JMP  loop
 
