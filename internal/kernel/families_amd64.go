@@ -56,7 +56,7 @@ func families() []*ops {
 
 func avx512TrainOps() *trainOps {
 	return &trainOps{
-		adamW: avx512.AdamW, dropout: avx512.Dropout, round: avx512.Round, transpose: avx512.Transpose,
+		adamW: avx512.AdamW, squares: avx512.Squares, dropout: avx512.Dropout, round: avx512.Round, transpose: avx512.Transpose,
 		gateArgument: avx512.GateArgument, gateSlope: avx512.GateSlope, softmaxGrad: avx512.SoftmaxGrad,
 		addRows: avx512.AddRows, normSums: avx512.NormSums, normSlope: avx512.NormSlope, normColumns: avx512.NormColumns,
 	}
@@ -64,7 +64,7 @@ func avx512TrainOps() *trainOps {
 
 func avx2TrainOps() *trainOps {
 	return &trainOps{
-		adamW: avx2.AdamW, dropout: genericTrainOps().dropout, round: avx2.Round, transpose: avx2.Transpose,
+		adamW: avx2.AdamW, squares: avx2.Squares, dropout: genericTrainOps().dropout, round: avx2.Round, transpose: avx2.Transpose,
 		gateArgument: avx2.GateArgument, gateSlope: avx2.GateSlope, softmaxGrad: avx2.SoftmaxGrad,
 		addRows: avx2.AddRows, normSums: avx2.NormSums, normSlope: avx2.NormSlope, normColumns: avx2.NormColumns,
 	}
@@ -73,7 +73,10 @@ func avx2TrainOps() *trainOps {
 // withTiles is AVX-512 with products of many rows in AMX's tiles.
 func withTiles(o ops) *ops {
 	o.name = "amx"
-	o.tiles = &tileOps{packRows: amx.PackRowTiles, pack: amx.PackTiles, multiply: amx.MultiplyTiles, store: amx.StoreTile}
+	o.tiles = &tileOps{
+		packRows: amx.PackRowTiles, pack: amx.PackTiles, multiply: amx.MultiplyTiles, store: amx.StoreTile,
+		rows: amx.PackRows, panels: amx.MultiplyPanels, finish: amx.Finish,
+	}
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
 	o.pairs = nil // many rows go by tiles, and a few are not worth their rounding
 	return &o

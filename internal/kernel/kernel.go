@@ -53,7 +53,9 @@ type CPU struct {
 	stream    streamTask
 	train     trainScratch
 	product   productTask
-	loop      loop
+
+	trainTiles trainTiles
+	loop       loop
 }
 
 // scratch is one member's own memory, grown to what a task needs.
@@ -62,6 +64,8 @@ type scratch struct {
 	p, q    []uint32
 	blocks  []generic.Block
 	small   [256]float32
+	lanes   [16]float64
+	tiles   reserve
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test
@@ -88,7 +92,14 @@ func New(o Options) (*CPU, error) {
 }
 
 // Close stops the threads. The CPU is not used afterwards.
-func (c *CPU) Close() { c.team.Close() }
+func (c *CPU) Close() {
+	c.team.Close()
+	c.train.packed.free()
+	c.train.sums32.free()
+	for i := range c.members {
+		c.members[i].tiles.free()
+	}
+}
 
 // share gives a task of so many operations to the team, or does it alone where
 // that takes less than calling the others.
@@ -166,6 +177,11 @@ type tileOps struct {
 	pack     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
 	multiply func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
 	store    func(y []float32, ldy int, c []float32, rows, cols int, add bool)
+
+	// Of training.
+	rows   func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)
+	panels func(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, ahead []byte)
+	finish func(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int)
 }
 
 // pairOps multiply bf16 by bf16; package generic documents each.

@@ -60,6 +60,7 @@ var selfChecks = []struct {
 	{"tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, false, 5) }},
 	{"transposed tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, true, 5) }},
 	{"transposed tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, true, 5) }},
+	{"tiles of training", 1e-2, (*trial).trainTiles}, // where sums differ, roundings to bf16 may
 	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
 	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
@@ -117,7 +118,10 @@ func twinOps() *ops {
 		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
 	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
-	o.tiles = &tileOps{packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile}
+	o.tiles = &tileOps{
+		packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile,
+		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish,
+	}
 	return o
 }
 

@@ -3,6 +3,7 @@ package kernel
 import (
 	"slices"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -18,6 +19,11 @@ func (t *trial) training(o *ops) []float32 {
 	o.train.adamW(p, m, v, g, &[8]float32{0.5, 0.1, 0.95, 0.05, 0.3, 1e-8, 0.999, 0.01})
 	all = slices.Concat(p, m, v)
 
+	var squares [16]float64
+	o.train.squares(&squares, p)
+	for _, v := range squares {
+		all = append(all, float32(v))
+	}
 	e, dy, half := f(), f(), f()
 	o.train.gateArgument(e, p, 1.6, 0.07)
 	o.train.gateSlope(dy, p, v, 1.6, 0.21)
@@ -53,6 +59,41 @@ func (t *trial) multiplyFloats(o *ops) []float32 {
 	var out []float32
 	for r := range trialRows {
 		out = append(out, c[r*ld:][:trialCols]...)
+	}
+	return out
+}
+
+// trainTiles multiplies by tiles what training does: rows or columns of x, in
+// float32 or bfloat16, times columns of float32, written in all ways.
+func (t *trial) trainTiles(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	const rows, depth, step = 5, 40, generic.TileStep
+	steps, panels := ceilDiv(depth, step), ceilDiv(trialCols, step)
+	bytes, ld := steps*generic.StepBytes, panels*step
+	b, w := alignedBytes(panels*bytes), t.weights(tensor.F32, depth*trialCols)
+	var out []float32
+	for form := range 4 {
+		d, turned := [...]tensor.DType{tensor.F32, tensor.BF16}[form&1], form&2 > 0
+		a, c, start := alignedBytes(bytes), alignedFloats(step*ld), t.floats(ld)
+		stride, columns := depth*d.Size(), trialCols*4
+		if turned {
+			stride, columns = rows*d.Size(), depth*4
+		}
+		o.tiles.rows(d, turned, a, t.weights(d, rows*depth), stride, rows, depth)
+		o.tiles.pack(tensor.F32, turned, b, w, columns, depth, trialCols)
+		// In two parts, the second on top of the first.
+		o.tiles.panels(c, ld, start, 0, a, b, bytes, panels, 1, nil)
+		o.tiles.panels(c, ld, c, ld, a[generic.StepBytes:], b[generic.StepBytes:], bytes, panels, steps-1, nil)
+		for way := range 4 {
+			y, half := t.floats(rows*trialCols), t.weights(tensor.BF16, rows*trialCols)
+			o.tiles.finish(tensor.F32, way&1 > 0, way&2 > 0, true, tensor.Bytes(y), trialCols*4, c, ld, rows, trialCols)
+			o.tiles.finish(tensor.BF16, true, way&2 > 0, true, half, trialCols*2, c, ld, rows, trialCols)
+			wide := make([]float32, rows*trialCols)
+			tensor.ToFloat32(wide, tensor.BF16, half)
+			out = slices.Concat(out, y, wide)
+		}
 	}
 	return out
 }

@@ -56,7 +56,7 @@ func TestTwinPackRowTiles(t *testing.T) {
 func TestTwinPackTiles(t *testing.T) {
 	needsPacking(t)
 	rng := rand.New(rand.NewPCG(23, 24))
-	for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
+	for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
 		for _, depth := range []int{1, 2, 3, 16, 31, 32, 33, 63, 64, 95, 100} {
 			for _, cols := range lengths()[1:] {
 				for _, major := range []bool{false, true} {
@@ -65,9 +65,9 @@ func TestTwinPackTiles(t *testing.T) {
 						in, out = depth+3, cols
 					}
 					v := special(rng, random(rng, in*out))
-					stride := out * 2
+					stride := out * d.Size()
 					if major {
-						stride = in * 2
+						stride = in * d.Size()
 					}
 					w := encode(t, d, v)
 					n := ceilDiv(depth, 32) * ceilDiv(cols, 32) * generic.StepBytes
@@ -116,6 +116,57 @@ func TestTwinStoreTile(t *testing.T) {
 				amx.StoreTile(got, ldy, c, rows, cols, add)
 				generic.StoreTile(y, ldy, c, rows, cols, add)
 				near(t, fmt.Sprintf("%d × %d", rows, cols), got, y, 0)
+			}
+		}
+	}
+}
+
+func TestTwinPackRows(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(29, 30))
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+		for _, depth := range []int{0, 1, 2, 31, 32, 33, 64, 95} {
+			for _, rows := range []int{0, 1, 15, 16, 17, 31, 32} {
+				for _, turned := range []bool{false, true} {
+					tall, wide := rows, depth
+					if turned {
+						tall, wide = depth, rows
+					}
+					stride := (wide + rows%3) * d.Size() // a part of a wider matrix
+					x := guarded(t, max(0, tall*stride-rows%3*d.Size()))
+					copy(x, encode(t, d, special(rng, random(rng, len(x)/d.Size()))))
+					n := ceilDiv(depth, 32) * generic.StepBytes
+					got, want := filled(t, n), make([]byte, n)
+					amx.PackRows(d, turned, got, x, stride, rows, depth)
+					generic.PackRows(d, turned, want, x, stride, rows, depth)
+					if !bytes.Equal(got, want) {
+						t.Fatalf("%v, turned %v: %d rows of %d differ", d, turned, rows, depth)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestTwinFinish(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(35, 36))
+	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
+		for rows := range 4 {
+			for cols := range 50 {
+				for form := range 8 {
+					round, add, past := form&1 > 0, form&2 > 0, form&4 > 0
+					ldy := (cols + 16*(cols%2)) * d.Size()
+					y := encode(t, d, random(rng, max(0, rows*ldy/d.Size()-16*(cols%2))))
+					got := guarded(t, len(y))
+					copy(got, y)
+					c := guardedFloats(t, special(rng, random(rng, max(0, rows*(cols+3)-3))))
+					amx.Finish(d, round, add, past, got, ldy, c, cols+3, rows, cols)
+					generic.Finish(d, round, add, past, y, ldy, c, cols+3, rows, cols)
+					if !bytes.Equal(got, y) {
+						t.Fatalf("%v, form %d: %d × %d differ", d, form, rows, cols)
+					}
+				}
 			}
 		}
 	}

@@ -15,9 +15,9 @@ import (
 // trainScratch is memory that calls reuse.
 type trainScratch struct {
 	sums []float64 // of parts
-	x    []float32 // a transposed factor
-	b    []byte    // the other one in 16 bits
-	y    []float32 // a result that is not yet added, or statistics of rows
+	y    []float32 // statistics of rows
+
+	packed, sums32 reserve // of trainTiles
 }
 
 // loop is work on so many elements, of which the members claim some at a time.

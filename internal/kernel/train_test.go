@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -291,40 +290,4 @@ func TestSumSquares(t *testing.T) {
 			t.Error("nothing is finite, and 0")
 		}
 	})
-}
-
-// With a matrix unit the products of bf16 go through its tiles, forward, back by
-// the input and back by the weight; those of float32 do not.
-func TestProductTiles(t *testing.T) {
-	c := newCPU(t, "generic", 2)
-	o := *c.ops
-	var calls atomic.Int64
-	o.tiles = &tileOps{
-		packRows: generic.PackRowTiles, pack: generic.PackTiles, store: generic.StoreTile,
-		multiply: func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int) {
-			calls.Add(1)
-			generic.MultiplyTiles(c, start, ld, a, stride, b, steps, tiles)
-		},
-	}
-	c.ops = &o
-	rng := rand.New(rand.NewPCG(6, 4))
-	for form := range 16 {
-		p := Product{M: 40, N: 50, K: 37, TransposeA: form&1 > 0, TransposeB: form&2 > 0, DType: tensor.BF16, Add: form&4 > 0, Round: tensor.F32}
-		if form&8 > 0 {
-			p.Round = tensor.BF16
-		}
-		if form%3 == 0 {
-			p.Bias = random(rng, p.N)
-		}
-		before := calls.Load()
-		checkProduct(t, c, rng, p)
-		if calls.Load() == before {
-			t.Errorf("form %d: no tile was multiplied", form)
-		}
-	}
-	before := calls.Load()
-	checkProduct(t, c, rng, Product{M: 40, N: 50, K: 37, DType: tensor.F32})
-	if calls.Load() != before {
-		t.Error("float32 was rounded to bf16")
-	}
 }

@@ -9,6 +9,7 @@ import (
 // generic documents each. All families give the same bits.
 type trainOps struct {
 	adamW        func(p, m, v, g []float32, k *[8]float32)
+	squares      func(lanes *[16]float64, x []float32)
 	dropout      func(x []float32, state, limit uint64, keep float32)
 	round        func(d tensor.DType, x []float32)
 	transpose    func(dst []float32, ldd int, src []float32, lds, rows, cols int)
@@ -26,7 +27,7 @@ type trainOps struct {
 
 func genericTrainOps() *trainOps {
 	return &trainOps{
-		adamW: generic.AdamW, dropout: generic.Dropout, round: generic.Round, transpose: generic.Transpose,
+		adamW: generic.AdamW, squares: generic.Squares, dropout: generic.Dropout, round: generic.Round, transpose: generic.Transpose,
 		gateArgument: generic.GateArgument, gateSlope: generic.GateSlope, softmaxGrad: generic.SoftmaxGrad,
 		addRows: generic.AddRows, normSums: generic.NormSums, normSlope: generic.NormSlope, normColumns: generic.NormColumns,
 	}

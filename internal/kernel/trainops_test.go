@@ -36,6 +36,16 @@ func TestTrainOps(t *testing.T) {
 					o.adamW(p, m, v, g, &[8]float32{0.5, 0.1, 0.95, 0.05, 0.3, 1e-8, 0.999, 0.01})
 					return slices.Concat(p, m, v)
 				}},
+				{"squares", func(o *trainOps, rng *rand.Rand) (r []float32) {
+					var lanes [16]float64
+					for range 2 {
+						o.squares(&lanes, awkward(rng, n))
+					}
+					for _, v := range lanes {
+						r = append(r, float32(v), float32(v-float64(float32(v))))
+					}
+					return r
+				}},
 				{"round bf16", func(o *trainOps, rng *rand.Rand) []float32 {
 					x := awkward(rng, n)
 					o.round(tensor.BF16, x)

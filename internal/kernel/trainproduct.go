@@ -32,18 +32,18 @@ func (p *Product) rounds() bool { return p.Round == tensor.F16 || p.Round == ten
 
 // Product computes y = a·b, or adds it. Each number of y is one sum in the order
 // of K, begun with what is added to (or, if the result is rounded, with zero), by
-// pairs where bf16 is multiplied by bf16; with a matrix unit as Linear has it.
+// pairs where bf16 is multiplied by bf16; with a matrix unit see ProductOf.
 func (c *CPU) Product(y, a, b []float32, p Product) {
 	p.check(y, a, b)
 	if p.M == 0 || p.N == 0 {
 		return
 	}
-	if p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0 {
-		c.tileProduct(y, a, b, p)
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0 {
+		c.tileProduct(Numbers{F32: y}, Numbers{F32: a}, Numbers{F32: b}, p)
+		return
+	}
 	t := &c.product
 	t.c, t.y, t.b, t.Product, t.a, t.lda = c, y, b, p, a, p.K
 	t.paired = p.DType == tensor.BF16 && c.ops.pairs != nil
@@ -306,48 +306,4 @@ func (t *productTask) ahead(row, rows, k, n, col, cols int) {
 	if k > 0 || t.Add {
 		prefetchRows(&tensor.Bytes(t.y)[(row*t.N+col)*4], uintptr(t.N*4), rows, 4*cols)
 	}
-}
-
-// tileProduct is Product through a matrix unit.
-func (c *CPU) tileProduct(y, a, b []float32, p Product) {
-	t := &c.train
-	if p.TransposeA {
-		t.x = grow(t.x, p.M*roundUp(p.K, 16))
-		c.transpose(t.x, a, p.K, p.M)
-		a = t.x
-	}
-	n := 2 * p.K * p.N
-	if cap(t.b) < n {
-		t.b = alignedBytes(n)
-	}
-	w := Weight{In: p.K, Out: p.N, OutMajor: p.TransposeB, DType: tensor.BF16, Data: t.b[:n]}
-	c.Narrow(w.Data, b[:p.K*p.N], tensor.BF16)
-	if !p.rounds() {
-		c.Linear(y, a, p.M, &w, Epilogue{Bias: p.Bias, Add: p.Add})
-		return
-	}
-	if !p.Add {
-		c.Linear(y, a, p.M, &w, Epilogue{Bias: p.Bias})
-		c.Round(y[:p.M*p.N], p.Round)
-		return
-	}
-	t.y = grow(t.y, p.M*p.N)
-	c.Linear(t.y, a, p.M, &w, Epilogue{Bias: p.Bias})
-	c.Round(t.y, p.Round)
-	c.Add(y[:p.M*p.N], t.y)
-}
-
-// transpose writes src [rows][cols] as dst [cols][rows].
-func (c *CPU) transpose(dst, src []float32, rows, cols int) {
-	c.elements(cols, 32, rows*cols, func(l *loop, s *scratch, from, to int) {
-		const deep = 256
-		s.a = grow(s.a, 32*(deep+16))
-		for r := 0; r < l.rows; r += deep {
-			n := min(deep, l.rows-r)
-			l.c.ops.train.transpose(s.a, deep+16, l.x[r*l.width+from:], l.width, n, to-from)
-			for i := range to - from {
-				copy(l.y[(from+i)*l.rows+r:][:n], s.a[i*(deep+16):])
-			}
-		}
-	}, loopData{y: dst, x: src, rows: rows, width: cols})
 }

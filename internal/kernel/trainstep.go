@@ -53,19 +53,14 @@ func (c *CPU) SumSquares(x []float32) (sum float64, finite bool) {
 	return sum, !math.IsNaN(sum) && !math.IsInf(sum, 0)
 }
 
-func sumSquares(l *loop, _ *scratch, from, to int) {
-	var a, b, d, e float64
-	v := l.x[from:to]
-	for ; len(v) >= 4; v = v[4:] {
-		a += float64(v[0]) * float64(v[0])
-		b += float64(v[1]) * float64(v[1])
-		d += float64(v[2]) * float64(v[2])
-		e += float64(v[3]) * float64(v[3])
+func sumSquares(l *loop, s *scratch, from, to int) {
+	clear(s.lanes[:])
+	l.c.ops.train.squares(&s.lanes, l.x[from:to])
+	var sum float64
+	for _, v := range s.lanes {
+		sum += v
 	}
-	for _, v := range v {
-		a += float64(v) * float64(v)
-	}
-	l.sums[from/elementPart] = a + b + (d + e)
+	l.sums[from/elementPart] = sum
 }
 
 // Adam are the numbers of a step of AdamW (Loshchilov and Hutter 2019), the

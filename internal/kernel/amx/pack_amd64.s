@@ -1,43 +1,8 @@
 //go:build !noasm
 
 #include "textflag.h"
+#include "transpose_amd64.h"
 
-// VCVTNE2PS2BF16 Z16, Z17, Z18: 32 float32, the lower 16 of them in Z16, as
-// bfloat16 in Z18.
-#define NARROW BYTE $0x62; BYTE $0xa2; BYTE $0x77; BYTE $0x40; BYTE $0x72; BYTE $0xd0
-
-// MASK32 sets K to the lowest N lanes, at most 32; R and CX are spoiled.
-#define MASK32(N, R, K) \
-	MOVQ N, CX; \
-	MOVL $1, R; \
-	SHLQ CX, R; \
-	DECQ R; \
-	KMOVD R, K
-
-// The 32 words 0, 32, 1, 33 … and 16, 48, 17, 49 … of two registers, and the
-// words 0, 16, 1, 17 … of one.
-DATA lower<>+0(SB)/8, $0x0021000100200000
-DATA lower<>+8(SB)/8, $0x0023000300220002
-DATA lower<>+16(SB)/8, $0x0025000500240004
-DATA lower<>+24(SB)/8, $0x0027000700260006
-DATA lower<>+32(SB)/8, $0x0029000900280008
-DATA lower<>+40(SB)/8, $0x002b000b002a000a
-DATA lower<>+48(SB)/8, $0x002d000d002c000c
-DATA lower<>+56(SB)/8, $0x002f000f002e000e
-GLOBL lower<>(SB), RODATA, $64
-
-DATA halves<>+0(SB)/8, $0x0011000100100000
-DATA halves<>+8(SB)/8, $0x0013000300120002
-DATA halves<>+16(SB)/8, $0x0015000500140004
-DATA halves<>+24(SB)/8, $0x0017000700160006
-DATA halves<>+32(SB)/8, $0x0019000900180008
-DATA halves<>+40(SB)/8, $0x001b000b001a000a
-DATA halves<>+48(SB)/8, $0x001d000d001c000c
-DATA halves<>+56(SB)/8, $0x001f000f001e000e
-GLOBL halves<>(SB), RODATA, $64
-
-DATA sixteen<>+0(SB)/4, $0x00100010
-GLOBL sixteen<>(SB), RODATA, $4
 DATA nibble<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibble<>(SB), RODATA, $4
 DATA eight<>+0(SB)/4, $0x08080808
@@ -114,22 +79,7 @@ done: \
 	MOVQ stride+16(FP), DX; \
 	MOVQ rows+24(FP), BX; \
 	MASK32(n+32(FP), AX, K1); \
-	VPXORD Z0, Z0, Z0; \
-	VPXORD Z1, Z1, Z1; \
-	VPXORD Z2, Z2, Z2; \
-	VPXORD Z3, Z3, Z3; \
-	VPXORD Z4, Z4, Z4; \
-	VPXORD Z5, Z5, Z5; \
-	VPXORD Z6, Z6, Z6; \
-	VPXORD Z7, Z7, Z7; \
-	VPXORD Z8, Z8, Z8; \
-	VPXORD Z9, Z9, Z9; \
-	VPXORD Z10, Z10, Z10; \
-	VPXORD Z11, Z11, Z11; \
-	VPXORD Z12, Z12, Z12; \
-	VPXORD Z13, Z13, Z13; \
-	VPXORD Z14, Z14, Z14; \
-	VPXORD Z15, Z15, Z15; \
+	ZERO16; \
 	NEXT(LOAD, 0, Z0); \
 	NEXT(LOAD, 1, Z1); \
 	NEXT(LOAD, 2, Z2); \
@@ -147,60 +97,9 @@ done: \
 	NEXT(LOAD, 14, Z14); \
 	NEXT(LOAD, 15, Z15); \
 loaded: \
-	VPUNPCKLDQ Z1, Z0, Z16; \
-	VPUNPCKHDQ Z1, Z0, Z17; \
-	VPUNPCKLDQ Z3, Z2, Z18; \
-	VPUNPCKHDQ Z3, Z2, Z19; \
-	VPUNPCKLDQ Z5, Z4, Z20; \
-	VPUNPCKHDQ Z5, Z4, Z21; \
-	VPUNPCKLDQ Z7, Z6, Z22; \
-	VPUNPCKHDQ Z7, Z6, Z23; \
-	VPUNPCKLDQ Z9, Z8, Z24; \
-	VPUNPCKHDQ Z9, Z8, Z25; \
-	VPUNPCKLDQ Z11, Z10, Z26; \
-	VPUNPCKHDQ Z11, Z10, Z27; \
-	VPUNPCKLDQ Z13, Z12, Z28; \
-	VPUNPCKHDQ Z13, Z12, Z29; \
-	VPUNPCKLDQ Z15, Z14, Z30; \
-	VPUNPCKHDQ Z15, Z14, Z31; \
-	VPUNPCKLQDQ Z18, Z16, Z0; \
-	VPUNPCKHQDQ Z18, Z16, Z1; \
-	VPUNPCKLQDQ Z19, Z17, Z2; \
-	VPUNPCKHQDQ Z19, Z17, Z3; \
-	VPUNPCKLQDQ Z22, Z20, Z4; \
-	VPUNPCKHQDQ Z22, Z20, Z5; \
-	VPUNPCKLQDQ Z23, Z21, Z6; \
-	VPUNPCKHQDQ Z23, Z21, Z7; \
-	VPUNPCKLQDQ Z26, Z24, Z8; \
-	VPUNPCKHQDQ Z26, Z24, Z9; \
-	VPUNPCKLQDQ Z27, Z25, Z10; \
-	VPUNPCKHQDQ Z27, Z25, Z11; \
-	VPUNPCKLQDQ Z30, Z28, Z12; \
-	VPUNPCKHQDQ Z30, Z28, Z13; \
-	VPUNPCKLQDQ Z31, Z29, Z14; \
-	VPUNPCKHQDQ Z31, Z29, Z15; \
-	QUARTERS(Z0, Z4, Z8, Z12, 0); \
-	QUARTERS(Z1, Z5, Z9, Z13, 64); \
-	QUARTERS(Z2, Z6, Z10, Z14, 128); \
-	QUARTERS(Z3, Z7, Z11, Z15, 192); \
+	NETWORK; \
 	VZEROUPPER; \
 	RET
-
-// Columns c, c+4, c+8 and c+12 lie in the four quarters of each of A-D, which
-// are outputs 0-3, 4-7, 8-11 and 12-15; they become rows of the tile.
-#define QUARTERS(A, B, C, D, AT) \
-	VSHUFI32X4 $0x44, B, A, Z16; \
-	VSHUFI32X4 $0xee, B, A, Z17; \
-	VSHUFI32X4 $0x44, D, C, Z18; \
-	VSHUFI32X4 $0xee, D, C, Z19; \
-	VSHUFI32X4 $0x88, Z18, Z16, Z20; \
-	VSHUFI32X4 $0xdd, Z18, Z16, Z21; \
-	VSHUFI32X4 $0x88, Z19, Z17, Z22; \
-	VSHUFI32X4 $0xdd, Z19, Z17, Z23; \
-	VMOVDQU64 Z20, (AT+0)(DI); \
-	VMOVDQU64 Z21, (AT+256)(DI); \
-	VMOVDQU64 Z22, (AT+512)(DI); \
-	VMOVDQU64 Z23, (AT+768)(DI)
 
 // Four signed bytes of 16 outputs in V, times the scales in Z31, become two rows
 // of a tile at AT(DI). Z30 brings the pairs together.

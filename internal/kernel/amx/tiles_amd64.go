@@ -38,6 +38,10 @@ func PackTiles(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols
 	switch {
 	case d.IsQuantized():
 		packBlocks(d, dst, w, stride, n, cols)
+	case d == tensor.F32 && outMajor:
+		packTransposedFloats(dst, w, stride, depth, cols)
+	case d == tensor.F32:
+		packFloats(dst, w, stride, depth, cols)
 	case outMajor:
 		packTransposed(d, dst, w, stride, depth, cols)
 	default:

@@ -20,6 +20,15 @@ func AdamW(p, m, v, g []float32, k *[8]float32) {
 	generic.AdamW(p[n:], m[n:], v[n:], g[n:], k)
 }
 
+// Squares adds x² up in lanes.
+func Squares(lanes *[16]float64, x []float32) {
+	n := len(x) &^ 15
+	if n > 0 {
+		squares(lanes, &x[0], n)
+	}
+	generic.Squares(lanes, x[n:])
+}
+
 // Round rounds x to F16 or BF16.
 func Round(d tensor.DType, x []float32) {
 	n := len(x) &^ 7
@@ -149,6 +158,9 @@ func NormColumns(dgain, dbias, dy, x, stats []float32, ld, rows int) {
 }
 
 // n is a multiple of 8, of normSums one of 16.
+
+//go:noescape
+func squares(lanes *[16]float64, x *float32, n int)
 
 //go:noescape
 func adamW(p, m, v, d *float32, n int, k *[8]float32)

@@ -19,6 +19,15 @@ func AdamW(p, m, v, g []float32, k *[8]float32) {
 	generic.AdamW(p[n:], m[n:], v[n:], g[n:], k)
 }
 
+// Squares adds x² up in lanes.
+func Squares(lanes *[16]float64, x []float32) {
+	n := len(x) &^ 15
+	if n > 0 {
+		squares(lanes, &x[0], n)
+	}
+	generic.Squares(lanes, x[n:])
+}
+
 // Round rounds x to F16 or BF16.
 func Round(d tensor.DType, x []float32) {
 	if d == tensor.F16 {
@@ -104,6 +113,9 @@ func NormColumns(dgain, dbias, dy, x, stats []float32, ld, rows int) {
 	_, _, _, _ = dbias[n-1], dy[(rows-1)*ld+n-1], x[(rows-1)*ld+n-1], stats[2*rows-1]
 	normColumns(&dgain[0], &dbias[0], &dy[0], &x[0], &stats[0], uintptr(ld*4), rows, n)
 }
+
+//go:noescape
+func squares(lanes *[16]float64, x *float32, n int)
 
 //go:noescape
 func adamW(p, m, v, d *float32, n int, k *[8]float32)

@@ -52,6 +52,29 @@ loop:
 	VZEROUPPER
 	RET
 
+// func squares(lanes *[16]float64, x *float32, n int)
+// n is a multiple of 16.
+TEXT ·squares(SB), NOSPLIT, $0-24
+	MOVQ lanes+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), CX
+	VMOVUPD (DI), Z0
+	VMOVUPD 64(DI), Z1
+
+loop:
+	PREFETCHT0 4096(SI)
+	VCVTPS2PD (SI), Z2
+	VCVTPS2PD 32(SI), Z3
+	VFMADD231PD Z2, Z2, Z0
+	VFMADD231PD Z3, Z3, Z1
+	ADDQ $64, SI
+	SUBQ $16, CX
+	JNZ  loop
+	VMOVUPD Z0, (DI)
+	VMOVUPD Z1, 64(DI)
+	VZEROUPPER
+	RET
+
 // The loops below take sixteen elements at a time, CX being how many are left,
 // and the last ones under the mask K1.
 #define BEGIN16 \

@@ -2,6 +2,7 @@ package generic
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -61,9 +62,12 @@ func element(d tensor.DType, outMajor bool, w []byte, stride, k, c int) uint16 {
 		tensor.ToFloat32(v[:], d, b[:])
 		return roundBF16(v[k%tensor.QuantBlock])
 	}
-	at := k*stride + c*2
+	at := k*stride + c*d.Size()
 	if outMajor {
-		at = c*stride + k*2
+		at = c*stride + k*d.Size()
+	}
+	if d == tensor.F32 {
+		return roundBF16(math.Float32frombits(binary.LittleEndian.Uint32(w[at:])))
 	}
 	v := binary.LittleEndian.Uint16(w[at:])
 	if d == tensor.F16 {

@@ -22,6 +22,18 @@ func AdamW(p, m, v, g []float32, k *[8]float32) {
 	}
 }
 
+// Squares adds x² up in sixteen lanes of float64 (element mod 16).
+func Squares(lanes *[16]float64, x []float32) {
+	for ; len(x) >= 16; x = x[16:] {
+		for i, v := range x[:16] {
+			lanes[i] += float64(v) * float64(v) // which is exact
+		}
+	}
+	for i, v := range x {
+		lanes[i] += float64(v) * float64(v)
+	}
+}
+
 // Round rounds x to d, F16 or BF16, to nearest even. F16 overflows to infinity.
 func Round(d tensor.DType, x []float32) {
 	if d == tensor.F16 {

@@ -1,0 +1,190 @@
+//go:build !noasm
+
+package amx
+
+import (
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// rowsAhead is how many rows further a matrix that is read across is asked for.
+const rowsAhead = 8
+
+// PackRows writes up to 32 rows of float32 or bfloat16 as tiles of x; turned,
+// they are columns of src.
+func PackRows(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int) {
+	n := steps(depth)
+	if n == 0 {
+		return
+	}
+	dst = dst[:n*stepBytes]
+	if rows < step {
+		clear(dst)
+	}
+	if rows == 0 {
+		return
+	}
+	if turned {
+		turnRows(d, dst, src, stride, rows, depth)
+		return
+	}
+	_ = src[(rows-1)*stride+depth*d.Size()-1]
+	pack := rowFloats
+	if d == tensor.BF16 {
+		pack = rowBF16
+	}
+	for r := range rows {
+		pack(&dst[r*64], &src[r*stride], depth)
+	}
+}
+
+func turnRows(d tensor.DType, dst, src []byte, stride, rows, depth int) {
+	size := d.Size()
+	_ = src[(depth-1)*stride+rows*size-1]
+	for s := range depth / step {
+		for r := 0; r < rows; r += 16 {
+			turn(d, &dst[s*stepBytes+r*64], &src[s*step*stride+r*size], uintptr(stride), min(16, rows-r), uintptr(step*stride))
+		}
+	}
+	rest := depth % step
+	if rest == 0 {
+		return
+	}
+	var last [step * step * 4]byte // filled up with zeros
+	width := rows * size
+	for k := range rest {
+		copy(last[k*step*4:][:width], src[(depth-rest+k)*stride:])
+	}
+	for r := 0; r < rows; r += 16 {
+		turn(d, &dst[depth/step*stepBytes+r*64], &last[r*size], step*4, min(16, rows-r), 0)
+	}
+}
+
+func turn(d tensor.DType, dst, src *byte, stride uintptr, cols int, ahead uintptr) {
+	if d == tensor.BF16 {
+		turnBF16(dst, src, stride, cols, ahead)
+	} else {
+		turnFloats(dst, src, stride, cols, ahead)
+	}
+}
+
+// packFloats is packPairs of float32.
+func packFloats(dst, w []byte, stride, depth, cols int) {
+	n := steps(depth)
+	_ = w[(depth-1)*stride+cols*4-1]
+	if depth%step != 0 {
+		for p := range steps(cols) {
+			clear(dst[(p*n+n-1)*stepBytes:][:stepBytes])
+		}
+	}
+	for k := 0; k < depth; k += 2 {
+		var hi *byte
+		if k+1 < depth {
+			hi = &w[(k+1)*stride]
+		}
+		pairFloats(&dst[k/step*stepBytes+k%step/2*64], uintptr(n*stepBytes), &w[k*stride], hi, cols, uintptr(rowsAhead*stride))
+	}
+}
+
+// packTransposedFloats is packTransposed of float32.
+func packTransposedFloats(dst, w []byte, stride, depth, cols int) {
+	n := steps(depth)
+	_ = w[(cols-1)*stride+depth*4-1]
+	for c := 0; c < steps(cols)*step; c += 16 {
+		to := dst[c/step*n*stepBytes+c%step/16*1024:]
+		rows := min(16, cols-c)
+		from := w
+		if rows > 0 {
+			from = w[c*stride:]
+		}
+		for s := range n {
+			transposeFloats(&to[s*stepBytes], &from[s*step*4], uintptr(stride), rows, min(step, depth-s*step))
+		}
+	}
+}
+
+// MultiplyPanels computes c = start + a·b for 32 rows and n panels of b. With
+// each step of a panel 512 bytes of ahead are brought to the second-level cache.
+func MultiplyPanels(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, ahead []byte) {
+	if n == 0 || steps == 0 {
+		for r := range step {
+			copy(c[r*ldc:][:n*step], start[r*lds:])
+		}
+		return
+	}
+	_, _ = c[(step-1)*ldc+n*step-1], start[(step-1)*lds+n*step-1]
+	_, _ = a[steps*stepBytes-1], b[(n-1)*next+steps*stepBytes-1]
+	panels(&c[0], uintptr(ldc*4), &start[0], uintptr(lds*4), &a[0], &b[0], uintptr(next), n, steps, unsafe.SliceData(ahead))
+}
+
+// Finish writes results to y.
+func Finish(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int) {
+	if rows == 0 || cols == 0 {
+		return
+	}
+	_, _ = y[(rows-1)*ldy+cols*d.Size()-1], c[(rows-1)*ldc+cols-1]
+	finish := finishCopy
+	switch {
+	case d == tensor.BF16 && add:
+		finish = finishHalfSum
+	case d == tensor.BF16:
+		finish = finishHalf
+	case round && add:
+		finish = finishRoundSum
+	case round:
+		finish = finishRound
+	case add:
+		finish = finishSum
+	case past && wholeLines(y, ldy, cols):
+		finish = finishPast
+	}
+	finish(&y[0], uintptr(ldy), &c[0], uintptr(ldc*4), rows, cols)
+}
+
+// wholeLines says whether rows begin and end at multiples of 64 bytes.
+func wholeLines(y []byte, ldy, cols int) bool {
+	return uintptr(unsafe.Pointer(&y[0]))%64 == 0 && ldy%64 == 0 && cols%16 == 0
+}
+
+//go:noescape
+func rowBF16(dst, src *byte, n int)
+
+//go:noescape
+func rowFloats(dst, src *byte, n int)
+
+//go:noescape
+func turnFloats(dst, src *byte, stride uintptr, cols int, ahead uintptr)
+
+//go:noescape
+func turnBF16(dst, src *byte, stride uintptr, cols int, ahead uintptr)
+
+//go:noescape
+func pairFloats(dst *byte, panel uintptr, lo, hi *byte, n int, ahead uintptr)
+
+//go:noescape
+func transposeFloats(dst, src *byte, stride uintptr, rows, n int)
+
+//go:noescape
+func panels(c *float32, ldc uintptr, start *float32, lds uintptr, a, b *byte, next uintptr, n, steps int, ahead *byte)
+
+//go:noescape
+func finishCopy(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)
+
+//go:noescape
+func finishPast(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)
+
+//go:noescape
+func finishSum(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)
+
+//go:noescape
+func finishRound(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)
+
+//go:noescape
+func finishRoundSum(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)
+
+//go:noescape
+func finishHalf(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)
+
+//go:noescape
+func finishHalfSum(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)
