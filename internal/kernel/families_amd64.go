@@ -31,6 +31,9 @@ func families() []*ops {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
 			o.streamBlocks = avx512.StreamBlocks
 		}
+		if vendor() == "GenuineIntel" {
+			readAhead(o)
+		}
 		if o.pairs != nil {
 			o.peakBF16, o.train.packFloats = avx512.PeakPairs, avx512.PackFloats
 		}
@@ -80,6 +83,15 @@ func withTiles(o ops) *ops {
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
 	o.pairs = nil // many rows go by tiles, and a few are not worth their rounding
 	return &o
+}
+
+// readAhead takes the kernels that ask for memory ahead of the hardware, which
+// Intel's cores read a tenth faster with, and AMD's slower.
+func readAhead(o *ops) {
+	o.stream = avx512.StreamAhead
+	if o.streamBlocks != nil {
+		o.streamBlocks = avx512.StreamBlocksAhead
+	}
 }
 
 // refusals lists families that the processor has and the system does not allow.

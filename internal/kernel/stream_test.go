@@ -8,8 +8,18 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-func TestTwinStream(t *testing.T) {
+// streams runs f with each family, and with its kernels for the other maker's
+// processors.
+func streams(t *testing.T, f func(t *testing.T, o *ops)) {
 	assembly(t, func(t *testing.T, o, _ *ops) {
+		for name, o := range streamVariants(o) {
+			t.Run(name, func(t *testing.T) { f(t, o) })
+		}
+	})
+}
+
+func TestTwinStream(t *testing.T) {
+	streams(t, func(t *testing.T, o *ops) {
 		if o.stream == nil {
 			t.Skip("none")
 		}
@@ -46,7 +56,7 @@ func TestTwinStream(t *testing.T) {
 }
 
 func TestTwinStreamBlocks(t *testing.T) {
-	assembly(t, func(t *testing.T, o, _ *ops) {
+	streams(t, func(t *testing.T, o *ops) {
 		if o.streamBlocks == nil {
 			t.Skip("none")
 		}
