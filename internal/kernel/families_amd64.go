@@ -37,6 +37,9 @@ func families() []*ops {
 		if o.pairs != nil {
 			o.peakBF16, o.train.packFloats = avx512.PeakPairs, avx512.PackFloats
 		}
+		if vendor() == "GenuineIntel" {
+			o.multiplyAhead = avx512.MultiplyAhead
+		}
 		if amx.Available() == nil {
 			have = append(have, withTiles(*o))
 		}

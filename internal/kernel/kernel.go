@@ -51,6 +51,7 @@ type CPU struct {
 	attention attentionTask
 	tiles     tileTask
 	stream    streamTask
+	many      manyTask
 	train     trainScratch
 	product   productTask
 
@@ -66,6 +67,7 @@ type scratch struct {
 	small   [256]float32
 	lanes   [16]float64
 	tiles   reserve
+	ahead   generic.Ahead
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test
@@ -130,7 +132,10 @@ type ops struct {
 	pack           func(d tensor.DType, dst []float32, w []byte, stride, rows, cols int)
 	packTransposed func(dst, src []float32, n, dim int)
 	multiply       func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, k int, load bool)
-	dots           func(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int)
+	// multiplyAhead is multiply by a panel whose rows follow each other, and asks for
+	// what comes next meanwhile; nil where products of many rows are linearTask's.
+	multiplyAhead func(c []float32, ldc int, a []float32, lda int, b []float32, mr, k int, load bool, h *generic.Ahead)
+	dots          func(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int)
 
 	// One row times two panels, of floats and of blocks; nil: accumulate and products
 	// serve.

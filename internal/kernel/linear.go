@@ -93,9 +93,12 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	}
 	t := &c.linear
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
-	if streamed {
+	switch {
+	case streamed:
 		c.stream.run(t)
-	} else {
+	case c.ops.hinted(rows, w):
+		c.many.run(t)
+	default:
 		t.next.Store(0)
 		t.plan(c.team.Size())
 		t.prepare()

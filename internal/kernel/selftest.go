@@ -76,6 +76,7 @@ var selfChecks = []struct {
 	{"widen F16", 0, func(t *trial, o *ops) []float32 { return t.widen(o, tensor.F16) }},
 	{"widen BF16", 0, func(t *trial, o *ops) []float32 { return t.widen(o, tensor.BF16) }},
 	{"triangle", 0, (*trial).triangle},
+	{"multiply ahead", 1e-6, (*trial).multiplyAhead},
 }
 
 // selfTest returns what o computes wrongly, if anything. It takes about a
@@ -118,6 +119,7 @@ func twinOps() *ops {
 		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
 	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
+	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish,
@@ -209,6 +211,28 @@ func (t *trial) multiply(o *ops, d tensor.DType) []float32 {
 		}
 		for r := range mr {
 			out = append(out, c[(first+r)*ld:][:trialCols]...)
+		}
+	}
+	return out
+}
+
+// multiplyAhead multiplies by one panel, so deep that all parts of the loop have
+// something to do, and asks for what it has at hand.
+func (t *trial) multiplyAhead(o *ops) []float32 {
+	if o.multiplyAhead == nil {
+		return nil
+	}
+	const rows, depth, cols = 12, 59, 16
+	a, b, c := t.floats(rows*depth), alignedFloats(depth*o.nr), make([]float32, rows*o.nr)
+	o.pack(tensor.F32, b, t.weights(tensor.F32, depth*cols), cols*4, depth, cols)
+	h := generic.Ahead{Y: &c[0], LDY: uintptr(o.nr * 4), A: &a[0], B: &tensor.Bytes(b)[0], Step: 64}
+	var out []float32
+	for _, load := range []bool{false, true} {
+		for i := 0; i < rows; i += o.mr {
+			o.multiplyAhead(c[i*o.nr:], o.nr, a[i*depth:], depth, b, min(o.mr, rows-i), depth, load, &h)
+		}
+		for i := range rows {
+			out = append(out, c[i*o.nr:][:cols]...)
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ package avx512
 import (
 	"unsafe"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -235,6 +236,17 @@ func Multiply(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, 
 			i++
 		}
 	}
+}
+
+// MultiplyAhead is Multiply by a panel whose rows follow each other, and asks for
+// memory meanwhile.
+func MultiplyAhead(c []float32, ldc int, a []float32, lda int, b []float32, mr, k int, load bool, h *generic.Ahead) {
+	if mr < MR || k < 4 {
+		Multiply(c, ldc, a, lda, b, NR, mr, k, load)
+		return
+	}
+	_, _, _ = c[(MR-1)*ldc+NR-1], a[(MR-1)*lda+k-1], b[k*NR-1]
+	multiply12Ahead(&c[0], uintptr(ldc*4), &a[0], uintptr(lda*4), &b[0], k, load, h)
 }
 
 func first(s []float32) *float32 { return unsafe.SliceData(s) }

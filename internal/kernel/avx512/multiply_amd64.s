@@ -2,6 +2,7 @@
 
 #include "textflag.h"
 #include "macros_amd64.h"
+#include "multiply_amd64.h"
 
 // Tiles of MR rows × 32 columns: c[i][j] (+)= Σ a[i][k]·b[k][j].
 //
@@ -22,16 +23,6 @@
 	LEAQ (AX)(R8*4), BX; \
 	LEAQ (BX)(R8*4), DX
 
-#define LOADROW(LO, HI) \
-	VMOVUPS (DI), LO; \
-	VMOVUPS 64(DI), HI; \
-	ADDQ R11, DI
-
-#define STOREROW(LO, HI) \
-	VMOVUPS LO, (DI); \
-	VMOVUPS HI, 64(DI); \
-	ADDQ R11, DI
-
 #define ROWB \
 	VMOVUPS (SI), Z0; \
 	VMOVUPS 64(SI), Z1; \
@@ -45,76 +36,17 @@
 	ADDQ R10, R12; \
 	ROWB
 
-#define ROW(A, Z, LO, HI) \
-	VBROADCASTSS A, Z; \
-	VFMADD231PS Z0, Z, LO; \
-	VFMADD231PS Z1, Z, HI
-
-#define STEP4(O, P) \
-	ROW(O(P), Z2, Z8, Z9); \
-	ROW(O(P)(R8*1), Z3, Z10, Z11); \
-	ROW(O(P)(R8*2), Z4, Z12, Z13); \
-	ROW(O(P)(R9*1), Z5, Z14, Z15)
-
-#define STEP8(O) \
-	STEP4(O, AX); \
-	ROW(O(BX), Z2, Z16, Z17); \
-	ROW(O(BX)(R8*1), Z3, Z18, Z19); \
-	ROW(O(BX)(R8*2), Z4, Z20, Z21); \
-	ROW(O(BX)(R9*1), Z5, Z22, Z23)
-
-#define STEP12(O) \
-	STEP8(O); \
-	ROW(O(DX), Z2, Z24, Z25); \
-	ROW(O(DX)(R8*1), Z3, Z26, Z27); \
-	ROW(O(DX)(R8*2), Z4, Z28, Z29); \
-	ROW(O(DX)(R9*1), Z5, Z30, Z31)
-
 // func multiply12(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb uintptr, k int, load bool)
 TEXT ·multiply12(SB), NOSPLIT, $0-57
 	ARGS
 	CMPB load+56(FP), $0
 	JEQ  zero
-	LOADROW(Z8, Z9)
-	LOADROW(Z10, Z11)
-	LOADROW(Z12, Z13)
-	LOADROW(Z14, Z15)
-	LOADROW(Z16, Z17)
-	LOADROW(Z18, Z19)
-	LOADROW(Z20, Z21)
-	LOADROW(Z22, Z23)
-	LOADROW(Z24, Z25)
-	LOADROW(Z26, Z27)
-	LOADROW(Z28, Z29)
-	LOADROW(Z30, Z31)
+	LOADTILE12
 	MOVQ c+0(FP), DI
 	JMP  loop4
 
 zero:
-	ZERO(Z8)
-	ZERO(Z9)
-	ZERO(Z10)
-	ZERO(Z11)
-	ZERO(Z12)
-	ZERO(Z13)
-	ZERO(Z14)
-	ZERO(Z15)
-	ZERO(Z16)
-	ZERO(Z17)
-	ZERO(Z18)
-	ZERO(Z19)
-	ZERO(Z20)
-	ZERO(Z21)
-	ZERO(Z22)
-	ZERO(Z23)
-	ZERO(Z24)
-	ZERO(Z25)
-	ZERO(Z26)
-	ZERO(Z27)
-	ZERO(Z28)
-	ZERO(Z29)
-	ZERO(Z30)
-	ZERO(Z31)
+	ZEROTILE12
 
 loop4:
 	CMPQ CX, $4
@@ -145,18 +77,7 @@ loop1:
 	JMP  loop1
 
 store:
-	STOREROW(Z8, Z9)
-	STOREROW(Z10, Z11)
-	STOREROW(Z12, Z13)
-	STOREROW(Z14, Z15)
-	STOREROW(Z16, Z17)
-	STOREROW(Z18, Z19)
-	STOREROW(Z20, Z21)
-	STOREROW(Z22, Z23)
-	STOREROW(Z24, Z25)
-	STOREROW(Z26, Z27)
-	STOREROW(Z28, Z29)
-	STOREROW(Z30, Z31)
+	STORETILE12
 	VZEROUPPER
 	RET
 

@@ -2,7 +2,11 @@
 
 package avx512
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+)
 
 // The micro-kernel's tile: MR rows by NR columns.
 const (
@@ -33,6 +37,9 @@ func packRowBF16(dst *float32, src *byte, n int, panel, ahead uintptr)
 
 //go:noescape
 func multiply12(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb uintptr, k int, load bool)
+
+//go:noescape
+func multiply12Ahead(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, k int, load bool, h *generic.Ahead)
 
 //go:noescape
 func multiply8(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, ldb uintptr, k int, load bool)

@@ -1,0 +1,109 @@
+//go:build !noasm
+
+#include "textflag.h"
+#include "macros_amd64.h"
+#include "multiply_amd64.h"
+
+// PREFETCHW, which the assembler does not know: the line at (R13), and the next
+// one, will be written.
+#define CLAIMLINES \
+	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x4d; BYTE $0x00; \
+	BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x4d; BYTE $0x40
+
+#define ROWBAT(O) \
+	VMOVUPS O(SI), Z0; \
+	VMOVUPS (O+64)(SI), Z1
+
+// Four rows of b, which follow each other.
+#define FOUR \
+	ROWBAT(0); \
+	STEP12(0); \
+	ROWBAT(128); \
+	STEP12(4); \
+	ROWBAT(256); \
+	STEP12(8); \
+	ROWBAT(384); \
+	STEP12(12); \
+	ADDQ $512, SI; \
+	ADDQ $16, AX; \
+	ADDQ $16, BX; \
+	ADDQ $16, DX; \
+	SUBQ $4, CX
+
+// func multiply12Ahead(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, k int, load bool, h *generic.Ahead)
+//
+// multiply12 with rows of b that follow each other. Meanwhile it asks for memory,
+// a line or two at a time, so that nothing waits: in the first twelve rounds, of
+// four k each, for a tile of results (R13, its rows R11 apart); in the others for
+// two rows of a (R12, R8 apart) and for b (R15, by R10 in a round).
+TEXT ·multiply12Ahead(SB), NOSPLIT, $0-64
+	MOVQ c+0(FP), DI
+	MOVQ ldc+8(FP), R11
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), R8
+	MOVQ b+32(FP), SI
+	MOVQ k+40(FP), CX
+	LEAQ (R8)(R8*2), R9
+	LEAQ (AX)(R8*4), BX
+	LEAQ (BX)(R8*4), DX
+	CMPB load+48(FP), $0
+	JEQ  zero
+	LOADTILE12
+	JMP  begin
+
+zero:
+	ZEROTILE12
+
+begin:
+	MOVQ h+56(FP), R10
+	MOVQ 0(R10), R13
+	MOVQ 8(R10), R11
+	MOVQ 16(R10), R12
+	MOVQ 24(R10), R15
+	MOVQ 32(R10), R10
+	LEAQ -48(CX), DI // where the first rounds end
+
+first:
+	CMPQ CX, $4
+	JLT  loop1
+	CMPQ CX, DI
+	JLE  rest
+	CLAIMLINES
+	ADDQ R11, R13
+	FOUR
+	JMP  first
+
+rest:
+	SUBQ $4, CX
+	JLT  last
+
+loop4:
+	PREFETCHT1 (R12)
+	PREFETCHT1 (R12)(R8*1)
+	PREFETCHT1 (R15)
+	ADDQ $16, R12
+	ADDQ R10, R15
+	FOUR
+	JGE  loop4
+
+last:
+	ADDQ $4, CX
+
+loop1:
+	TESTQ CX, CX
+	JZ    store
+	ROWBAT(0)
+	STEP12(0)
+	ADDQ $128, SI
+	ADDQ $4, AX
+	ADDQ $4, BX
+	ADDQ $4, DX
+	DECQ CX
+	JMP  loop1
+
+store:
+	MOVQ c+0(FP), DI
+	MOVQ ldc+8(FP), R11
+	STORETILE12
+	VZEROUPPER
+	RET

@@ -1,0 +1,65 @@
+package kernel
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// withAhead is a CPU whose products of many rows are manyTasks, or never.
+func withAhead(t *testing.T, family string, threads int, ahead bool) *CPU {
+	c, err := New(Options{Family: family, Threads: threads, Wide: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	o := *c.ops
+	switch {
+	case !ahead:
+		o.multiplyAhead = nil
+	case o.multiplyAhead == nil:
+		multiply, nr := o.multiply, o.nr
+		o.multiplyAhead = func(c []float32, ldc int, a []float32, lda int, b []float32, mr, k int, load bool, h *generic.Ahead) {
+			multiply(c, ldc, a, lda, b, nr, mr, k, load)
+		}
+	}
+	c.ops = &o
+	return c
+}
+
+// Products of many rows are the same numbers, however they are cut into parts.
+func TestManyTask(t *testing.T) {
+	type shape struct{ rows, in, out int }
+	shapes := []shape{{17, 5, 3}, {29, 48, 33}, {133, 70, 300}, {270, 800, 40}, {27, 1700, 290}, {530, 20, 70}}
+	if testing.Short() {
+		shapes = shapes[:3]
+	}
+	eachFamily(t, func(t *testing.T, c *CPU) {
+		plain, many, alone := withAhead(t, c.Family(), 1, false), withAhead(t, c.Family(), 3, true), withAhead(t, c.Family(), 1, true)
+		for _, s := range shapes {
+			rng := rand.New(rand.NewPCG(uint64(s.in), uint64(s.out)))
+			x, before, bias := random(rng, s.rows*s.in), random(rng, s.rows*s.out), random(rng, s.out)
+			for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+				w, _ := weight(rng, s.in, s.out, false, d)
+				p := *w
+				p.Panels, p.Data = true, make([]byte, PanelBytes(d, s.in, s.out))
+				c.PackPanels(p.Data, w, d)
+				for _, e := range []Epilogue{{}, {Bias: bias, Activation: GELUTanh}, {Bias: bias, Add: true}} {
+					want := append([]float32(nil), before...)
+					plain.Linear(want, x, s.rows, w, e)
+					for _, w := range []*Weight{w, &p} {
+						for _, c := range []*CPU{many, alone} {
+							y := append([]float32(nil), before...)
+							c.Linear(y, x, s.rows, w, e)
+							if at := same(y, want); at >= 0 {
+								t.Fatalf("%+v %v panels %v threads %d: element %d is %v, want %v", s, d, w.Panels, c.Threads(), at, y[at], want[at])
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
