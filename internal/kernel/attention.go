@@ -195,7 +195,7 @@ func (t *attentionTask) place(item int) (head int, b rowRange) {
 // taken their processors.
 func (t *attentionTask) await() {
 	for i := 0; t.unstored.Load() > 0; i++ {
-		if i < spinRounds {
+		if i < t.c.team.spins {
 			pause()
 		} else {
 			runtime.Gosched()

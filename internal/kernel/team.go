@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Task is work for a team. The members that come in time call Run, each once,
@@ -39,14 +41,29 @@ type worker struct {
 	_       [64]byte // workers do not share a cache line
 }
 
-// spinRounds of pause last about a tenth of a millisecond: longer than the gap
+// spinTime is how long a member spins before it parks: longer than the gap
 // between two operations of a layer, or than one member's last part of the
 // work; short enough not to heat a core that waits for a person.
-const spinRounds = 300
+const spinTime = 150 * time.Microsecond
+
+// spinRounds is how many rounds of pause last that long. Processors differ by a
+// factor of four in what the instruction takes.
+var spinRounds = sync.OnceValue(func() int {
+	const rounds, most = 64, 1 << 14
+	best := time.Hour
+	for range 3 {
+		start := time.Now()
+		for range rounds {
+			pause()
+		}
+		best = min(best, time.Since(start))
+	}
+	return int(min(most, rounds*spinTime/max(best, 1)))
+})
 
 // NewTeam starts n-1 goroutines, n ≥ 1.
 func NewTeam(n int) *Team {
-	t := &Team{workers: make([]worker, n-1), done: make(chan struct{}, 1), spins: spinRounds}
+	t := &Team{workers: make([]worker, n-1), done: make(chan struct{}, 1), spins: spinRounds()}
 	if n > runtime.GOMAXPROCS(0) {
 		t.spins = 0 // someone would spin where another has to work
 	}
