@@ -303,9 +303,16 @@ func parsePosition(data []byte) (p position, err error) {
 	return p, nil
 }
 
-// loadTensors opens a checkpoint, checks it and gives its tensors to use.
+// loadTensors opens a checkpoint, checks it and gives its tensors to use. What
+// use forgets does not count as memory of a training that has all of it twice
+// for a moment.
 func loadTensors(dir string, p position, use func(State) error) error {
-	state := State{Values: p.Values}
+	var files []*safetensors.File
+	state := State{Values: p.Values, Forget: func(part []byte) {
+		for _, f := range files {
+			f.Forget(part)
+		}
+	}}
 	for i, to := range []*[]safetensors.Named{&state.Weights, &state.Optimizer} {
 		if err := p.Files[i].check(dir); err != nil {
 			return &DamagedError{dir, err}
@@ -315,6 +322,8 @@ func loadTensors(dir string, p position, use func(State) error) error {
 			return &DamagedError{dir, err}
 		}
 		defer f.Close()
+		f.ReadAhead()
+		files = append(files, f)
 		for _, name := range f.Names() {
 			t, _ := f.Tensor(name)
 			*to = append(*to, safetensors.Named{Name: name, Tensor: t})

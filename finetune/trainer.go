@@ -52,6 +52,10 @@ type State struct {
 	Weights   []safetensors.Named // of what is trained, under the names that a model file has
 	Optimizer []safetensors.Named // moments and the like
 	Values    map[string]string   // small things: counters, scaler, RNG streams
+
+	// Forget is called with parts of the tensors that Restore has copied: they need
+	// no memory any more. It may be nil.
+	Forget func(part []byte)
 }
 
 // Data are rows of tokens. Every method always answers the same question in the

@@ -299,3 +299,26 @@ func TestInitial(t *testing.T) {
 		}
 	}
 }
+
+// Restore says of every byte of a state, once, that it has been copied.
+func TestRestoreForgets(t *testing.T) {
+	f, d := load(t, "plain"), device(t, 1, "")
+	first := f.trainer(t, d, f.options())
+	f.run(t, first, 0, 2)
+	s, forgotten, all := copied(first.State()), 0, 0
+	for _, w := range slices.Concat(s.Weights, s.Optimizer) {
+		all += len(w.Tensor.Data)
+	}
+	s.Forget = func(part []byte) {
+		forgotten += len(part)
+		clear(part) // it may not be read again
+	}
+	second := f.trainer(t, d, f.options())
+	if err := second.Restore(s); err != nil {
+		t.Fatal(err)
+	}
+	sameState(t, second.State(), first.State())
+	if forgotten != all {
+		t.Errorf("%d of %d bytes forgotten", forgotten, all)
+	}
+}

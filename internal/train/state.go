@@ -103,7 +103,13 @@ func (t *Trainer) Restore(s State) error {
 		return err
 	}
 	for i, to := range targets {
-		copy(to.Tensor.Data, sources[i].Data)
+		const most = 4 << 20
+		for part := range slices.Chunk(sources[i].Data, most) {
+			to.Tensor.Data = to.Tensor.Data[copy(to.Tensor.Data, part):]
+			if s.Forget != nil {
+				s.Forget(part)
+			}
+		}
 	}
 	t.steps, t.draws, t.options.Seed = values.steps, values.draws, values.seed
 	t.scaler.Scale, t.scaler.Good = values.scale, values.good

@@ -109,4 +109,8 @@ type State struct {
 	Weights   []safetensors.Named // of what is trained, under the names of a model file, or of peft
 	Optimizer []safetensors.Named // "exp_avg.NAME", "exp_avg_sq.NAME"
 	Values    map[string]string   // counters, the loss scale
+
+	// Forget is called with parts of the tensors that Restore has copied: they need
+	// no memory any more. It may be nil.
+	Forget func(part []byte)
 }
