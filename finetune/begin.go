@@ -112,7 +112,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	defer lock.release()
 	if name, index, bad := files.Weights.FindNonFinite(); bad {
-		return Result{}, fmt.Errorf("%s is damaged: element %d of %s is not a number", s.Model, index, name)
+		return Result{}, fmt.Errorf("%s is damaged: element %d of %s is not a finite number", s.Model, index, name)
 	}
 	if s, err = s.ForModel(files.Config.Positions, s.Init != ""); err != nil {
 		return Result{}, err

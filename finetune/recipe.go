@@ -243,10 +243,10 @@ func (s Settings) TOML() []byte {
 }
 
 // nearest returns the key that differs least from the one given, "" if all
-// differ in more than a third of it.
+// differ in more than about a third of it.
 func nearest(key string) string {
 	key = strings.ToLower(strings.ReplaceAll(key, "-", "_"))
-	best, least := "", 1+max(1, len(key)/3)
+	best, least := "", 1+max(1, (len(key)+1)/3)
 	for _, k := range Keys() {
 		d := distance(key, k)
 		if i := strings.LastIndexByte(k, '.'); i >= 0 { // rank for lora.rank

@@ -140,8 +140,9 @@ func corpusHints(o finetuneOptions, err error) error {
 
 func nonFiniteHints(s finetune.Settings, bad *finetune.NonFiniteError, err error) error {
 	var hints []string
-	if bad.Step > 0 {
-		hints = append(hints, fmt.Sprintf("a lower learning rate than %.2g is steadier: lr=%.1g", bad.LR, s.LR/10))
+	if bad.Step > 1 { // the first is taken with the weights that were given
+		peak := max(s.LR, bad.LR)
+		hints = append(hints, fmt.Sprintf("a lower learning rate than %.2g is steadier: lr=%.1g", peak, peak/10))
 		if s.Clip == 0 {
 			hints = append(hints, "clip=1 keeps a step from being too large")
 		}

@@ -78,7 +78,11 @@ func (p *finetuneProgress) event(e finetune.Event) {
 		if e.Best {
 			best = ", the best so far"
 		}
-		p.line("step %d: held-out loss %.4f, perplexity %.2f%s", e.Step, e.Loss, e.Perplexity, best)
+		perplexity := fmt.Sprintf("%.2f", e.Perplexity)
+		if e.Perplexity >= 1e6 {
+			perplexity = fmt.Sprintf("%.3g", e.Perplexity)
+		}
+		p.line("step %d: held-out loss %.4f, perplexity %s%s", e.Step, e.Loss, perplexity, best)
 	case finetune.SampleEvent:
 		p.line("step %d: %q → %q", e.Step, e.Prompt, shortText(e.Text, 200))
 	case finetune.CheckpointEvent:
@@ -91,7 +95,10 @@ func (p *finetuneProgress) event(e finetune.Event) {
 func (p *finetuneProgress) step(e finetune.StepEvent) {
 	words := fmt.Sprintf("step %d of %d  loss %.4f  lr %.2e  %.0f tok/s", e.Step, e.Steps, e.Loss, e.LR, e.TokPerS)
 	if e.Skipped {
-		words = fmt.Sprintf("step %d of %d  skipped, the gradients overflowed at scale %g", e.Step, e.Steps, e.LossScale)
+		words = fmt.Sprintf("step %d of %d  skipped, the gradients are not finite", e.Step, e.Steps)
+		if e.LossScale > 1 {
+			words = fmt.Sprintf("step %d of %d  skipped, the gradients overflowed at scale %g", e.Step, e.Steps, e.LossScale)
+		}
 	}
 	if n := e.Step - p.done; n > 0 && e.Steps > e.Step {
 		left := time.Duration(float64(time.Since(p.began)) / float64(n) * float64(e.Steps-e.Step))
