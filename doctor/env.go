@@ -67,6 +67,11 @@ func newEnv(ctx context.Context, o Options) (*Env, error) {
 	if e.Host == nil {
 		e.Host = machine.Local()
 	}
+	if o.Work != nil {
+		w := *o.Work
+		w.Halves = e.halves()
+		e.work = &w
+	}
 	profile := o.Profile
 	if profile == nil {
 		p, err := BuiltinProfile(Reference)
@@ -155,6 +160,11 @@ func (e *Env) realTools() {
 	if t.Now == nil {
 		t.Now = time.Now
 	}
+}
+
+// halves says whether training in bf16 stores bfloat16, as kernel.CPU.StoresBF16 does.
+func (e *Env) halves() bool {
+	return e.Host.Processor().Has("amx_tile", "amx_bf16", "avx512_bf16")
 }
 
 func measureLimits(ctx context.Context) (kernel.Limits, error) {

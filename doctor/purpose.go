@@ -90,6 +90,7 @@ func (e *Env) purposes(findings []Finding) map[string]Purpose {
 		if e.work != nil && e.work.Purpose == p {
 			w = e.work.Work
 		}
+		w.Halves = e.halves()
 		all[string(p)] = e.purpose(w, places, blocked)
 	}
 	return all

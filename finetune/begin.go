@@ -126,10 +126,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	defer cpus.Close()
 
-	plan := Plan{Parameters: files.Config.Parameters(), Threads: cpus.Threads(), Family: cpus.Family(), Memory: fit.Estimate(work(s, files.Config, cpus.Threads()))}
+	plan := Plan{Parameters: files.Config.Parameters(), Threads: cpus.Threads(), Family: cpus.Family(), Memory: fit.Estimate(work(s, files.Config, cpus.Threads(), cpus.StoresBF16()))}
 	if o.Free != nil {
 		if free, ok := o.Free(); ok {
-			if _, err := CheckMemory(s, files.Config, cpus.Threads(), free); err != nil {
+			if _, err := CheckMemory(s, files.Config, cpus.Threads(), cpus.StoresBF16(), free); err != nil {
 				return Result{}, err
 			}
 		}

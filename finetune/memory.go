@@ -39,9 +39,9 @@ func (e *MemoryError) Error() string {
 
 // CheckMemory estimates what a training of this model takes, and refuses one
 // that does not fit into the free bytes with a *MemoryError. The settings are
-// those of ForModel.
-func CheckMemory(s Settings, c gpt2.Config, threads int, free int64) (fit.Memory, error) {
-	w := work(s, c, threads)
+// those of ForModel; halves is kernel.CPU.StoresBF16.
+func CheckMemory(s Settings, c gpt2.Config, threads int, halves bool, free int64) (fit.Memory, error) {
+	w := work(s, c, threads, halves)
 	m := fit.Estimate(w)
 	if err := w.Check(); err != nil {
 		return m, err
@@ -53,10 +53,10 @@ func CheckMemory(s Settings, c gpt2.Config, threads int, free int64) (fit.Memory
 }
 
 // work describes a training to the estimate.
-func work(s Settings, c gpt2.Config, threads int) fit.Work {
+func work(s Settings, c gpt2.Config, threads int, halves bool) fit.Work {
 	w := fit.Work{
 		Purpose: fit.Finetune, Config: c, Batch: s.Batch, Context: s.Context, Threads: threads,
-		Precision: fit.Precision(s.Precision), Checkpointing: s.Checkpointing,
+		Precision: fit.Precision(s.Precision), Checkpointing: s.Checkpointing, Halves: halves,
 	}
 	if s.LoRA.Rank > 0 {
 		w.LoRA = fit.LoRA{Rank: s.LoRA.Rank, Targets: s.LoRA.Targets}

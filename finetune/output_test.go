@@ -207,10 +207,10 @@ func TestCheckMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CheckMemory(s, config, 2, 64<<30); err != nil {
+	if _, err := CheckMemory(s, config, 2, false, 64<<30); err != nil {
 		t.Error(err)
 	}
-	_, err = CheckMemory(s, config, 2, 3<<30)
+	_, err = CheckMemory(s, config, 2, false, 3<<30)
 	failed, ok := err.(*MemoryError)
 	if !ok {
 		t.Fatalf("got %v", err)
@@ -234,7 +234,7 @@ func TestCheckMemory(t *testing.T) {
 			continue
 		}
 		tried = true
-		if _, err := CheckMemory(next, config, 2, 3<<30); err != nil {
+		if _, err := CheckMemory(next, config, 2, false, 3<<30); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
 		if strings.Contains(line, "accumulate") && next.Batch*next.Accumulate != 32 {

@@ -135,6 +135,7 @@ type Work struct {
 	Precision     Precision // FP32
 	LoRA          LoRA
 	Checkpointing bool // recompute the activations of each layer in the backward pass
+	Halves        bool // what MixedBF16 rounds lies as bfloat16: the CPU has AMX
 }
 
 // Bounds of what Check lets pass; they are far from anything that fits.

@@ -2,14 +2,22 @@ package fit
 
 // Blocking of internal/train and internal/kernel.
 const (
-	headRows  = 256 // positions whose logits exist at a time
-	panelCols = 32
-	padding   = 32 // of a transposed row
+	headRows     = 256  // positions whose logits exist at a time
+	headHalfRows = 1024 // the same of bfloat16
+	panelCols    = 32
+	padding      = 32      // of a transposed row
+	packedDepth  = 3072    // of a product by tiles, for which factors are packed at a time
+	tileScratch  = 2 << 20 // at least, of each thread
 )
 
+// halves says whether activations are stored as bfloat16.
+func halves(w Work) bool {
+	return w.Halves && w.Device == CPU && w.Precision == MixedBF16 && w.LoRA.Rank == 0
+}
+
 // training counts a fine-tuning with AdamW as internal/train does it. Every
-// precision has float32 weights and activations: what is multiplied in 16 bits is
-// rounded as it is read.
+// precision has float32 weights; activations are float32 and rounded as they are
+// multiplied, unless they are halves.
 func training(w Work) Memory {
 	c := w.Config
 	embd, inner, layers, vocab := int64(c.Embd), int64(c.Inner), int64(c.Layers), int64(c.VocabSize)
@@ -34,6 +42,12 @@ func training(w Work) Memory {
 	} else {
 		turned = max(turned, product(4, vocab, heads+padding))
 	}
+	if halves(w) {
+		heads = min(tokens, headHalfRows)
+		m.Logits = product(2, heads, vocab)
+		// A factor of a product, packed, and sums over a part of its depth.
+		turned = sum(product(2, tokens, min(max(inner, packedDepth), packedDepth)), product(4, tokens, embd))
+	}
 	m.Logits = sum(m.Logits, turned)
 	m.Gradients = product(4, trained)
 	m.Optimizer = product(8, trained)
@@ -45,10 +59,15 @@ func training(w Work) Memory {
 	// MLP's inside, and of LoRA the low-rank inside with its gradient.
 	stream := product(layers+1, embd)
 	kept := 5*embd + inner + int64(c.Heads)
+	shared := 7*embd + 2*inner + 2*rank
+	if halves(w) { // but for the stream; and each layer keeps its activation
+		kept = 3*embd + inner + int64(c.Heads)
+		shared = 4*embd + inner/2
+	}
 	if !w.Checkpointing {
 		kept = product(layers, kept)
 	}
-	m.Activations = product(4, tokens, sum(stream, kept, 7*embd+2*inner+2*rank))
+	m.Activations = product(4, tokens, sum(stream, kept, shared))
 	return m
 }
 
@@ -59,6 +78,9 @@ func trainingScratch(w Work) int64 {
 	dim := int64(w.Config.Embd / max(w.Config.Heads, 1))
 	wide := (dim + panelCols - 1) / panelCols * panelCols
 	attention := sum(product(t, 3*dim+3*wide), panelCols*(5*t+4*wide))
+	if halves(w) {
+		return sum(tileScratch, product(2, t, sum(t, 5*wide)), product(4, panelCols, 3*t))
+	}
 	return product(4, max(attention, depthBlock*colBlock+chunkRows*colBlock))
 }
 

@@ -138,7 +138,7 @@ func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2
 
 // Norm implements gpt2.Device.
 func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon float32) {
-	d.cpu.LayerNorm(y.(buffer), x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
+	d.cpu.LayerNormOf(numbers(y), x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
 }
 
 // activations translates. Three of the model's names mean the same function:

@@ -44,7 +44,45 @@ func (d *Device) NewWorkspace(sizes []int) (list []gpt2.Buffer, free func(), err
 func (d *Device) Floats(b gpt2.Buffer) []float32 { return floats(b) }
 
 // Part implements train.Device.
-func (d *Device) Part(b gpt2.Buffer, from, n int) gpt2.Buffer { return b.(buffer)[from : from+n] }
+func (d *Device) Part(b gpt2.Buffer, from, n int) gpt2.Buffer {
+	if h, ok := b.(halves); ok {
+		return h[from : from+n]
+	}
+	return b.(buffer)[from : from+n]
+}
+
+// halves is a buffer of bfloat16.
+type halves []uint16
+
+func (h halves) Len() int { return len(h) }
+
+// Halves implements train.Device.
+func (d *Device) Halves(b gpt2.Buffer, n int, dtype tensor.DType) (gpt2.Buffer, bool) {
+	if dtype != tensor.BF16 || !d.cpu.StoresBF16() {
+		return nil, false
+	}
+	if b == nil {
+		return nil, true
+	}
+	v, ok := tensor.View[uint16](tensor.Bytes([]float32(b.(buffer))))
+	return halves(v[:n]), ok
+}
+
+// numbers is the memory of a buffer.
+func numbers(b gpt2.Buffer) kernel.Numbers {
+	if h, ok := b.(halves); ok {
+		return kernel.Numbers{BF16: h}
+	}
+	return kernel.Floats(floats(b))
+}
+
+// first is n numbers of a buffer.
+func first(b gpt2.Buffer, n int) kernel.Numbers {
+	if h, ok := b.(halves); ok {
+		return kernel.Numbers{BF16: h[:n]}
+	}
+	return kernel.Floats(b.(buffer)[:n])
+}
 
 // floats is the memory of a buffer that may be nil.
 func floats(b gpt2.Buffer) []float32 {
@@ -89,7 +127,7 @@ func (d *Device) Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Bu
 	m := w.(*operand)
 	p := m.product(rows)
 	p.Bias, p.Round, p.Add = floats(bias), round, add
-	d.cpu.Product(y.(buffer), x.(buffer), m.w, p)
+	d.cpu.ProductOf(numbers(y), numbers(x), kernel.Floats(m.w), p)
 }
 
 // ProductBack implements train.Device.
@@ -98,12 +136,12 @@ func (d *Device) ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, round 
 	p := m.product(rows)
 	p.N, p.K, p.TransposeB = p.K, p.N, !p.TransposeB
 	p.Round, p.Add = round, add
-	d.cpu.Product(dx.(buffer), dy.(buffer), m.w, p)
+	d.cpu.ProductOf(numbers(dx), numbers(dy), kernel.Floats(m.w), p)
 }
 
 // ProductGrad implements train.Device.
 func (d *Device) ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, dtype, round tensor.DType, add bool) {
-	d.cpu.Product(dw.(buffer), x.(buffer), dy.(buffer), kernel.Product{M: in, N: out, K: rows, TransposeA: true, DType: dtype, Round: round, Add: add})
+	d.cpu.ProductOf(numbers(dw), numbers(x), numbers(dy), kernel.Product{M: in, N: out, K: rows, TransposeA: true, DType: dtype, Round: round, Add: add})
 }
 
 // EmbedTokens implements train.Device.
@@ -118,17 +156,17 @@ func (d *Device) EmbedGrad(dtokens, dpositions, dx gpt2.Buffer, ids []int32, con
 
 // NormGrad implements train.Device.
 func (d *Device) NormGrad(dx, dgain, dbias, dy, x, gain gpt2.Buffer, rows, width int, epsilon float32) {
-	d.cpu.NormGrad(floats(dx), floats(dgain), floats(dbias), dy.(buffer), x.(buffer), gain.(buffer), rows, width, epsilon)
+	d.cpu.NormGrad(floats(dx), floats(dgain), floats(dbias), numbers(dy), x.(buffer), gain.(buffer), rows, width, epsilon)
 }
 
 // Activate implements train.Device.
 func (d *Device) Activate(y, x gpt2.Buffer, n int, f gpt2.Activation, round tensor.DType) {
-	d.cpu.Activate(y.(buffer)[:n], x.(buffer)[:n], activations[f], round)
+	d.cpu.Activate(first(y, n), first(x, n), activations[f], round)
 }
 
 // ActivateGrad implements train.Device.
 func (d *Device) ActivateGrad(dy, x gpt2.Buffer, n int, f gpt2.Activation, round tensor.DType) {
-	d.cpu.ActivateGrad(dy.(buffer)[:n], x.(buffer)[:n], activations[f], round)
+	d.cpu.ActivateGrad(first(dy, n), first(x, n), activations[f], round)
 }
 
 func attention(sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64) kernel.TrainAttention {
@@ -140,22 +178,24 @@ func attention(sequences, context int, s gpt2.KVShape, scale float32, key uint64
 
 // Attend implements train.Device.
 func (d *Device) Attend(out, lse, qkv gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64) {
-	d.cpu.TrainAttention(out.(buffer), lse.(buffer), qkv.(buffer), attention(sequences, context, s, scale, key, share))
+	d.cpu.TrainAttentionOf(numbers(out), lse.(buffer), numbers(qkv), attention(sequences, context, s, scale, key, share))
 }
 
 // AttendGrad implements train.Device.
 func (d *Device) AttendGrad(dqkv, dout, qkv, out, lse gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64) {
-	d.cpu.TrainAttentionGrad(dqkv.(buffer), dout.(buffer), qkv.(buffer), out.(buffer), lse.(buffer), attention(sequences, context, s, scale, key, share))
+	d.cpu.TrainAttentionGradOf(numbers(dqkv), numbers(dout), numbers(qkv), numbers(out), lse.(buffer), attention(sequences, context, s, scale, key, share))
 }
 
 // CrossEntropy implements train.Device.
 func (d *Device) CrossEntropy(losses []float64, logits gpt2.Buffer, labels []int32, vocab int, scale float32, round tensor.DType) {
-	d.cpu.CrossEntropy(losses, logits.(buffer), labels, vocab, scale, round)
+	d.cpu.CrossEntropy(losses, numbers(logits), labels, vocab, scale, round)
 }
 
 // Round implements train.Device.
 func (d *Device) Round(x gpt2.Buffer, n int, dtype tensor.DType) {
-	d.cpu.Round(x.(buffer)[:n], dtype)
+	if v, ok := x.(buffer); ok { // halves are rounded as they are written
+		d.cpu.Round(v[:n], dtype)
+	}
 }
 
 // Drop implements train.Device.
@@ -164,10 +204,18 @@ func (d *Device) Drop(x gpt2.Buffer, n int, key uint64, share float64) {
 }
 
 // Copy implements train.Device.
-func (d *Device) Copy(y, x gpt2.Buffer, n int) { d.cpu.Copy(y.(buffer)[:n], x.(buffer)[:n]) }
+func (d *Device) Copy(y, x gpt2.Buffer, n int, key uint64, share float64) {
+	d.cpu.Copy(first(y, n), x.(buffer)[:n], kernel.Dropout{Key: key, Share: share})
+}
 
 // Clear implements train.Device.
-func (d *Device) Clear(x gpt2.Buffer, n int) { clear(x.(buffer)[:n]) }
+func (d *Device) Clear(x gpt2.Buffer, n int) {
+	if h, ok := x.(halves); ok {
+		clear(h[:n])
+	} else {
+		clear(x.(buffer)[:n])
+	}
+}
 
 // Add implements train.Device.
 func (d *Device) Add(y, x gpt2.Buffer, n int) { d.cpu.Add(y.(buffer)[:n], x.(buffer)[:n]) }
@@ -177,12 +225,12 @@ func (d *Device) Scale(x gpt2.Buffer, n int, a float32) { d.cpu.Scale(x.(buffer)
 
 // AddRows implements train.Device.
 func (d *Device) AddRows(y, x gpt2.Buffer, rows, width int) {
-	d.cpu.AddRows(y.(buffer), x.(buffer), rows, width)
+	d.cpu.AddRows(y.(buffer), numbers(x), rows, width)
 }
 
 // SumSquares implements train.Device.
 func (d *Device) SumSquares(x gpt2.Buffer) (sum float64, finite bool) {
-	return d.cpu.SumSquares(x.(buffer))
+	return d.cpu.SumSquaresOf(numbers(x))
 }
 
 // AdamW implements train.Device.

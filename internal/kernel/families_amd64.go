@@ -81,7 +81,7 @@ func withTiles(o ops) *ops {
 	o.name = "amx"
 	o.tiles = &tileOps{
 		packRows: amx.PackRowTiles, pack: amx.PackTiles, multiply: amx.MultiplyTiles, store: amx.StoreTile,
-		rows: amx.PackRows, panels: amx.MultiplyPanels, finish: amx.Finish,
+		rows: amx.PackRows, panels: amx.MultiplyPanels, finish: amx.Finish, addRows: amx.AddRows,
 	}
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
 	o.pairs = nil // many rows go by tiles, and a few are not worth their rounding

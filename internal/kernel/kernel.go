@@ -184,9 +184,10 @@ type tileOps struct {
 	store    func(y []float32, ldy int, c []float32, rows, cols int, add bool)
 
 	// Of training.
-	rows   func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)
-	panels func(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, ahead []byte)
-	finish func(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int)
+	rows    func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)
+	panels  func(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, ahead []byte)
+	addRows func(y []float32, x []uint16, ldx, rows int)
+	finish  func(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int)
 }
 
 // pairOps multiply bf16 by bf16; package generic documents each.

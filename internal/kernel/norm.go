@@ -9,27 +9,38 @@ import (
 // x and y are [rows][width] and may be the same; gain and bias are [width].
 // The mean is taken first, then the variance about it (divided by width).
 func (c *CPU) LayerNorm(y, x, gain, bias []float32, rows, width int, eps float32) {
+	c.LayerNormOf(Floats(y), x, gain, bias, rows, width, eps)
+}
+
+// LayerNormOf is LayerNorm that may write bfloat16.
+func (c *CPU) LayerNormOf(y Numbers, x, gain, bias []float32, rows, width int, eps float32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.norm
-	t.ops, t.rows, t.width, t.eps = c.ops, rows, width, eps
-	t.y, t.x, t.gain, t.bias = y[:rows*width], x[:rows*width], gain[:width], bias[:width]
+	t.ops, t.members, t.rows, t.width, t.eps = c.ops, c.members, rows, width, eps
+	t.y, t.x, t.gain, t.bias = y.part(0, rows*width), x[:rows*width], gain[:width], bias[:width]
 	t.next.Store(0)
 	c.share(t, 4*rows*width)
 	*t = normTask{}
 }
 
 type normTask struct {
-	ops              *ops
-	y, x, gain, bias []float32
-	rows, width      int
-	eps              float32
-	next             atomic.Int64
+	ops           *ops
+	members       []scratch
+	y             Numbers
+	x, gain, bias []float32
+	rows, width   int
+	eps           float32
+	next          atomic.Int64
 }
 
 // Run claims rows until none is left.
-func (t *normTask) Run(int) {
+func (t *normTask) Run(member int) {
 	const claim = 4
+	s := &t.members[member]
+	if t.y.BF16 != nil {
+		s.a = grow(s.a, t.width)
+	}
 	for {
 		last := int(t.next.Add(claim))
 		if last-claim >= t.rows {
@@ -40,7 +51,10 @@ func (t *normTask) Run(int) {
 			mean := t.ops.sum(x) / float32(t.width)
 			variance := t.ops.sumSquares(x, mean) / float32(t.width)
 			rstd := float32(1 / math.Sqrt(float64(variance+t.eps)))
-			t.ops.normalize(t.y[r*t.width:][:t.width], x, t.gain, t.bias, mean, rstd)
+			y := t.y.part(r*t.width, (r+1)*t.width)
+			v := y.place(s.a)
+			t.ops.normalize(v, x, t.gain, t.bias, mean, rstd)
+			t.ops.store(y, v)
 		}
 	}
 }

@@ -122,7 +122,7 @@ func twinOps() *ops {
 	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile,
-		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish,
+		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish, addRows: generic.AddHalfRows,
 	}
 	return o
 }

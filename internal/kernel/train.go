@@ -34,6 +34,7 @@ type loop struct {
 
 type loopData struct {
 	y, x, z, w, v  []float32
+	yn, xn, zn, wn Numbers
 	sums           []float64
 	ids            []int32
 	bytes          []byte
@@ -115,25 +116,41 @@ func (c *CPU) Round(x []float32, d tensor.DType) {
 	}, loopData{x: x, d: d})
 }
 
-// Copy computes y = x.
-func (c *CPU) Copy(y, x []float32) {
-	_ = y[:len(x)]
-	c.elements(len(x), elementPart, len(x), func(l *loop, _ *scratch, from, to int) {
-		copy(l.y[from:to], l.x[from:to])
-	}, loopData{y: y, x: x})
+// Copy computes y = x after dropout.
+func (c *CPU) Copy(y Numbers, x []float32, d Dropout) {
+	c.elements(len(x), elementPart, len(x), func(l *loop, s *scratch, from, to int) {
+		part := l.yn.part(from, to)
+		if l.drop.Share == 0 {
+			if part.BF16 == nil {
+				copy(part.F32, l.x[from:to])
+			} else {
+				l.c.ops.store(part, l.x[from:to])
+			}
+			return
+		}
+		s.a = grow(s.a, elementPart)
+		v := part.place(s.a)
+		copy(v, l.x[from:to])
+		l.c.ops.drop(v, l.drop, uint64(from))
+		l.c.ops.store(part, v)
+	}, loopData{yn: y, x: x, drop: d})
 }
 
 // columnPart is how many columns a member sums up at a time.
 const columnPart = 64 // a multiple of 16
 
 // AddRows adds the rows of x [rows][width] to y [width], in order.
-func (c *CPU) AddRows(y, x []float32, rows, width int) {
+func (c *CPU) AddRows(y []float32, x Numbers, rows, width int) {
 	if rows == 0 {
 		return
 	}
 	c.elements(width, columnPart, rows*width, func(l *loop, _ *scratch, from, to int) {
-		l.c.ops.train.addRows(l.y[from:to], l.x[from:], l.width, l.rows)
-	}, loopData{y: y, x: x, rows: rows, width: width})
+		if x := l.xn.BF16; x != nil {
+			l.c.ops.tiles.addRows(l.y[from:to], x[from:], l.width, l.rows)
+		} else {
+			l.c.ops.train.addRows(l.y[from:to], l.xn.F32[from:], l.width, l.rows)
+		}
+	}, loopData{y: y, xn: x, rows: rows, width: width})
 }
 
 // Embed overwrites x [len(tokens)][width] with the embedding of each token plus
@@ -166,69 +183,100 @@ func (c *CPU) EmbedGrad(dtokens, dpositions, dx []float32, ids []int32, context,
 	}, loopData{y: dtokens, z: dpositions, x: dx, ids: ids, context: context, width: width})
 }
 
+// normRows is how many rows of a norm's gradient are summed up together.
+const normRows = 32
+
 // NormGrad adds to dx [rows][width], dgain and dbias [width] (nil: not wanted)
-// what the layer norm of x passes back of dy (Ba et al. 2016).
-func (c *CPU) NormGrad(dx, dgain, dbias, dy, x, gain []float32, rows, width int, eps float32) {
+// what the layer norm of x passes back of dy (Ba et al. 2016). Sums over rows are
+// taken of normRows at a time, and then of these.
+func (c *CPU) NormGrad(dx, dgain, dbias []float32, dy Numbers, x, gain []float32, rows, width int, eps float32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.train
-	t.y = grow(t.y, 2*rows)
-	c.parts(rows, 1, 8*rows*width, normRow, loopData{y: dx, x: x, z: dy, w: gain, v: t.y, a: eps, width: width})
-	if dgain != nil || dbias != nil {
-		c.parts(width, columnPart, 4*rows*width, normColumns, loopData{y: dgain, w: dbias, x: x, z: dy, v: t.y, rows: rows, width: width})
+	groups := ceilDiv(rows, normRows)
+	t.y = grow(t.y, groups*2*width)
+	sums := t.y
+	if dgain == nil && dbias == nil {
+		sums = nil
+	}
+	c.parts(rows, normRows, 8*rows*width, normGroup, loopData{y: dx, x: x, zn: dy, w: gain, v: sums, a: eps, width: width})
+	for i, to := range [...][]float32{dgain, dbias} {
+		if to != nil {
+			c.parts(width, columnPart, groups*width, func(l *loop, _ *scratch, from, to int) {
+				l.c.ops.train.addRows(l.y[from:to], l.x[from:], 2*l.width, l.rows)
+			}, loopData{y: to, x: t.y[min(i*width, len(t.y)):], width: width, rows: groups})
+		}
 	}
 }
 
-// normRow takes one row back, and leaves its statistics.
-func normRow(l *loop, s *scratch, r, _ int) {
-	o, n := l.c.ops, float64(l.width)
-	x := l.x[r*l.width:][:l.width]
-	mean := o.sum(x) / float32(l.width)
-	rstd := float32(1 / math.Sqrt(float64(o.sumSquares(x, mean)/float32(l.width)+l.a)))
-	l.v[2*r], l.v[2*r+1] = mean, rstd
-	if l.y == nil {
+// normGroup takes some rows back, and sums up what they pass to gain and bias.
+func normGroup(l *loop, s *scratch, from, to int) {
+	o, width, rows := l.c.ops, l.width, to-from
+	s.a, s.b = grow(s.a, normRows*width), grow(s.b, 2*normRows)
+	dy, x, stats := o.read32(l.zn.part(from*width, to*width), s.a), l.x[from*width:], s.b
+	for r := range rows {
+		x, dy := x[r*width:][:width], dy[r*width:][:width]
+		mean := o.sum(x) / float32(width)
+		rstd := float32(1 / math.Sqrt(float64(o.sumSquares(x, mean)/float32(width)+l.a)))
+		stats[2*r], stats[2*r+1] = mean, rstd
+		if l.y != nil {
+			normRow(o, s, l.y[(from+r)*width:][:width], dy, x, l.w, mean, rstd)
+		}
+	}
+	if l.v == nil {
 		return
 	}
-	dy := l.z[r*l.width:][:l.width]
+	sums := l.v[from/normRows*2*width:][:2*width]
+	clear(sums)
+	o.train.normColumns(sums[:width], sums[width:], dy, x, stats, width, rows)
+}
+
+// normRow adds to dx what one row passes back.
+func normRow(o *ops, s *scratch, dx, dy, x, gain []float32, mean, rstd float32) {
+	n := float64(len(x))
 	lanes := (*[32]float32)(s.small[:])
-	o.train.normSums(lanes, dy, x, l.w[:l.width], mean, rstd)
+	o.train.normSums(lanes, dy, x, gain[:len(x)], mean, rstd)
 	var sum, dot float64
 	for i := range 16 {
 		sum += float64(lanes[i])
 		dot += float64(lanes[16+i])
 	}
-	o.train.normSlope(l.y[r*l.width:][:l.width], dy, x, l.w, mean, rstd, float32(sum/n), float32(dot/n))
+	o.train.normSlope(dx, dy, x, gain, mean, rstd, float32(sum/n), float32(dot/n))
 }
 
-func normColumns(l *loop, s *scratch, from, to int) {
-	g, b := s.small[:columnPart], s.small[columnPart:2*columnPart]
-	clear(s.small[:2*columnPart])
-	l.c.ops.train.normColumns(g[:to-from], b, l.z[from:], l.x[from:], l.v, l.width, l.rows)
-	if l.y != nil {
-		l.c.ops.add(l.y[from:to], g)
-	}
-	if l.w != nil {
-		l.c.ops.add(l.w[from:to], b)
-	}
-}
+// activationPart is for how many numbers an activation is computed at a time.
+const activationPart = 4096
 
 // Activate computes y = f(x), rounded to d; they may be the same.
-func (c *CPU) Activate(y, x []float32, f Activation, d tensor.DType) {
-	c.elements(len(x), 4096, 16*len(x), func(l *loop, _ *scratch, from, to int) {
-		if &l.y[0] != &l.x[0] {
-			copy(l.y[from:to], l.x[from:to])
-		}
-		l.c.ops.activate(l.y[from:to], l.f)
-		l.c.ops.rounded(l.y[from:to], l.d)
-	}, loopData{y: y, x: x, f: f, d: d})
+func (c *CPU) Activate(y, x Numbers, f Activation, d tensor.DType) {
+	c.elements(x.len(), activationPart, 16*x.len(), func(l *loop, s *scratch, from, to int) {
+		o, y := l.c.ops, l.yn.part(from, to)
+		s.a = grow(s.a, activationPart)
+		v := y.place(s.a)
+		o.load(v, l.xn.part(from, to))
+		o.activate(v, l.f)
+		o.put(y, v, l.d)
+	}, loopData{yn: y, xn: x, f: f, d: d})
 }
 
 // ActivateGrad multiplies dy by f'(x), and rounds it to d.
-func (c *CPU) ActivateGrad(dy, x []float32, f Activation, d tensor.DType) {
-	c.elements(len(x), 4096, 32*len(x), func(l *loop, s *scratch, from, to int) {
-		l.c.ops.activateGrad(s, l.y[from:to], l.x[from:to], l.f)
-		l.c.ops.rounded(l.y[from:to], l.d)
-	}, loopData{y: dy, x: x, f: f, d: d})
+func (c *CPU) ActivateGrad(dy, x Numbers, f Activation, d tensor.DType) {
+	c.elements(x.len(), activationPart, 32*x.len(), func(l *loop, s *scratch, from, to int) {
+		o, dy := l.c.ops, l.yn.part(from, to)
+		s.a, s.b = grow(s.a, activationPart), grow(s.b, activationPart)
+		v := o.read32(dy, s.a)
+		o.activateGrad(s, v, o.read32(l.xn.part(from, to), s.b), l.f)
+		o.put(dy, v, l.d)
+	}, loopData{yn: dy, xn: x, f: f, d: d})
+}
+
+// put writes what is rounded to d, which is what n is stored as if not float32.
+func (o *ops) put(n Numbers, v []float32, d tensor.DType) {
+	if n.BF16 != nil {
+		o.store(n, v)
+	} else {
+		o.rounded(v, d)
+	}
 }
 
 // rounded rounds x to d, if that is not F32.
@@ -283,16 +331,21 @@ func (o *ops) gateGrad(e, dy, x []float32, a, b float32) {
 // CrossEntropy overwrites logits [len(labels)][vocab] with their gradient: scale
 // times (softmax - 1 at the label), rounded to d, zeros where a label is negative.
 // losses gets -log p(label), 0 where a label is negative.
-func (c *CPU) CrossEntropy(losses []float64, logits []float32, labels []int32, vocab int, scale float32, d tensor.DType) {
+func (c *CPU) CrossEntropy(losses []float64, logits Numbers, labels []int32, vocab int, scale float32, d tensor.DType) {
 	_ = losses[:len(labels)]
-	c.elements(len(labels), 1, 16*len(labels)*vocab, crossEntropy, loopData{sums: losses, y: logits, ids: labels, width: vocab, a: scale, d: d})
+	c.elements(len(labels), 1, 16*len(labels)*vocab, crossEntropy, loopData{sums: losses, yn: logits, ids: labels, width: vocab, a: scale, d: d})
 }
 
-func crossEntropy(l *loop, _ *scratch, r, _ int) {
-	o, row, label := l.c.ops, l.y[r*l.width:][:l.width], int(l.ids[r])
+func crossEntropy(l *loop, s *scratch, r, _ int) {
+	o, place, label := l.c.ops, l.yn.part(r*l.width, (r+1)*l.width), int(l.ids[r])
+	if place.BF16 != nil {
+		s.a = grow(s.a, l.width)
+	}
+	row := o.read32(place, s.a)
 	if label < 0 {
 		l.sums[r] = 0
 		clear(row)
+		o.put(place, row, tensor.F32)
 		return
 	}
 	target := row[label]
@@ -301,5 +354,5 @@ func crossEntropy(l *loop, _ *scratch, r, _ int) {
 	l.sums[r] = math.Log(float64(sum)) - float64(target) + float64(most)
 	o.scale(row, l.a/sum)
 	row[label] -= l.a
-	o.rounded(row, l.d)
+	o.put(place, row, l.d)
 }

@@ -135,17 +135,17 @@ func TestActivateGrad(t *testing.T) {
 				v := float64(float32(v))
 				want = append(want, 2*(exact(v+h)-exact(v-h))/(2*h))
 			}
-			c.ActivateGrad(dy, x, f, tensor.F32)
+			c.ActivateGrad(Floats(dy), Floats(x), f, tensor.F32)
 			within(t, fmt.Sprint("activation ", f), dy, want, 1e-6)
 			for _, v := range []struct{ x, want float32 }{{-3e38, 0}, {3e38, 1}, {float32(math.Inf(1)), 1}} {
 				dy := []float32{1}
-				c.ActivateGrad(dy, []float32{v.x}, f, tensor.F32)
+				c.ActivateGrad(Floats(dy), Floats([]float32{v.x}), f, tensor.F32)
 				if f != None && f != Tanh && dy[0] != v.want && v.x < math.MaxFloat32 {
 					t.Errorf("activation %d at %g: %g, want %g", f, v.x, dy[0], v.want)
 				}
 			}
 			dy = []float32{1}
-			c.ActivateGrad(dy, []float32{float32(math.NaN())}, f, tensor.F32)
+			c.ActivateGrad(Floats(dy), Floats([]float32{float32(math.NaN())}), f, tensor.F32)
 			if f != None && f != ReLU && dy[0] == dy[0] {
 				t.Errorf("activation %d of NaN: %g", f, dy[0])
 			}
@@ -260,7 +260,7 @@ func TestCrossEntropy(t *testing.T) {
 		}
 		want, losses := loss(logits), make([]float64, 3)
 		gradient := numeric(logits, []float32{scale, scale, scale}, loss)
-		c.CrossEntropy(losses, logits, labels, vocab, scale, tensor.F32)
+		c.CrossEntropy(losses, Floats(logits), labels, vocab, scale, tensor.F32)
 		for r, w := range want {
 			if math.Abs(losses[r]-w) > 1e-6 {
 				t.Errorf("loss %d: %v, want %v", r, losses[r], w)

@@ -21,10 +21,10 @@ type Product struct {
 	Add   bool         // y += result instead of y = result
 }
 
-func (p *Product) check(y, a, b []float32) {
-	if p.M < 0 || p.N < 0 || p.K < 0 || len(y) < p.M*p.N || len(a) < p.M*p.K || len(b) < p.K*p.N || (p.Bias != nil && len(p.Bias) < p.N) ||
+func (p *Product) check(y, a, b Numbers) {
+	if p.M < 0 || p.N < 0 || p.K < 0 || y.len() < p.M*p.N || a.len() < p.M*p.K || b.len() < p.K*p.N || (p.Bias != nil && len(p.Bias) < p.N) ||
 		!p.DType.IsFloat() {
-		panic(fmt.Sprintf("kernel: product %d×%d×%d in %v: y %d, a %d, b %d, bias %d elements", p.M, p.N, p.K, p.DType, len(y), len(a), len(b), len(p.Bias)))
+		panic(fmt.Sprintf("kernel: product %d×%d×%d in %v: y %d, a %d, b %d, bias %d elements", p.M, p.N, p.K, p.DType, y.len(), a.len(), b.len(), len(p.Bias)))
 	}
 }
 
@@ -32,18 +32,30 @@ func (p *Product) rounds() bool { return p.Round == tensor.F16 || p.Round == ten
 
 // Product computes y = a·b, or adds it. Each number of y is one sum in the order
 // of K, begun with what is added to (or, if the result is rounded, with zero), by
-// pairs where bf16 is multiplied by bf16; with a matrix unit see ProductOf.
+// pairs where bf16 is multiplied by bf16; with a matrix unit as trainTiles has it.
 func (c *CPU) Product(y, a, b []float32, p Product) {
+	c.ProductOf(Floats(y), Floats(a), Floats(b), p)
+}
+
+// ProductOf is Product of what may be bfloat16 in memory. Many rows of bf16, and
+// what lies as bfloat16, go through a matrix unit where there is one.
+func (c *CPU) ProductOf(y, a, b Numbers, p Product) {
 	p.check(y, a, b)
 	if p.M == 0 || p.N == 0 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0 {
-		c.tileProduct(Numbers{F32: y}, Numbers{F32: a}, Numbers{F32: b}, p)
+	half := y.BF16 != nil || a.BF16 != nil || b.BF16 != nil
+	if half || p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0 {
+		c.tileProduct(y, a, b, p)
 		return
 	}
+	c.plainProduct(y.F32, a.F32, b.F32, p)
+}
+
+// plainProduct is Product by vectors. c.mu is held.
+func (c *CPU) plainProduct(y, a, b []float32, p Product) {
 	t := &c.product
 	t.c, t.y, t.b, t.Product, t.a, t.lda = c, y, b, p, a, p.K
 	t.paired = p.DType == tensor.BF16 && c.ops.pairs != nil

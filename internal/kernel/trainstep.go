@@ -36,16 +36,19 @@ func (c *CPU) Dropout(x []float32, d Dropout) {
 }
 
 // SumSquares returns Σx² and whether all of x is finite.
-func (c *CPU) SumSquares(x []float32) (sum float64, finite bool) {
+func (c *CPU) SumSquares(x []float32) (sum float64, finite bool) { return c.SumSquaresOf(Floats(x)) }
+
+// SumSquaresOf is SumSquares of what may be bfloat16.
+func (c *CPU) SumSquaresOf(x Numbers) (sum float64, finite bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.train
-	n := ceilDiv(len(x), elementPart)
+	n := ceilDiv(x.len(), elementPart)
 	if cap(t.sums) < n {
 		t.sums = make([]float64, n)
 	}
 	t.sums = t.sums[:n]
-	c.parts(len(x), elementPart, 2*len(x), sumSquares, loopData{x: x, sums: t.sums})
+	c.parts(x.len(), elementPart, 2*x.len(), sumSquares, loopData{xn: x, sums: t.sums})
 	for _, s := range t.sums {
 		sum += s
 	}
@@ -55,7 +58,11 @@ func (c *CPU) SumSquares(x []float32) (sum float64, finite bool) {
 
 func sumSquares(l *loop, s *scratch, from, to int) {
 	clear(s.lanes[:])
-	l.c.ops.train.squares(&s.lanes, l.x[from:to])
+	x := l.xn.part(from, to)
+	if x.BF16 != nil {
+		s.a = grow(s.a, elementPart)
+	}
+	l.c.ops.train.squares(&s.lanes, l.c.ops.read32(x, s.a))
 	var sum float64
 	for _, v := range s.lanes {
 		sum += v

@@ -8,34 +8,6 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Numbers are a matrix in memory: float32, or bfloat16 where F32 is nil.
-type Numbers struct {
-	F32  []float32
-	BF16 []uint16
-}
-
-// Len is how many numbers there are.
-func (n Numbers) Len() int {
-	if n.F32 != nil {
-		return len(n.F32)
-	}
-	return len(n.BF16)
-}
-
-func (n Numbers) dtype() tensor.DType {
-	if n.F32 != nil {
-		return tensor.F32
-	}
-	return tensor.BF16
-}
-
-func (n Numbers) bytes() []byte {
-	if n.F32 != nil {
-		return tensor.Bytes(n.F32)
-	}
-	return tensor.Bytes(n.BF16)
-}
-
 // stored is a matrix as its bytes.
 type stored struct {
 	data []byte
@@ -56,7 +28,7 @@ func (s *stored) at(row, col int) []byte {
 // Blocks of a product: of K as much is packed at a time, and of one factor so many
 // rows or columns, that they stay in the second-level cache while the other passes by.
 const (
-	trainDepth  = 2048
+	trainDepth  = 3072
 	trainShared = 1664 << 10 // bytes of the second factor that is packed by all at once
 	trainRows   = 128
 	trainCols   = 256 // and results of 32 rows that are computed before they are written
@@ -217,25 +189,33 @@ func (t *trainTiles) tile(s *scratch, a []byte, row, rows int, b []byte, col, co
 	o, panels := t.c.ops.tiles, ceilDiv(cols, generic.TileStep)
 	const ld = trainCols + 16
 	s.c = grow(s.c, generic.TileStep*ld)
-	c, ldc := s.c, ld
-	if t.sums != nil {
-		c, ldc = t.sums[row*t.ld+col:], t.ld
+	last := t.k+t.depth == t.K
+	if last && t.y.d == tensor.BF16 {
+		prefetchRows(&t.y.at(row, col)[0], uintptr(t.y.ld), rows, 2*cols)
 	}
 	start, lds := bias, 0
 	if t.k > 0 {
-		start, lds = c, ldc
+		start, lds = t.sums[row*t.ld+col:], t.ld
 	}
-	ahead := a[t.panel(1):]
-	for k := 0; k < t.steps; k += trainSteps {
-		n := min(trainSteps, t.steps-k)
+	c, ldc, ahead := s.c, ld, a[t.panel(1):]
+	each := ceilDiv(t.steps, ceilDiv(t.steps, trainSteps))
+	for k := 0; k < t.steps; k += each {
+		n := min(each, t.steps-k)
+		if k+n == t.steps && !last {
+			c, ldc = t.sums[row*t.ld+col:], t.ld
+		}
 		o.panels(c, ldc, start, lds, a[k*generic.StepBytes:], b[k*generic.StepBytes:], t.panel(1), panels, n, ahead)
 		start, lds = c, ldc
 		ahead = ahead[min(len(ahead), n*panels*512):]
 	}
-	if t.k+t.depth == t.K {
+	if last {
 		o.finish(t.y.d, t.rounds(), t.Add, !t.Add, t.y.at(row, col), t.y.ld, c, ldc, rows, cols)
 	}
 }
+
+// leastReserve is the least that is on huge pages. Small ones, at places that do not
+// follow each other, would evict each other from a cache that has room for all.
+const leastReserve = 2 << 20
 
 // reserve is memory that is reused, on huge pages.
 type reserve struct{ m *mapped.Memory }
@@ -243,7 +223,7 @@ type reserve struct{ m *mapped.Memory }
 func (r *reserve) bytes(n int) []byte {
 	if r.m == nil || len(r.m.Data) < n {
 		r.free()
-		r.m = mapped.Anonymous(n)
+		r.m = mapped.Anonymous(max(n, leastReserve))
 	}
 	return r.m.Data[:n]
 }

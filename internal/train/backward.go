@@ -34,8 +34,10 @@ func (p *pass) blockBack(i int) {
 		p.block(i)
 	}
 
-	p.activate(k)
-	p.projectBack(m.dmid, m.act, p.branch(i, dropMLP), &b.down)
+	if m.again {
+		p.activate(k)
+	}
+	p.projectBack(m.dmid, k.act, p.branch(i, dropMLP), &b.down)
 	p.dev.ActivateGrad(m.dmid, k.up, p.n*inner, p.cfg.Activation, p.dtype)
 	p.norm(k.middle, b.mlpNorm)
 	p.projectBack(m.dh, m.norm, m.dmid, &b.up)
@@ -55,8 +57,7 @@ func (p *pass) branch(layer, place int) gpt2.Buffer {
 	if p.drop == 0 && !p.half() {
 		return m.dx
 	}
-	p.dev.Copy(m.dy, m.dx, n)
-	p.dropout(m.dy, n, layer, place)
+	p.dev.Copy(m.dy, m.dx, n, p.stream(layer, place), p.drop)
 	p.round(m.dy, n)
 	return m.dy
 }

@@ -6,8 +6,8 @@ import (
 )
 
 // Device is what training asks of a place that computes, beyond what running a
-// model does. Buffers are float32, row-major; "rows" counts positions of all
-// sequences of a call. Operations are done in order. What they compute does not
+// model does. Buffers are float32, or what Halves makes of them, row-major; "rows"
+// counts positions of all sequences of a call. Operations are done in order. What they compute does not
 // depend on the number of threads.
 //
 // Where a factor of a product has a 16-bit type, the other factor is expected
@@ -28,6 +28,10 @@ type Device interface {
 	Floats(b gpt2.Buffer) []float32
 	// Part is n numbers of b.
 	Part(b gpt2.Buffer, from, n int) gpt2.Buffer
+	// Halves is memory of ⌈n/2⌉ numbers as n numbers of a 16-bit type; ok says
+	// whether the device takes such, which b may be nil to ask. Floats, Part but of
+	// an even place, and the operations that say "float32" do not.
+	Halves(b gpt2.Buffer, n int, d tensor.DType) (halves gpt2.Buffer, ok bool)
 
 	// Operand makes w [in][out] (or [out][in]) a factor of type d. If that is a
 	// copy, Refresh brings it up to date.
@@ -70,7 +74,8 @@ type Device interface {
 	// same ones for a key.
 	Round(x gpt2.Buffer, n int, d tensor.DType)
 	Drop(x gpt2.Buffer, n int, key uint64, share float64)
-	Copy(y, x gpt2.Buffer, n int)
+	// Copy overwrites y with x, of which it drops a share as Drop does.
+	Copy(y, x gpt2.Buffer, n int, key uint64, share float64)
 	Clear(x gpt2.Buffer, n int)
 	Add(y, x gpt2.Buffer, n int)
 	Scale(x gpt2.Buffer, n int, a float32)

@@ -57,8 +57,8 @@ func (t *Trainer) FirstNonFinite(ctx context.Context, r Rows) (string, error) {
 	if bad(m.norm, c.Embd) {
 		return "the output of ln_f", nil
 	}
-	for from := 0; from < p.n; from += headRows {
-		n := min(headRows, p.n-from)
+	for from := 0; from < p.n; from += m.head {
+		n := min(m.head, p.n-from)
 		t.dev.Product(m.logits, t.dev.Part(m.norm, from*c.Embd, n*c.Embd), n, t.headOperand, nil, p.dtype, false)
 		if _, finite := t.dev.SumSquares(t.dev.Part(m.logits, 0, n*c.VocabSize)); !finite {
 			return "the logits", nil

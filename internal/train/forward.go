@@ -72,7 +72,7 @@ func (p *pass) mlpOut(i int) {
 	m, embd := &p.memory, p.cfg.Embd
 	k, out := &m.layers[i], m.x[i+1]
 	p.activate(k)
-	p.project(out, m.act, &p.blocks[i].down)
+	p.project(out, k.act, &p.blocks[i].down)
 	p.dropout(out, p.n*embd, i, dropMLP)
 	p.dev.Add(out, k.middle, p.n*embd)
 }
@@ -87,10 +87,10 @@ func (p *pass) norm(x gpt2.Buffer, n norm) {
 	p.round(p.memory.norm, p.n*p.cfg.Embd)
 }
 
-// activate leaves the MLP's activation in memory.act.
+// activate computes the MLP's activation.
 func (p *pass) activate(k *kept) {
 	n := p.n * p.cfg.Inner
-	p.dev.Activate(p.memory.act, k.up, n, p.cfg.Activation, p.dtype)
+	p.dev.Activate(k.act, k.up, n, p.cfg.Activation, p.dtype)
 }
 
 // project computes y = x·w + bias + adapter.
@@ -121,11 +121,11 @@ func (p *pass) classify(ctx context.Context, scale float32) (sum float64, err er
 	m, c := &p.memory, p.cfg
 	last := m.x[len(p.blocks)]
 	p.norm(last, p.final)
-	for from := 0; from < p.n; from += headRows {
+	for from := 0; from < p.n; from += m.head {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		n := min(headRows, p.n-from)
+		n := min(m.head, p.n-from)
 		labels := p.Labels[from : from+n]
 		counted := 0
 		for _, l := range labels {
@@ -133,8 +133,8 @@ func (p *pass) classify(ctx context.Context, scale float32) (sum float64, err er
 				counted++
 			}
 		}
-		part := m.chunks[from/headRows]
-		if p.n < m.rows && n < headRows {
+		part := m.chunks[from/m.head]
+		if p.n < m.rows && n < m.head {
 			part = p.chunk(m, from, n)
 		}
 		if counted == 0 {

@@ -60,7 +60,7 @@ func (t *Trainer) merge(p *projection) (gpt2.Buffer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.dev.Copy(w, p.weight.w, p.in*p.out)
+	t.dev.Copy(w, p.weight.w, p.in*p.out, 0, 0)
 	b, to := t.dev.Floats(l.b.w), t.dev.Floats(scaled)
 	for o := range p.out {
 		for r := range l.rank {

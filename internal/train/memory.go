@@ -9,9 +9,13 @@ import (
 
 const tensorF32 = tensor.F32
 
-// headRows is for how many positions logits exist at a time: each is a
-// vocabulary wide, and there is a transposed copy of them on the way back.
-const headRows = 256
+// The logits exist for headRows positions at a time: each is a vocabulary wide, and
+// there may be a transposed copy of them on the way back. Halves take less, and have
+// no copy; the head's weights are read for each part.
+const (
+	headRows     = 256
+	headHalfRows = 1024
+)
 
 // kept is what the way back needs of a layer, beside its input.
 type kept struct {
@@ -20,16 +24,18 @@ type kept struct {
 	att    gpt2.Buffer // [rows][embd]
 	middle gpt2.Buffer // [rows][embd]: the residual stream between attention and MLP
 	up     gpt2.Buffer // [rows][inner], before the activation
+	act    gpt2.Buffer // [rows][inner], after it; one for all layers if it is computed again
 }
 
 // memory holds the activations, for so many rows.
 type memory struct {
 	free   func() // gives all of it back
 	rows   int
+	head   int           // headRows, or headHalfRows
 	x      []gpt2.Buffer // [layers+1] of [rows][embd]: the inputs of the layers, and the last one's output
 	layers []kept
+	again  bool        // activations are computed again
 	norm   gpt2.Buffer // [rows][embd]
-	act    gpt2.Buffer // [rows][inner]
 
 	dx   gpt2.Buffer // [rows][embd]: the gradient of the residual stream
 	dy   gpt2.Buffer // [rows][embd]: rounded, dropped
@@ -57,17 +63,26 @@ func (t *Trainer) reserve(rows int) error {
 	if m.free != nil {
 		m.free() // before there are two of them
 	}
-	*m = memory{x: make([]gpt2.Buffer, c.Layers+1), layers: make([]kept, c.Layers), losses: make([]float64, headRows)}
-	var sizes []int
+	*m = memory{x: make([]gpt2.Buffer, c.Layers+1), layers: make([]kept, c.Layers), head: headRows}
+	store := tensorF32 // of what the precision rounds
+	if _, ok := t.dev.Halves(nil, 0, t.dtype); ok && t.options.LoRA.Rank == 0 {
+		store, m.head = t.dtype, headHalfRows
+	}
+	m.losses = make([]float64, m.head)
+	var sizes, numbers []int
 	var buffers []*gpt2.Buffer
-	want := func(b *gpt2.Buffer, n int) { sizes, buffers = append(sizes, n), append(buffers, b) }
-	each := func(width int, list ...*gpt2.Buffer) {
+	var types []tensor.DType
+	want := func(b *gpt2.Buffer, n int, d tensor.DType) {
+		sizes, buffers = append(sizes, (n*d.Size()+3)/4), append(buffers, b)
+		numbers, types = append(numbers, n), append(types, d)
+	}
+	each := func(d tensor.DType, width int, list ...*gpt2.Buffer) {
 		for _, b := range list {
-			want(b, rows*width)
+			want(b, rows*width, d)
 		}
 	}
 	for i := range m.x {
-		each(c.Embd, &m.x[i])
+		each(tensorF32, c.Embd, &m.x[i])
 	}
 	own := m.layers // layers with memory of their own
 	if t.options.Checkpointing {
@@ -75,38 +90,54 @@ func (t *Trainer) reserve(rows int) error {
 	}
 	for i := range own {
 		k := &own[i]
-		each(3*c.Embd, &k.qkv)
-		each(c.Embd, &k.att, &k.middle)
-		each(c.Inner, &k.up)
-		each(c.Heads, &k.lse)
+		each(store, 3*c.Embd, &k.qkv)
+		each(store, c.Embd, &k.att)
+		each(tensorF32, c.Embd, &k.middle)
+		each(store, c.Inner, &k.up)
+		each(tensorF32, c.Heads, &k.lse)
 	}
-	each(c.Embd, &m.norm, &m.dx, &m.dy, &m.dh)
-	each(c.Inner, &m.act, &m.dmid)
-	each(3*c.Embd, &m.dqkv)
+	each(store, c.Embd, &m.norm, &m.dy, &m.dh)
+	each(tensorF32, c.Embd, &m.dx)
+	each(store, c.Inner, &m.dmid)
+	m.again = store == tensorF32 || t.options.Checkpointing
+	acts := m.layers // with an activation of their own
+	if m.again {
+		acts = acts[:1]
+	}
+	for i := range acts {
+		each(store, c.Inner, &acts[i].act)
+	}
+	each(store, 3*c.Embd, &m.dqkv)
 	if r := t.options.LoRA.Rank; r > 0 {
-		each(r, &m.low, &m.dlow)
+		each(tensorF32, r, &m.low, &m.dlow)
 	}
 	if t.options.Precision == FP16 {
-		want(&m.bias, max(3*c.Embd, c.Inner))
+		want(&m.bias, max(3*c.Embd, c.Inner), tensorF32)
 	}
-	want(&m.logits, min(rows, headRows)*c.VocabSize)
+	want(&m.logits, min(rows, m.head)*c.VocabSize, store)
 
 	list, free, err := t.dev.NewWorkspace(sizes)
 	if err != nil {
 		*m = memory{}
 		return fmt.Errorf("allocate activations for %d positions: %w", rows, err)
 	}
+	m.free = free
 	for i, b := range list {
+		if types[i] != tensorF32 {
+			b, _ = t.dev.Halves(b, numbers[i], types[i])
+		}
 		*buffers[i] = b
 	}
-	m.free = free
 	for i := range m.layers {
 		if t.options.Checkpointing {
 			m.layers[i] = m.layers[0]
 		}
+		if m.again {
+			m.layers[i].act = m.layers[0].act
+		}
 	}
-	for from := 0; from < rows; from += headRows {
-		m.chunks = append(m.chunks, t.chunk(m, from, min(headRows, rows-from)))
+	for from := 0; from < rows; from += m.head {
+		m.chunks = append(m.chunks, t.chunk(m, from, min(m.head, rows-from)))
 	}
 	m.rows = rows
 	return nil

@@ -30,12 +30,22 @@ func PackRows(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth 
 		return
 	}
 	_ = src[(rows-1)*stride+depth*d.Size()-1]
-	pack := rowFloats
-	if d == tensor.BF16 {
-		pack = rowBF16
+	whole, rest := depth/step, depth%step
+	if whole > 0 && d == tensor.BF16 {
+		rowsBF16(&dst[0], &src[0], uintptr(stride), rows, whole)
+	} else if whole > 0 {
+		rowsFloats(&dst[0], &src[0], uintptr(stride), rows, whole)
+	}
+	if rest == 0 {
+		return
 	}
 	for r := range rows {
-		pack(&dst[r*64], &src[r*stride], depth)
+		to, from := &dst[whole*stepBytes+r*64], &src[r*stride+whole*step*d.Size()]
+		if d == tensor.BF16 {
+			rowBF16(to, from, rest)
+		} else {
+			rowFloats(to, from, rest)
+		}
 	}
 }
 
@@ -118,6 +128,15 @@ func MultiplyPanels(c []float32, ldc int, start []float32, lds int, a, b []byte,
 	panels(&c[0], uintptr(ldc*4), &start[0], uintptr(lds*4), &a[0], &b[0], uintptr(next), n, steps, unsafe.SliceData(ahead))
 }
 
+// AddRows adds rows of bfloat16 to y.
+func AddRows(y []float32, x []uint16, ldx, rows int) {
+	if rows == 0 || len(y) == 0 {
+		return
+	}
+	_ = x[(rows-1)*ldx+len(y)-1]
+	addRows(&y[0], &x[0], uintptr(ldx*2), rows, len(y))
+}
+
 // Finish writes results to y.
 func Finish(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int) {
 	if rows == 0 || cols == 0 {
@@ -148,6 +167,12 @@ func wholeLines(y []byte, ldy, cols int) bool {
 }
 
 //go:noescape
+func rowsBF16(dst, src *byte, stride uintptr, rows, steps int)
+
+//go:noescape
+func rowsFloats(dst, src *byte, stride uintptr, rows, steps int)
+
+//go:noescape
 func rowBF16(dst, src *byte, n int)
 
 //go:noescape
@@ -167,6 +192,9 @@ func transposeFloats(dst, src *byte, stride uintptr, rows, n int)
 
 //go:noescape
 func panels(c *float32, ldc uintptr, start *float32, lds uintptr, a, b *byte, next uintptr, n, steps int, ahead *byte)
+
+//go:noescape
+func addRows(y *float32, x *uint16, ldx uintptr, rows, cols int)
 
 //go:noescape
 func finishCopy(y *byte, ldy uintptr, c *float32, ldc uintptr, rows, cols int)

@@ -68,8 +68,9 @@
 	RET
 
 // Results: rows of c, R9 bytes apart, R10 of them, to DI, DX bytes apart. SI walks
-// over a row of c, R8 over one of y, SIZE bytes to a number; CX counts columns.
-#define FINISH(SIZE, DO) \
+// over a row of c, R8 over one of y, SIZE bytes to a number; CX counts columns: 64
+// at a time, the last ones by 16.
+#define FINISH(SIZE, WIDE, DO) \
 	MOVQ y+0(FP), DI; \
 	MOVQ ldy+8(FP), DX; \
 	MOVQ c+16(FP), R11; \
@@ -82,6 +83,14 @@ row: \
 	MOVQ DI, R8; \
 	MOVQ cols+40(FP), CX; \
 	KXNORD K1, K1, K1; \
+wide: \
+	CMPQ CX, $64; \
+	JLT  columns; \
+	WIDE; \
+	ADDQ $256, SI; \
+	ADDQ $(64*SIZE), R8; \
+	SUBQ $64, CX; \
+	JMP  wide; \
 columns: \
 	CMPQ CX, $16; \
 	JGE  whole; \
@@ -134,6 +143,86 @@ finished: \
 	VADDPS.Z (R8), Z1, K1, Z1; \
 	VMOVUPS Z1, K1, (R8)
 
+// The same of 64 columns.
+#define WIDECOPY \
+	VMOVUPS (SI), Z0; \
+	VMOVUPS 64(SI), Z1; \
+	VMOVUPS 128(SI), Z2; \
+	VMOVUPS 192(SI), Z3; \
+	VMOVUPS Z0, (R8); \
+	VMOVUPS Z1, 64(R8); \
+	VMOVUPS Z2, 128(R8); \
+	VMOVUPS Z3, 192(R8)
+
+#define WIDEPAST \
+	VMOVUPS (SI), Z0; \
+	VMOVUPS 64(SI), Z1; \
+	VMOVUPS 128(SI), Z2; \
+	VMOVUPS 192(SI), Z3; \
+	VMOVNTPS Z0, (R8); \
+	VMOVNTPS Z1, 64(R8); \
+	VMOVNTPS Z2, 128(R8); \
+	VMOVNTPS Z3, 192(R8)
+
+#define WIDESUM \
+	VMOVUPS (SI), Z0; \
+	VMOVUPS 64(SI), Z1; \
+	VMOVUPS 128(SI), Z2; \
+	VMOVUPS 192(SI), Z3; \
+	VADDPS (R8), Z0, Z0; \
+	VADDPS 64(R8), Z1, Z1; \
+	VADDPS 128(R8), Z2, Z2; \
+	VADDPS 192(R8), Z3, Z3; \
+	VMOVUPS Z0, (R8); \
+	VMOVUPS Z1, 64(R8); \
+	VMOVUPS Z2, 128(R8); \
+	VMOVUPS Z3, 192(R8)
+
+// Of 32 numbers at AT(SI), rounded, 16 each in Z2 and Z3.
+#define WIDEROUNDED(AT) \
+	VMOVUPS (AT)(SI), Z16; \
+	VMOVUPS (AT+64)(SI), Z17; \
+	NARROW; \
+	VEXTRACTI64X4 $1, Z18, Y3; \
+	VPMOVZXWD Y18, Z2; \
+	VPMOVZXWD Y3, Z3; \
+	VPSLLD $16, Z2, Z2; \
+	VPSLLD $16, Z3, Z3
+
+#define WIDEROUND \
+	WIDEROUNDED(0); \
+	VMOVUPS Z2, (R8); \
+	VMOVUPS Z3, 64(R8); \
+	WIDEROUNDED(128); \
+	VMOVUPS Z2, 128(R8); \
+	VMOVUPS Z3, 192(R8)
+
+#define WIDEROUNDSUM \
+	WIDEROUNDED(0); \
+	VADDPS (R8), Z2, Z2; \
+	VADDPS 64(R8), Z3, Z3; \
+	VMOVUPS Z2, (R8); \
+	VMOVUPS Z3, 64(R8); \
+	WIDEROUNDED(128); \
+	VADDPS 128(R8), Z2, Z2; \
+	VADDPS 192(R8), Z3, Z3; \
+	VMOVUPS Z2, 128(R8); \
+	VMOVUPS Z3, 192(R8)
+
+#define WIDEHALF \
+	VMOVUPS (SI), Z16; \
+	VMOVUPS 64(SI), Z17; \
+	NARROW; \
+	VMOVDQU64 Z18, (R8); \
+	VMOVUPS 128(SI), Z16; \
+	VMOVUPS 192(SI), Z17; \
+	NARROW; \
+	VMOVDQU64 Z18, 64(R8)
+
+// As 16 at a time.
+#define NARROWLY \
+	JMP columns
+
 #define HALF \
 	VMOVUPS.Z (SI), K1, Z0; \
 	ROUND; \
@@ -148,33 +237,84 @@ finished: \
 	ROUND; \
 	VMOVDQU16 Y1, K1, (R8)
 
+// Sixteen columns of a row as float32, added to SUM.
+#define ADDHALF(AT, K, SUM) \
+	VMOVDQU16.Z AT, K, Y16; \
+	VPMOVZXWD Y16, Z16; \
+	VPSLLD $16, Z16, Z16; \
+	VADDPS Z16, SUM, SUM
+
+// func rowsBF16(dst, src *byte, stride uintptr, rows, steps int)
+//
+// Rows of whole steps of bfloat16 as tiles. DI dst, DX the distance of rows; SI walks
+// over the rows of a step, R8 is the first, R10 counts them, R11 steps.
+TEXT ·rowsBF16(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), R8
+	MOVQ stride+16(FP), DX
+	MOVQ steps+32(FP), R11
+
+step:
+	MOVQ R8, SI
+	MOVQ DI, R9
+	MOVQ rows+24(FP), R10
+
+row:
+	PREFETCHT0 512(SI)
+	VMOVDQU64 (SI), Z0
+	VMOVDQU64 Z0, (R9)
+	ADDQ DX, SI
+	ADDQ $64, R9
+	DECQ R10
+	JNZ  row
+	ADDQ $64, R8
+	ADDQ $2048, DI
+	DECQ R11
+	JNZ  step
+	VZEROUPPER
+	RET
+
+// func rowsFloats(dst, src *byte, stride uintptr, rows, steps int)
+// The same of float32.
+TEXT ·rowsFloats(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), R8
+	MOVQ stride+16(FP), DX
+	MOVQ steps+32(FP), R11
+
+step:
+	MOVQ R8, SI
+	MOVQ DI, R9
+	MOVQ rows+24(FP), R10
+
+row:
+	PREFETCHT0 512(SI)
+	PREFETCHT0 576(SI)
+	VMOVUPS (SI), Z16
+	VMOVUPS 64(SI), Z17
+	NARROW
+	VMOVDQU64 Z18, (R9)
+	ADDQ DX, SI
+	ADDQ $64, R9
+	DECQ R10
+	JNZ  row
+	ADDQ $128, R8
+	ADDQ $2048, DI
+	DECQ R11
+	JNZ  step
+	VZEROUPPER
+	RET
+
 // func rowBF16(dst, src *byte, n int)
 //
-// packRow of numbers that are bfloat16 already.
+// packRow of numbers that are bfloat16 already, at most 32.
 TEXT ·rowBF16(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ n+16(FP), BX
-
-loop:
-	CMPQ BX, $32
-	JLT  tail
-	PREFETCHT0 512(SI)
-	VMOVDQU64 (SI), Z0
-	VMOVDQU64 Z0, (DI)
-	ADDQ $2048, DI
-	ADDQ $64, SI
-	SUBQ $32, BX
-	JMP  loop
-
-tail:
-	TESTQ BX, BX
-	JZ   done
 	MASK32(BX, AX, K1)
 	VMOVDQU16.Z (SI), K1, Z0
 	VMOVDQU64 Z0, (DI)
-
-done:
 	VZEROUPPER
 	RET
 
@@ -286,23 +426,92 @@ TEXT ·turnBF16(SB), NOSPLIT, $0-40
 	TURN(PAIRBF16)
 
 TEXT ·finishCopy(SB), NOSPLIT, $0-48
-	FINISH(4, COPY)
+	FINISH(4, WIDECOPY, COPY)
 
 // Past the caches; rows are whole lines.
 TEXT ·finishPast(SB), NOSPLIT, $0-48
-	FINISH(4, PAST)
+	FINISH(4, WIDEPAST, PAST)
 
 TEXT ·finishSum(SB), NOSPLIT, $0-48
-	FINISH(4, SUM)
+	FINISH(4, WIDESUM, SUM)
 
 TEXT ·finishRound(SB), NOSPLIT, $0-48
-	FINISH(4, ROUNDCOPY)
+	FINISH(4, WIDEROUND, ROUNDCOPY)
 
 TEXT ·finishRoundSum(SB), NOSPLIT, $0-48
-	FINISH(4, ROUNDSUM)
+	FINISH(4, WIDEROUNDSUM, ROUNDSUM)
 
 TEXT ·finishHalf(SB), NOSPLIT, $0-48
-	FINISH(2, HALF)
+	FINISH(2, WIDEHALF, HALF)
 
 TEXT ·finishHalfSum(SB), NOSPLIT, $0-48
-	FINISH(2, HALFSUM)
+	FINISH(2, NARROWLY, HALFSUM)
+
+// func addRows(y *float32, x *uint16, ldx uintptr, rows, cols int)
+//
+// 64 columns at a time, then 16. DI y, SI x, R8 the distance of its rows.
+TEXT ·addRows(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ ldx+16(FP), R8
+	MOVQ cols+32(FP), CX
+	KXNORD K1, K1, K1
+	LEAQ (R8)(R8*2), R11
+
+wide:
+	CMPQ CX, $64
+	JLT  narrow
+	VMOVUPS (DI), Z0
+	VMOVUPS 64(DI), Z1
+	VMOVUPS 128(DI), Z2
+	VMOVUPS 192(DI), Z3
+	MOVQ SI, R10
+	MOVQ rows+24(FP), BX
+
+wideRows:
+	PREFETCHT0 (R10)(R11*4)
+	PREFETCHT0 64(R10)(R11*4)
+	ADDHALF((R10), K1, Z0)
+	ADDHALF(32(R10), K1, Z1)
+	ADDHALF(64(R10), K1, Z2)
+	ADDHALF(96(R10), K1, Z3)
+	ADDQ R8, R10
+	DECQ BX
+	JNZ  wideRows
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	VMOVUPS Z3, 192(DI)
+	ADDQ $256, DI
+	ADDQ $128, SI
+	SUBQ $64, CX
+	JMP  wide
+
+narrow:
+	TESTQ CX, CX
+	JLE  done
+	CMPQ CX, $16
+	JGE  full
+	MOVL $-1, AX
+	BZHIL CX, AX, AX
+	KMOVD AX, K1
+
+full:
+	VMOVUPS.Z (DI), K1, Z0
+	MOVQ SI, R10
+	MOVQ rows+24(FP), BX
+
+rowsLoop:
+	ADDHALF((R10), K1, Z0)
+	ADDQ R8, R10
+	DECQ BX
+	JNZ  rowsLoop
+	VMOVUPS Z0, K1, (DI)
+	ADDQ $64, DI
+	ADDQ $32, SI
+	SUBQ $16, CX
+	JMP  narrow
+
+done:
+	VZEROUPPER
+	RET

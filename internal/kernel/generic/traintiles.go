@@ -37,6 +37,15 @@ func MultiplyPanels(c []float32, ldc int, start []float32, lds int, a, b []byte,
 	}
 }
 
+// AddHalfRows is AddRows of bfloat16.
+func AddHalfRows(y []float32, x []uint16, ldx, rows int) {
+	for r := range rows {
+		for j, v := range x[r*ldx:][:len(y)] {
+			y[j] += tensor.BF16ToFloat32(v)
+		}
+	}
+}
+
 // Finish writes results c [rows][cols], rows ldc numbers apart, to y, whose rows
 // are ldy bytes apart: as float32, rounded to bfloat16 or not, or as bfloat16. It
 // adds them to what is there, once rounded, or overwrites it; past the caches,
