@@ -120,6 +120,9 @@ func (d *Device) Read(src gpt2.Buffer, n int) ([]float32, error) {
 	return src.(buffer)[:n:n], nil
 }
 
+// Finite implements gpt2.Device.
+func (d *Device) Finite(src gpt2.Buffer, n int) bool { return d.cpu.Finite(src.(buffer)[:n]) }
+
 // Embed implements gpt2.Device.
 func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
 	out, t, p := x.(buffer), tokens.(*matrix), positions.(*matrix)

@@ -34,6 +34,8 @@ type Device interface {
 	// memory where the host can reach that, else a copy. They are the caller's to
 	// change until src is used again.
 	Read(src Buffer, n int) ([]float32, error)
+	// Finite reports whether none of the first n numbers of src is NaN or infinite.
+	Finite(src Buffer, n int) bool
 
 	// Embed overwrites x [rows][embd] with token embedding + position embedding.
 	Embed(x Buffer, tokens, positions Matrix, rows []Row)

@@ -164,13 +164,13 @@ func (m *Model) chunk(ctx context.Context, inputs []Input, rows []Row, places []
 		}
 		part := wanted[:min(len(wanted), logitsRows)]
 		wanted = wanted[len(part):]
-		all, err := m.head(part)
+		all, good, err := m.head(part)
 		if err != nil {
 			return err
 		}
 		for k, r := range part {
 			logits := all[k*m.Config.VocabSize : (k+1)*m.Config.VocabSize]
-			if !finite(logits) {
+			if !good && !finite(logits) {
 				return m.nonFinite(rows[r].Pos)
 			}
 			if err := visit(places[r].input, places[r].token, logits); err != nil {
@@ -203,22 +203,12 @@ func (m *Model) nonFinite(pos int) error {
 	return e
 }
 
-// finite reports whether no number is NaN or infinite: times zero, those alone
-// do not give zero. Eight sums keep the processor's adders busy.
+// finite reports whether no number is NaN or infinite.
 func finite(x []float32) bool {
-	var a, b, c, d, e, f, g, h float32
-	for ; len(x) >= 8; x = x[8:] {
-		a += x[0] * 0
-		b += x[1] * 0
-		c += x[2] * 0
-		d += x[3] * 0
-		e += x[4] * 0
-		f += x[5] * 0
-		g += x[6] * 0
-		h += x[7] * 0
-	}
 	for _, v := range x {
-		a += v * 0
+		if v*0 != 0 {
+			return false
+		}
 	}
-	return a+b+c+d+e+f+g+h == 0
+	return true
 }

@@ -192,11 +192,13 @@ func (m *Model) hidden(ctx context.Context, rows []Row) error {
 }
 
 // head returns the logits [len(indices)][vocab] of the named rows of the residual
-// stream, valid until the next call.
-func (m *Model) head(indices []int) ([]float32, error) {
+// stream, valid until the next call, and whether all of them are finite.
+func (m *Model) head(indices []int) (logits []float32, finite bool, err error) {
 	c, n := m.Config, len(indices)
 	m.dev.Gather(m.picked, m.x, indices, c.Embd)
 	m.dev.Norm(m.picked, m.picked, m.params.final.gain, m.params.final.bias, n, c.Embd, float32(c.LayerNormEpsilon))
 	m.dev.Linear(m.logits, m.picked, n, m.params.head, Epilogue{})
-	return m.dev.Read(m.logits, n*c.VocabSize)
+	finite = m.dev.Finite(m.logits, n*c.VocabSize)
+	logits, err = m.dev.Read(m.logits, n*c.VocabSize)
+	return logits, finite, err
 }
