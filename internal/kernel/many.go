@@ -156,7 +156,7 @@ func (t *manyTask) part(s *scratch, c []float32, ldc int, w []float32, panel int
 			x = min(x+2, next.row+next.rows-2)
 			h.B, h.Step = (*byte)(unsafe.Pointer(h.A)), 0
 			if at := i * bytes; at < len(ahead) {
-				h.B, h.Step = &ahead[at], uintptr(ceilDiv(min(bytes, len(ahead)-at), p.depth/4))
+				h.B, h.Step = &ahead[at], uintptr(ceilDiv(min(bytes, len(ahead)-at), max(1, p.depth/4)))
 			}
 			h.Y, h.LDY = &c[r*ldc+j], uintptr(ldc*4)
 			if p.k+p.depth == in {

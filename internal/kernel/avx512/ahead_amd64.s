@@ -32,20 +32,15 @@
 
 // func multiply12Ahead(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, k int, load bool, h *generic.Ahead)
 //
-// multiply12 with rows of b that follow each other. Meanwhile it asks for memory,
-// a line or two at a time, so that nothing waits: in the first twelve rounds, of
-// four k each, for a tile of results (R13, its rows R11 apart); in the others for
-// two rows of a (R12, R8 apart) and for b (R15, by R10 in a round).
-TEXT ·multiply12Ahead(SB), NOSPLIT, $0-64
+// multiply12 with rows of b that follow each other. Meanwhile it asks for memory, a
+// line or two at a time and all along, so that neither what it loads itself nor what
+// comes after it waits: in each round, of four k, for two rows of a (R12, R8 apart)
+// and for b (R15, by R10 in a round); now and then, twelve times, for two lines of
+// results (R13, R11 apart). DI counts the rounds from one to the next, n.
+TEXT ·multiply12Ahead(SB), NOSPLIT, $8-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), R11
-	MOVQ a+16(FP), AX
-	MOVQ lda+24(FP), R8
-	MOVQ b+32(FP), SI
 	MOVQ k+40(FP), CX
-	LEAQ (R8)(R8*2), R9
-	LEAQ (AX)(R8*4), BX
-	LEAQ (BX)(R8*4), DX
 	CMPB load+48(FP), $0
 	JEQ  zero
 	LOADTILE12
@@ -55,29 +50,35 @@ zero:
 	ZEROTILE12
 
 begin:
+	LEAQ 47(CX), AX
+	XORL DX, DX
+	MOVL $48, BX
+	DIVQ BX
+	MOVQ AX, n-8(SP)
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), R8
+	MOVQ b+32(FP), SI
+	LEAQ (R8)(R8*2), R9
+	LEAQ (AX)(R8*4), BX
+	LEAQ (BX)(R8*4), DX
 	MOVQ h+56(FP), R10
 	MOVQ 0(R10), R13
 	MOVQ 8(R10), R11
 	MOVQ 16(R10), R12
 	MOVQ 24(R10), R15
 	MOVQ 32(R10), R10
-	LEAQ -48(CX), DI // where the first rounds end
-
-first:
-	CMPQ CX, $4
-	JLT  loop1
-	CMPQ CX, DI
-	JLE  rest
-	CLAIMLINES
-	ADDQ R11, R13
-	FOUR
-	JMP  first
-
-rest:
+	MOVL $1, DI
 	SUBQ $4, CX
 	JLT  last
 
 loop4:
+	DECQ DI
+	JNE  asked
+	CLAIMLINES
+	ADDQ R11, R13
+	MOVQ n-8(SP), DI
+
+asked:
 	PREFETCHT1 (R12)
 	PREFETCHT1 (R12)(R8*1)
 	PREFETCHT1 (R15)
