@@ -16,14 +16,43 @@ func (c *CPU) Convert(dst []byte, to tensor.DType, src []byte, from tensor.DType
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.share(&convertTask{dst: dst, src: src, to: to, from: from, n: n}, n)
+	c.share(&convertTask{o: c.ops, dst: dst, src: src, to: to, from: from, n: n}, n)
 }
 
 func elements(b []byte, d tensor.DType) int {
 	return len(b) * tensor.QuantBlock / d.Bytes(tensor.QuantBlock)
 }
 
+// floats is tensor.ToFloat32 by the family's instructions, into v or as the numbers
+// lie.
+func (o *ops) floats(v []float32, d tensor.DType, src []byte) []float32 {
+	if d == tensor.F32 {
+		if there, ok := tensor.View[float32](src[:4*len(v)]); ok {
+			return there
+		}
+	}
+	if (d == tensor.F16 || d == tensor.BF16) && o.widen != nil {
+		o.widen(d, v, src)
+	} else {
+		tensor.ToFloat32(v, d, src)
+	}
+	return v
+}
+
+// putFloats is tensor.FromFloat32 by the family's instructions.
+func (o *ops) putFloats(dst []byte, d tensor.DType, src []float32) {
+	switch {
+	case d == tensor.F32:
+		copy(dst, tensor.Bytes(src))
+	case (d == tensor.F16 || d == tensor.BF16) && o.narrow != nil:
+		o.narrow(d, dst, src)
+	default:
+		tensor.FromFloat32(dst, d, src)
+	}
+}
+
 type convertTask struct {
+	o        *ops
 	dst, src []byte
 	to, from tensor.DType
 	n        int
@@ -44,9 +73,8 @@ func (t *convertTask) Run(int) {
 			return
 		}
 		for i := begin; i < min(begin+convertClaim, t.n); i += convertPiece {
-			v := piece[:min(convertPiece, t.n-i)]
-			tensor.ToFloat32(v, t.from, t.src[t.from.Bytes(i):])
-			tensor.FromFloat32(t.dst[t.to.Bytes(i):], t.to, v)
+			v := t.o.floats(piece[:min(convertPiece, t.n-i)], t.from, t.src[t.from.Bytes(i):])
+			t.o.putFloats(t.dst[t.to.Bytes(i):], t.to, v)
 		}
 	}
 }

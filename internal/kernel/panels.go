@@ -21,10 +21,11 @@ func (c *CPU) PackPanels(dst []byte, w *Weight, d tensor.DType) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	to := Weight{In: w.In, Out: w.Out, DType: d, Data: dst, Panels: true}
-	c.share(&panelTask{from: *w, to: to}, w.In*w.Out)
+	c.share(&panelTask{o: c.ops, from: *w, to: to}, w.In*w.Out)
 }
 
 type panelTask struct {
+	o        *ops
 	from, to Weight
 	next     atomic.Int64
 }
@@ -32,7 +33,8 @@ type panelTask struct {
 // Run claims inputs until none is left.
 func (t *panelTask) Run(int) {
 	const claim = 16 // so many neighbours of a panel are written one after another
-	var row []float32
+	var rows []float32
+	var row [claim][]float32 // of rows, or of the weight
 	for {
 		first := (int(t.next.Add(1)) - 1) * claim
 		if first >= t.from.In {
@@ -44,15 +46,16 @@ func (t *panelTask) Run(int) {
 			continue
 		}
 		wide := roundUp(t.from.Out, panelCols)
-		if row == nil {
-			row = make([]float32, claim*wide)
+		if rows == nil {
+			rows = make([]float32, claim*wide)
 		}
 		for k := range n {
-			tensor.ToFloat32(row[k*wide:][:t.from.Out], t.from.DType, t.from.Data[t.from.at(first+k, 0):])
+			row[k] = t.o.floats(rows[k*wide:][:t.from.Out], t.from.DType, t.from.Data[t.from.at(first+k, 0):])
 		}
-		for col := 0; col < wide; col += panelCols {
+		for col := 0; col < t.from.Out; col += panelCols {
+			cols := min(panelCols, t.from.Out-col)
 			for k := range n {
-				tensor.FromFloat32(t.to.Data[t.to.at(first+k, col):], t.to.DType, row[k*wide+col:][:panelCols])
+				t.o.putFloats(t.to.Data[t.to.at(first+k, col):], t.to.DType, row[k][col:][:cols])
 			}
 		}
 	}
