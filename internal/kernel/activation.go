@@ -19,15 +19,12 @@ const (
 // activate applies f in place. The tanh form of GELU,
 // x/2·(1+tanh(√(2/π)(x+0.044715x³))), is x·sigmoid of twice that argument.
 func (o *ops) activate(x []float32, f Activation) {
+	if a, b, ok := f.gate(); ok {
+		o.gate(x, a, b)
+		return
+	}
 	switch f {
 	case None:
-	case GELUTanh:
-		const a = 2 * 0.7978845608028654 // 2√(2/π)
-		o.gate(x, a, a*0.044715)
-	case SiLU:
-		o.gate(x, 1, 0)
-	case QuickGELU:
-		o.gate(x, 1.702, 0)
 	case GELUErf:
 		for i, v := range x {
 			x[i] = float32(0.5 * float64(v) * math.Erfc(-float64(v)*math.Sqrt2/2))
@@ -45,4 +42,24 @@ func (o *ops) activate(x []float32, f Activation) {
 	default:
 		panic("kernel: unknown activation")
 	}
+}
+
+// gate returns a and b of an activation that is x/(1+exp(-x·(a+b·x²))).
+func (f Activation) gate() (a, b float32, ok bool) {
+	switch f {
+	case GELUTanh:
+		const a = 2 * 0.7978845608028654 // 2√(2/π)
+		return a, a * 0.044715, true
+	case SiLU:
+		return 1, 0, true
+	case QuickGELU:
+		return 1.702, 0, true
+	}
+	return 0, 0, false
+}
+
+// fused reports whether a matrix unit's product applies the activation by itself.
+func (f Activation) fused() bool {
+	_, _, ok := f.gate()
+	return ok || f == None
 }

@@ -49,7 +49,8 @@ type AttentionRow struct {
 // nothing gives zeros.
 //
 // The rows of one sequence are neighbours, in order of position: they share
-// the reading of K and V. 16-bit keys and values are widened to float32. Each
+// the reading of K and V. 16-bit keys and values are widened to float32 (or, of many
+// rows, go through a matrix unit, see blockTiles). Each
 // score and each output has one accumulator, over headDim and over the
 // positions in order.
 func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShape) {
@@ -98,7 +99,10 @@ type attentionTask struct {
 }
 
 // rowRange is a run of rows of one sequence.
-type rowRange struct{ first, n int }
+type rowRange struct {
+	first, n int
+	tiled    bool // goes through a matrix unit
+}
 
 // claimTiles is how many tiles of rows a claim has: enough to make it cheap and to
 // unpack keys and values rarely, few enough that the members finish together.
@@ -112,18 +116,19 @@ const singleClaims = 4
 // one block, each head of it is stored just before it is used; else, since
 // other blocks need its keys and values too, all is stored before.
 func (t *attentionTask) plan() {
-	most := claimTiles * t.c.ops.mr
 	t.blocks, t.stores = t.blocks[:0], 0
 	for i := 0; i < len(t.rows); {
 		r, n := &t.rows[i], 1
 		for i+n < len(t.rows) && sameCache(r, &t.rows[i+n]) {
 			n++
 		}
+		tiled := t.tiled(n)
+		most := t.most(n, tiled)
 		if n > most {
 			t.stores = ceilDiv(len(t.rows), KVPanel)
 		}
 		for ; n > 0; n -= most {
-			t.blocks = append(t.blocks, rowRange{i, min(n, most)})
+			t.blocks = append(t.blocks, rowRange{i, min(n, most), tiled})
 			i += min(n, most)
 		}
 	}
@@ -133,6 +138,16 @@ func (t *attentionTask) plan() {
 		// Each member knows mostly what it will read next.
 		t.each = ceilDiv(len(t.rows)*t.Heads, singleClaims*t.c.team.Size())
 	}
+}
+
+// most returns the rows of a block of a sequence of n.
+func (t *attentionTask) most(n int, tiled bool) int {
+	if !tiled {
+		return claimTiles * t.c.ops.mr
+	}
+	// Keys and values are packed for each block: all rows of a head are one, if
+	// there are heads enough for all members.
+	return roundUp(ceilDiv(n, ceilDiv(3*t.c.team.Size(), t.Heads)), KVPanel)
 }
 
 func sameCache(a, b *AttentionRow) bool {
@@ -166,7 +181,7 @@ func (t *attentionTask) Run(member int) {
 func (t *attentionTask) item(s *scratch, i, next int) {
 	if i < t.stores {
 		first := i * KVPanel
-		t.store(s, rowRange{first, min(KVPanel, len(t.rows)-first)}, 0, t.Heads)
+		t.store(s, rowRange{first: first, n: min(KVPanel, len(t.rows)-first)}, 0, t.Heads)
 		t.unstored.Add(-1)
 		return
 	}
@@ -178,6 +193,8 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	}
 	if b.n == 1 {
 		t.single(s, b.first, head, next)
+	} else if b.tiled {
+		t.blockTiles(s, b, head)
 	} else {
 		t.prefetch(next)
 		t.block(s, b, head)
@@ -228,7 +245,7 @@ func (t *attentionTask) single(s *scratch, row, head, next int) {
 	k, v := t.cache(r, head)
 	panels := ceilDiv(r.Len, KVPanel)
 	if o.scores == nil || o.values == nil || dim%o.nr != 0 {
-		t.block(s, rowRange{row, 1}, head)
+		t.block(s, rowRange{first: row, n: 1}, head)
 		return
 	}
 	out := t.output(row, head)

@@ -132,8 +132,28 @@ func attentionCase(t *testing.T, c, alone *CPU, s AttentionShape, tokens int) {
 	}
 	out := make([]float32, len(rows)*width)
 	c.Attention(out, qkv, rows, s)
-	if e := distance(out, want); !(e < 1e-6) {
+	// A matrix unit rounds queries, keys, values and probabilities to bf16, of more
+	// rows of a text than a few.
+	tiles := c.ops.tiles != nil && s.DType != tensor.F32
+	most := 1e-6
+	if long := min(140, tokens); tiles && long > fewRows {
+		most = 3e-3
+		end := long * width
+		if e := distance(out[end:], want[end:]); !(e < 1e-6) {
+			t.Errorf("few rows: off by %g", e)
+		}
+	}
+	if e := distance(out, want); !(e < most) {
 		t.Errorf("off by %g", e)
+	}
+	many := func(first, n, row int) bool { // rows of the same text
+		same := 0
+		for i := first; i < first+n; i++ {
+			if sameCache(&rows[i], &rows[row]) {
+				same++
+			}
+		}
+		return same > fewRows
 	}
 	for i := range caches {
 		if !bytes.Equal(caches[i].row.K, filled[i].row.K) || !bytes.Equal(caches[i].row.V, filled[i].row.V) {
@@ -141,59 +161,70 @@ func attentionCase(t *testing.T, c, alone *CPU, s AttentionShape, tokens int) {
 		}
 	}
 	for _, cpu := range []*CPU{c, alone} {
-		for _, n := range []int{1, 2, 7, 13, 50} {
+		for _, n := range []int{1, 2, 7, 13, 17, 50} {
 			for first := 0; first+n <= len(rows); first += n + 2 {
 				part := make([]float32, n*width)
 				cpu.Attention(part, qkv[first*3*width:], rows[first:first+n], s)
-				if at := same(part, out[first*width:]); at >= 0 {
-					t.Fatalf("rows %d+%d: element %d differs from the whole", first, n, at)
+				for r := range n {
+					if tiles && many(first, n, first+r) != many(0, len(rows), first+r) {
+						continue
+					}
+					if at := same(part[r*width:][:width], out[(first+r)*width:]); at >= 0 {
+						t.Fatalf("rows %d+%d: element %d of row %d differs from the whole", first, n, at, r)
+					}
 				}
 			}
 		}
 	}
 }
 
-// A NaN or infinite key or value reaches those rows that attend to it, and no others.
+// A NaN or infinite key or value reaches those rows that attend to it, and no
+// others: these stay what they were, bit for bit.
 func TestAttentionNaN(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
-		const dim, tokens, bad = 64, 50, 37
 		for _, d := range kvTypes {
 			for _, odd := range []float64{math.NaN(), math.Inf(1)} {
 				for _, inKey := range []bool{true, false} {
-					s := AttentionShape{1, dim, d, 0.125}
-					qkv := random(rand.New(rand.NewPCG(1, 2)), tokens*3*dim)
-					at := (3*bad+2)*dim + 3
-					if inKey {
-						at -= dim
-					}
-					qkv[at] = float32(odd)
-					cache := newCache(t, s, tokens, nil)
-					rows := make([]AttentionRow, tokens)
-					for i := range rows {
-						rows[i] = cache.at(i + 1)
-						// A positive score of infinity is NaN after the softmax.
-						qkv[3*i*dim+3] = 1
-					}
-					out := make([]float32, tokens*dim)
-					c.Attention(out, qkv, rows, s)
-					for r := range tokens {
-						one := make([]float32, dim)
-						c.Attention(one, qkv[3*r*dim:], rows[r:r+1], s)
-						if at := same(one, out[r*dim:]); at >= 0 && one[at] == one[at] {
-							t.Fatalf("%v %v in key %v: row %d element %d differs alone", d, odd, inKey, r, at)
-						}
-						for d := range dim {
-							want := r >= bad && (inKey || d == 3)
-							got := float64(out[r*dim+d])
-							if is := math.IsNaN(got) || math.IsInf(got, 0); is != want {
-								t.Fatalf("%v in key %v: row %d element %d is %v", odd, inKey, r, d, got)
-							}
-						}
+					for _, bad := range []int{5, 37} {
+						oddAttention(t, c, AttentionShape{1, 64, d, 0.125}, float32(odd), inKey, bad)
 					}
 				}
 			}
 		}
 	})
+}
+
+func oddAttention(t *testing.T, c *CPU, s AttentionShape, odd float32, inKey bool, bad int) {
+	const tokens, element = 50, 3
+	dim := s.HeadDim
+	qkv := random(rand.New(rand.NewPCG(1, 2)), tokens*3*dim)
+	rows := make([]AttentionRow, tokens)
+	cache := newCache(t, s, tokens, nil)
+	for i := range rows {
+		rows[i] = cache.at(i + 1)
+		// A positive score of infinity is NaN after the softmax.
+		qkv[3*i*dim+element] = 1
+	}
+	clean, out := make([]float32, tokens*dim), make([]float32, tokens*dim)
+	c.Attention(clean, qkv, rows, s)
+	at := (3*bad+2)*dim + element
+	if inKey {
+		at -= dim
+	}
+	qkv[at] = odd
+	c.Attention(out, qkv, rows, s)
+	for r := range tokens {
+		for d := range dim {
+			want := r >= bad && (inKey || d == element)
+			got := float64(out[r*dim+d])
+			switch is := math.IsNaN(got) || math.IsInf(got, 0); {
+			case is != want:
+				t.Fatalf("%v %v in key %v: row %d element %d is %v", s.DType, odd, inKey, r, d, got)
+			case !want && out[r*dim+d] != clean[r*dim+d]:
+				t.Fatalf("%v %v in key %v: row %d element %d is %v, without %v", s.DType, odd, inKey, r, d, got, clean[r*dim+d])
+			}
+		}
+	}
 }
 
 func TestAttentionOfNothing(t *testing.T) {

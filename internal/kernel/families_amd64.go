@@ -80,7 +80,8 @@ func avx2TrainOps() *trainOps {
 func withTiles(o ops) *ops {
 	o.name = "amx"
 	o.tiles = &tileOps{
-		packRows: amx.PackRowTiles, pack: amx.PackTiles, multiply: amx.MultiplyTiles, store: amx.StoreTile,
+		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product,
+		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, finish: amx.Finish, addRows: amx.AddRows,
 	}
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8

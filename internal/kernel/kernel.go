@@ -10,8 +10,10 @@
 // a product with bf16 weights where the processor multiplies bf16 by bf16 faster
 // than float32 (AVX512_BF16 on AMD): there x is rounded to bf16 as well. amx is
 // avx512, but for products of more than 16 rows with weights other than float32:
-// they round x, and the weights, to bfloat16. There a token's logits depend on
-// whether it came with more than 15 others, on nothing else.
+// they round x, and the weights, to bfloat16, and for attention of more than 16
+// rows of a text over 16-bit keys and values, which does so too. There a token's
+// logits depend on whether it came with more than 15 others, and with more than 15
+// of its own text, on nothing else.
 //
 // NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
 // slice is shorter than its shape says, which is a programmer's error.
@@ -68,6 +70,7 @@ type scratch struct {
 	lanes   [16]float64
 	tiles   reserve
 	ahead   generic.Ahead
+	product generic.Product
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test
@@ -180,8 +183,12 @@ type ops struct {
 type tileOps struct {
 	packRows func(dst []byte, x []float32, ldx, rows, depth int)
 	pack     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
-	multiply func(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int)
-	store    func(y []float32, ldy int, c []float32, rows, cols int, add bool)
+	product  func(p *generic.Product)
+
+	cross   func(c []float32, a, b []byte, stride, steps, panels int)
+	softmax func(dst []byte, s []float32, panels, n int, scale float32) (sum float32)
+	scale   func(y []float32, ldy int, c, by []float32, rows, cols int)
+	narrow  func(dst []byte, c, by []float32, rows int)
 
 	// Of training.
 	rows    func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)

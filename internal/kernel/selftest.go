@@ -63,6 +63,8 @@ var selfChecks = []struct {
 	{"tiles of training", 1e-2, (*trial).trainTiles}, // where sums differ, roundings to bf16 may
 	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
+	{"gated tiles", 1e-2, (*trial).gatedTiles},
+	{"attention in tiles", 1e-2, (*trial).tileAttention},
 	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
 	{"elements of training", 0, (*trial).training},
 	{"multiply rounded pairs", 1e-6, (*trial).multiplyFloats},
@@ -121,7 +123,8 @@ func twinOps() *ops {
 	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
 	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{
-		packRows: generic.PackRowTiles, pack: generic.PackTiles, multiply: generic.MultiplyTiles, store: generic.StoreTile,
+		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct,
+		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish, addRows: generic.AddHalfRows,
 	}
 	return o
@@ -386,16 +389,18 @@ func (t *trial) tiles(o *ops, d tensor.DType, outMajor bool, rows int) []float32
 	bytes := steps * generic.StepBytes
 	x, start := t.floats(rows*depth), t.floats(panels*step)
 	a, b := alignedBytes(ceilDiv(rows, step)*bytes), alignedBytes(panels*bytes)
-	c, y := alignedFloats(tiles*step*step/2), t.floats(rows*trialCols)
+	c, y := alignedFloats(max(tiles*step*step/2, workFloats)), t.floats(rows*trialCols)
 	for r := 0; r < rows; r += step {
 		o.tiles.packRows(a[r/step*bytes:], x[r*depth:], depth, min(step, rows-r), depth)
 	}
 	o.tiles.pack(d, outMajor, b, w, stride, depth, trialCols)
 	for j := range panels {
 		// In two parts, the second on top of the first.
-		o.tiles.multiply(c, start[j*step:], 0, a, bytes, b[j*bytes:], 1, tiles)
-		o.tiles.multiply(c, c, step, a[generic.StepBytes:], bytes, b[j*bytes+generic.StepBytes:], steps-1, tiles)
-		o.tiles.store(y[j*step:], trialCols, c, rows, min(step, trialCols-j*step), j == 0)
+		p := generic.Product{A: a, AStride: bytes, B: b[j*bytes:], Steps: 1, Rows: rows, Start: start[j*step:], C: c, Cols: min(step, trialCols-j*step)}
+		o.tiles.product(&p)
+		p.A, p.B, p.Steps, p.Start, p.Ld = a[generic.StepBytes:], p.B[generic.StepBytes:], steps-1, c, step
+		p.Y, p.LdY, p.Add = y[j*step:], trialCols, j == 0
+		o.tiles.product(&p)
 	}
 	return y
 }

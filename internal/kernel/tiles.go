@@ -7,10 +7,9 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// tileBlock is the depth for which W is packed at a time: with it, 32 columns
-// of W stay in the first-level cache (24 KB) while the rows of x pass by from
-// the second.
-const tileBlock = 12 * generic.TileStep
+// tileSteps bounds the steps of W that are packed at a time: so many of x, 512 rows,
+// take 850 KB of the second-level cache, beside what is packed and sums of it.
+const tileSteps = 26
 
 // tiled reports whether a product goes through a matrix unit. That rounds x to
 // bfloat16, and so do F16 and quantised weights; a product of float32, and one
@@ -35,6 +34,7 @@ func (c *CPU) linearTiles(y, x []float32, rows int, w *Weight, e Epilogue) {
 	c.share(t, rows*w.In)
 
 	t.packed = true
+	t.depth = ceilDiv(t.steps, ceilDiv(t.steps, tileSteps)) * generic.TileStep
 	t.rowsBlock = min(rows, rowBlock)
 	t.cols = balanced(w.Out, ceilDiv(rows, rowBlock), c.team.Size(), generic.TileStep)
 	t.colBlocks = ceilDiv(w.Out, t.cols)
@@ -55,6 +55,7 @@ type tileTask struct {
 	a         []byte // x, [⌈rows/32⌉][steps] steps of tiles
 	steps     int
 	packed    bool
+	depth     int // inputs that are packed at a time
 	cols      int // columns of one block
 	colBlocks int
 	rowsBlock int // rows of one block
@@ -84,59 +85,74 @@ func (t *tileTask) at(row, k int) int {
 	return (row/generic.TileStep*t.steps + k/generic.TileStep) * generic.StepBytes
 }
 
-// block computes a block of columns, some inputs at a time. While 32 of the
-// columns are computed, a part of what will be packed next is on its way.
+// block computes a block of columns, some inputs at a time: 32 columns are packed
+// and multiplied by all rows, while what is packed next is on its way.
 func (t *tileTask) block(s *scratch, i int) {
-	o := t.c.ops
 	col, row := t.part(i)
 	cols, rows := min(t.cols, t.w.Out-col), min(t.rowsBlock, t.rows-row)
-	tiles := ceilDiv(rows, generic.TileStep/2)
-	wide, tall := roundUp(cols, generic.TileStep), tiles*generic.TileStep/2
+	wide, tall := roundUp(cols, generic.TileStep), roundUp(rows, generic.TileStep/2)
 	s.a = grow(s.a, wide)
-	s.b = grow(s.b, wide*tileBlock/2)
-	s.c = grow(s.c, wide*tall)
-	bias, packed := s.a, tensor.Bytes(s.b)
+	s.b = grow(s.b, generic.TileStep*t.depth/2)
+	s.c = grow(s.c, wide*tall+workFloats)
+	bias, p := s.a, &s.product
 	clear(bias)
 	if t.e.Bias != nil {
 		copy(bias, t.e.Bias[col:][:cols])
 	}
-	for k := 0; k < t.w.In; k += tileBlock {
-		depth := min(tileBlock, t.w.In-k)
-		steps := ceilDiv(depth, generic.TileStep)
-		w := t.source(k, col, depth, cols)
-		if t.w.Panels {
-			for p := range w.n {
-				o.tiles.pack(t.w.DType, false, packed[p*steps*generic.StepBytes:], w.data[p*w.stride:], panelCols*t.w.DType.Size(), depth, min(panelCols, cols-p*panelCols))
-			}
-		} else {
-			o.tiles.pack(t.w.DType, t.w.OutMajor, packed, w.data, w.stride, depth, cols)
-		}
-		ahead := t.after(i, k+depth)
+	p.B, p.AStride, p.Rows = tensor.Bytes(s.b), t.steps*generic.StepBytes, rows
+	for k := 0; k < t.w.In; k += t.depth {
+		depth := min(t.depth, t.w.In-k)
+		p.A, p.Steps = t.a[t.at(row, k):], ceilDiv(depth, generic.TileStep)
 		for j := 0; j < wide; j += generic.TileStep {
-			ahead.prefetch(j, wide)
-			c := s.c[j*tall:][:generic.TileStep*tall]
-			start, ld := c, generic.TileStep
+			p.Cols = min(generic.TileStep, cols-j)
+			t.pack(p.B, k, col+j, depth, p.Cols)
+			p.Next = t.upcoming(i, k, j, cols)
+			p.C = s.c[j*tall:]
+			p.Start, p.Ld = p.C, generic.TileStep
 			if k == 0 {
-				start, ld = bias[j:], 0
+				p.Start, p.Ld = bias[j:], 0
 			}
-			o.tiles.multiply(c, start, ld, t.a[t.at(row, k):], t.steps*generic.StepBytes,
-				packed[j/generic.TileStep*steps*generic.StepBytes:], steps, tiles)
-			if k+depth == t.w.In {
-				t.finish(c[:rows*generic.TileStep], row, rows, col+j, min(generic.TileStep, cols-j))
+			t.columns(s, row, col+j, k+depth == t.w.In)
+		}
+	}
+	*p = generic.Product{}
+}
+
+// workFloats is what a product works in whose results do not stay there.
+const workFloats = 2 * generic.TileStep * generic.TileStep
+
+// columns computes 32 columns for all rows of a block, or sums of them.
+func (t *tileTask) columns(s *scratch, row, col int, last bool) {
+	o, p := t.c.ops, &s.product
+	if p.Y = nil; last && t.e.Activation.fused() {
+		if p.Ld == 0 {
+			p.C = s.c // the same all the time
+		}
+		p.Y, p.LdY, p.Add = t.y[row*t.w.Out+col:], t.w.Out, t.e.Add
+		p.GateA, p.GateB, p.Gate = t.e.Activation.gate()
+	}
+	o.tiles.product(p)
+	if last && p.Y == nil {
+		for r := range p.Rows {
+			c, y := p.C[r*generic.TileStep:][:p.Cols], t.y[(row+r)*t.w.Out+col:]
+			if o.activate(c, t.e.Activation); t.e.Add {
+				o.add(y, c)
+			} else {
+				copy(y, c)
 			}
 		}
 	}
+}
+
+// pack makes tiles of inputs k … and up to 32 columns of W.
+func (t *tileTask) pack(dst []byte, k, col, depth, cols int) {
+	w := t.source(k, col, depth, cols)
+	t.c.ops.tiles.pack(t.w.DType, t.w.OutMajor && !t.w.Panels, dst, w.data, w.stride, depth, cols)
 }
 
 // part returns the first column and row of a block.
 func (t *tileTask) part(i int) (col, row int) {
 	return i % t.colBlocks * t.cols, i / t.colBlocks * t.rowsBlock
-}
-
-// finish applies the epilogue to 32 columns, which are still in the cache.
-func (t *tileTask) finish(c []float32, row, rows, col, cols int) {
-	t.c.ops.activate(c, t.e.Activation)
-	t.c.ops.tiles.store(t.y[row*t.w.Out+col:], t.w.Out, c, rows, cols, t.e.Add)
 }
 
 // region is a part of W: so many runs of bytes, stride apart.
@@ -145,39 +161,53 @@ type region struct {
 	stride, n, each int
 }
 
-// source is where inputs k … and columns col … of W lie.
+// source is where inputs k … and up to 32 columns of W lie.
 func (t *tileTask) source(k, col, depth, cols int) region {
 	w := &t.w
+	size := w.DType.Size()
 	switch {
 	case w.DType.IsQuantized():
 		stride := PackedBytes(w.DType, w.In, panelOuts)
 		return region{w.Data[col/panelOuts*stride+PackedBytes(w.DType, k, panelOuts):], stride, ceilDiv(cols, panelOuts), PackedBytes(w.DType, depth, panelOuts)}
 	case w.Panels:
-		return region{w.Data[w.at(k, col):], w.at(0, panelCols), ceilDiv(cols, panelCols), depth * panelCols * w.DType.Size()}
+		return region{w.Data[w.at(k, col):], panelCols * size, depth, panelCols * size}
 	case w.OutMajor:
-		stride := w.In * w.DType.Size()
-		return region{w.Data[col*stride+k*w.DType.Size():], stride, cols, depth * w.DType.Size()}
+		stride := w.In * size
+		return region{w.Data[col*stride+k*size:], stride, cols, depth * size}
 	}
-	stride := w.Out * w.DType.Size()
-	return region{w.Data[k*stride+col*w.DType.Size():], stride, depth, cols * w.DType.Size()}
+	stride := w.Out * size
+	return region{w.Data[k*stride+col*size:], stride, depth, cols * size}
 }
 
-// after returns what is packed after the inputs before k of a block: more
-// inputs of it, or the first of the block that this member probably has next.
-func (t *tileTask) after(i, k int) region {
-	if k == t.w.In {
-		if i, k = i+t.c.team.Size(), 0; i >= t.blocks {
-			return region{}
+// upcoming returns two runs of memory that are packed after inputs k … and columns
+// j … of a block: of more columns, more inputs, or of the block that this member
+// probably has next. What lies in more runs is asked for here.
+func (t *tileTask) upcoming(i, k, j, cols int) (next [2][]byte) {
+	if j += generic.TileStep; j >= cols {
+		j = 0
+		if k += t.depth; k >= t.w.In {
+			k = 0
+			if i += t.c.team.Size(); i >= t.blocks {
+				return next
+			}
 		}
 	}
 	col, _ := t.part(i)
-	return t.source(k, col, min(tileBlock, t.w.In-k), min(t.cols, t.w.Out-col))
-}
-
-// prefetch asks for a share of the region: that of columns j … j+31 of wide.
-func (r region) prefetch(j, wide int) {
-	first, last := r.n*j/wide, min(r.n, r.n*(j+generic.TileStep)/wide)
-	if first < last {
-		prefetchRows(&r.data[first*r.stride], uintptr(r.stride), last-first, r.each)
+	if col += j; col >= t.w.Out {
+		return next
 	}
+	r := t.source(k, col, min(t.depth, t.w.In-k), min(generic.TileStep, t.w.Out-col))
+	switch {
+	case r.stride == r.each:
+		half := min(roundUp(r.n*r.each/2, 64), r.n*r.each)
+		all := r.data[:r.n*r.each]
+		next[0], next[1] = all[:half], all[half:]
+	case r.n <= len(next):
+		for i := range r.n {
+			next[i] = r.data[i*r.stride:][:r.each]
+		}
+	default:
+		prefetchRows(&r.data[0], uintptr(r.stride), r.n, r.each)
+	}
+	return next
 }

@@ -5,6 +5,7 @@ package kernel
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -103,71 +104,161 @@ func TestTwinPackQuantizedTiles(t *testing.T) {
 	}
 }
 
-func TestTwinStoreTile(t *testing.T) {
-	needsPacking(t)
+func needsTiles(t *testing.T) {
+	if err := amx.Available(); err != nil {
+		t.Skip(err)
+	}
+}
+
+// guardedSteps returns steps of bfloat16 numbers about as large as activations.
+func guardedSteps(t *testing.T, rng *rand.Rand, n int) []byte {
+	b := guarded(t, n*generic.StepBytes)
+	copy(b, encode(t, tensor.BF16, random(rng, len(b)/2)))
+	return b
+}
+
+// Every number of rows, columns and steps in which the assembly goes another way;
+// what is written, where, and nothing beside it.
+func TestTwinProduct(t *testing.T) {
+	needsTiles(t)
 	rng := rand.New(rand.NewPCG(27, 28))
-	for rows := range 5 {
-		for cols := range 33 {
-			for _, add := range []bool{false, true} {
-				ldy := cols + 3
-				y := random(rng, max(0, rows*ldy-3))
-				got := guardedFloats(t, y)
-				c := guardedFloats(t, random(rng, rows*generic.TileStep))
-				amx.StoreTile(got, ldy, c, rows, cols, add)
-				generic.StoreTile(y, ldy, c, rows, cols, add)
-				near(t, fmt.Sprintf("%d × %d", rows, cols), got, y, 0)
+	for _, rows := range []int{1, 16, 17, 32, 33, 48, 49, 64, 79, 96} {
+		for _, steps := range []int{1, 2, 15, 16, 17, 24} {
+			for _, cols := range []int{1, 15, 16, 17, 31, 32} {
+				if rows+steps+cols > 90 && cols != 32 {
+					continue
+				}
+				p := generic.Product{
+					A: guardedSteps(t, rng, ceilDiv(rows, 32)*steps), AStride: steps * generic.StepBytes, B: guardedSteps(t, rng, steps),
+					Steps: steps, Rows: rows, Start: guardedFloats(t, random(rng, 32)), Cols: cols,
+					GateA: 1.5957691, GateB: 0.07135481,
+				}
+				if rows%16 != 0 {
+					p.Next = [2][]byte{p.A, p.B}
+				}
+				twinProduct(t, rng, p)
 			}
 		}
 	}
 }
 
-func TestTwinPackRows(t *testing.T) {
-	needsPacking(t)
+func twinProduct(t *testing.T, rng *rand.Rand, p generic.Product) {
+	const apart = 5000 // bytes from a step to the next
+	tall := roundUp(p.Rows, 16)
+	for form := range 10 {
+		got := p
+		got.Gate = form%2 == 1
+		switch form / 2 {
+		case 0: // sums that stay, on one row or, below, on others
+			got.C = guardedFloats(t, make([]float32, tall*32))
+		case 1:
+			got.Start, got.Ld = guardedFloats(t, random(rng, tall*32)), 32
+			got.C = guardedFloats(t, make([]float32, tall*32))
+		case 2, 3:
+			got.LdY, got.Add = p.Cols+3, form/2 == 3
+			got.Y = guardedFloats(t, random(rng, (p.Rows-1)*got.LdY+p.Cols))
+			got.C = guardedFloats(t, make([]float32, workFloats))
+		case 4: // the work lies on the sums
+			got.Start, got.Ld = guardedFloats(t, random(rng, max(tall*32, workFloats))), 32
+			got.C = got.Start
+			got.Tiles, got.TileStride = filled(t, ceilDiv(p.Rows, 32)*apart), apart
+		}
+		want := got
+		want.Start = append([]float32(nil), got.Start...)
+		want.C = make([]float32, len(got.C))
+		want.Y = append([]float32(nil), got.Y...)
+		want.Tiles = append([]byte(nil), got.Tiles...)
+		amx.Product(&got)
+		generic.MultiplyProduct(&want)
+		name := fmt.Sprintf("%d rows, %d steps, %d columns, form %d", p.Rows, p.Steps, p.Cols, form)
+		switch {
+		case got.Y != nil:
+			near(t, name, got.Y, want.Y, 1e-4)
+		case got.Tiles != nil:
+			for i := 0; i < len(got.Tiles); i += apart {
+				tail := 64 * min(32, p.Rows-i/apart*32)
+				if !bytes.Equal(got.Tiles[i+tail:i+apart], want.Tiles[i+tail:i+apart]) {
+					t.Fatalf("%s: bytes beside the rows were written", name)
+				}
+				nearBF16(t, name, got.Tiles[i:][:tail], want.Tiles[i:][:tail])
+			}
+		default:
+			near(t, name, got.C, want.C, 1e-4)
+		}
+	}
+}
+
+// nearBF16 allows for a neighbour of the bfloat16 that is expected.
+func nearBF16(t *testing.T, name string, got, want []byte) {
+	t.Helper()
+	g, w := make([]float32, len(got)/2), make([]float32, len(want)/2)
+	tensor.ToFloat32(g, tensor.BF16, got)
+	tensor.ToFloat32(w, tensor.BF16, want)
+	for i := range w {
+		near(t, name, g[i:i+1], w[i:i+1], max(1e-5, math.Abs(float64(w[i]))/120))
+	}
+}
+
+func TestTwinCrossTiles(t *testing.T) {
+	needsTiles(t)
 	rng := rand.New(rand.NewPCG(29, 30))
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
-		for _, depth := range []int{0, 1, 2, 31, 32, 33, 64, 95} {
-			for _, rows := range []int{0, 1, 15, 16, 17, 31, 32} {
-				for _, turned := range []bool{false, true} {
-					tall, wide := rows, depth
-					if turned {
-						tall, wide = depth, rows
-					}
-					stride := (wide + rows%3) * d.Size() // a part of a wider matrix
-					x := guarded(t, max(0, tall*stride-rows%3*d.Size()))
-					copy(x, encode(t, d, special(rng, random(rng, len(x)/d.Size()))))
-					n := ceilDiv(depth, 32) * generic.StepBytes
-					got, want := filled(t, n), make([]byte, n)
-					amx.PackRows(d, turned, got, x, stride, rows, depth)
-					generic.PackRows(d, turned, want, x, stride, rows, depth)
-					if !bytes.Equal(got, want) {
-						t.Fatalf("%v, turned %v: %d rows of %d differ", d, turned, rows, depth)
-					}
+	for _, steps := range []int{1, 2, 3, 20} {
+		for _, panels := range []int{1, 2, 5} {
+			stride := (steps + 1) * generic.StepBytes
+			a, b := guardedSteps(t, rng, steps), guardedSteps(t, rng, panels*(steps+1)-1)
+			got, want := guardedFloats(t, make([]float32, panels*1024)), make([]float32, panels*1024)
+			amx.CrossTiles(got, a, b, stride, steps, panels)
+			generic.CrossTiles(want, a, b, stride, steps, panels)
+			near(t, fmt.Sprintf("%d steps, %d panels", steps, panels), got, want, 1e-4)
+		}
+	}
+}
+
+func TestTwinSoftmaxTile(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(31, 32))
+	for panels := 1; panels < 4; panels++ {
+		for n := 0; n <= panels*32; n++ {
+			for odd := range 3 {
+				s := random(rng, (panels-1)*1024+32)
+				if odd > 0 && n > 0 {
+					s[(n-1)/32*1024+rng.IntN((n-1)%32+1)] = []float32{0, 400, float32(math.NaN())}[odd]
+				}
+				if n < panels*32 { // does not count
+					s[n/32*1024+n%32] = float32(math.NaN())
+				}
+				s = guardedFloats(t, s)
+				got, want := filled(t, (panels-1)*generic.StepBytes+64), make([]byte, panels*generic.StepBytes)
+				sum := amx.SoftmaxTile(got, s, panels, n, 0.3)
+				wantSum := generic.SoftmaxTile(want, s, panels, n, 0.3)
+				name := fmt.Sprintf("%d of %d panels, %d", n, panels, odd)
+				near(t, name, []float32{sum}, []float32{wantSum}, 1e-4)
+				for i := range panels {
+					nearBF16(t, name, got[i*generic.StepBytes:][:64], want[i*generic.StepBytes:][:64])
 				}
 			}
 		}
 	}
 }
 
-func TestTwinFinish(t *testing.T) {
+func TestTwinScaleTile(t *testing.T) {
 	needsPacking(t)
-	rng := rand.New(rand.NewPCG(35, 36))
-	for _, d := range []tensor.DType{tensor.F32, tensor.BF16} {
-		for rows := range 4 {
-			for cols := range 50 {
-				for form := range 8 {
-					round, add, past := form&1 > 0, form&2 > 0, form&4 > 0
-					ldy := (cols + 16*(cols%2)) * d.Size()
-					y := encode(t, d, random(rng, max(0, rows*ldy/d.Size()-16*(cols%2))))
-					got := guarded(t, len(y))
-					copy(got, y)
-					c := guardedFloats(t, special(rng, random(rng, max(0, rows*(cols+3)-3))))
-					amx.Finish(d, round, add, past, got, ldy, c, cols+3, rows, cols)
-					generic.Finish(d, round, add, past, y, ldy, c, cols+3, rows, cols)
-					if !bytes.Equal(got, y) {
-						t.Fatalf("%v, form %d: %d × %d differ", d, form, rows, cols)
-					}
-				}
-			}
+	rng := rand.New(rand.NewPCG(33, 34))
+	for rows := range 5 {
+		c, by := guardedFloats(t, random(rng, rows*32)), guardedFloats(t, random(rng, rows))
+		for cols := range 33 {
+			ldy := cols + 3
+			y := random(rng, max(0, rows*ldy-3))
+			got := guardedFloats(t, y)
+			amx.ScaleTile(got, ldy, c, by, rows, cols)
+			generic.ScaleTile(y, ldy, c, by, rows, cols)
+			near(t, fmt.Sprintf("%d × %d", rows, cols), got, y, 0)
+		}
+		got, want := filled(t, rows*64), make([]byte, rows*64)
+		amx.NarrowTile(got, c, by, rows)
+		generic.NarrowTile(want, c, by, rows)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("%d rows as tiles differ", rows)
 		}
 	}
 }

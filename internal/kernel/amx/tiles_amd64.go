@@ -109,31 +109,6 @@ func packBlocks(d tensor.DType, dst, w []byte, stride, n, cols int) {
 	}
 }
 
-// MultiplyTiles computes c = start + a·b.
-func MultiplyTiles(c, start []float32, ld int, a []byte, stride int, b []byte, steps, tiles int) {
-	if tiles == 0 {
-		return
-	}
-	_, _ = c[tiles*16*step-1], start[(tiles*16-1)*ld+step-1]
-	if steps == 0 {
-		for r := range tiles * 16 {
-			copy(c[r*step:][:step], start[r*ld:])
-		}
-		return
-	}
-	_, _ = a[(tiles-1)/2*stride+(steps-1)*stepBytes+(2-tiles%2)*1024-1], b[steps*stepBytes-1]
-	multiply(&c[0], &start[0], uintptr(ld*4), &a[0], uintptr(stride), &b[0], steps, tiles)
-}
-
-// StoreTile copies, or adds, c to columns of rows of y.
-func StoreTile(y []float32, ldy int, c []float32, rows, cols int, add bool) {
-	if rows == 0 || cols == 0 {
-		return
-	}
-	_, _ = y[(rows-1)*ldy+cols-1], c[rows*step-1]
-	store(&y[0], uintptr(ldy*4), &c[0], rows, cols, add)
-}
-
 // PeakBF16 runs n rounds of multiply-adds of bfloat16 and returns their operations.
 func PeakBF16(n int) int {
 	if n <= 0 {
@@ -172,12 +147,6 @@ func dequantizeQ8(dst, block *byte, n int, panel uintptr)
 
 //go:noescape
 func dequantizeQ4(dst, block *byte, n int, panel uintptr)
-
-//go:noescape
-func multiply(c, start *float32, ld uintptr, a *byte, stride uintptr, b *byte, steps, tiles int)
-
-//go:noescape
-func store(y *float32, ldy uintptr, c *float32, rows, cols int, add bool)
 
 func peakBF16(n int)
 

@@ -129,3 +129,55 @@ func StoreTile(y []float32, ldy int, c []float32, rows, cols int, add bool) {
 		}
 	}
 }
+
+// Product is 32 columns of a product and what becomes of them.
+type Product struct {
+	A       []byte // rows of x, as PackRowTiles writes them; those of 32 rows begin
+	AStride int    // so many bytes after those of the 32 before
+	B       []byte // a panel of W as PackTiles writes it
+	Steps   int
+	Rows    int
+
+	Start []float32 // 32 numbers that all rows start with (Ld 0), or rows of 32
+	Ld    int
+
+	// C is where sums of 16·⌈Rows/16⌉ rows of 32 stay, if there is neither Y nor
+	// Tiles; else two blocks of 32 × 32 to work in. It may be Start.
+	C []float32
+
+	Y          []float32 // rows, LdY apart, of which Cols ≤ 32 elements are overwritten
+	LdY        int
+	Cols       int
+	Add        bool   // or added to
+	Tiles      []byte // if there is no Y: a step of each 32 rows for the next product, rounded to bfloat16,
+	TileStride int    // so many bytes after the one before
+
+	Gate         bool // before, x becomes x/(1+exp(-x·(GateA+GateB·x²)))
+	GateA, GateB float32
+
+	Next [2][]byte // what is packed next, a hint: it is brought to the second-level cache
+}
+
+// MultiplyProduct computes p. Sums are as in MultiplyTiles.
+func MultiplyProduct(p *Product) {
+	tiles := (p.Rows + 15) / 16
+	if p.Y == nil && p.Tiles == nil {
+		MultiplyTiles(p.C, p.Start, p.Ld, p.A, p.AStride, p.B, p.Steps, tiles)
+		return
+	}
+	c := make([]float32, tiles*16*TileStep)
+	MultiplyTiles(c, p.Start, p.Ld, p.A, p.AStride, p.B, p.Steps, tiles)
+	c = c[:p.Rows*TileStep]
+	if p.Gate {
+		Gate(c, p.GateA, p.GateB)
+	}
+	if p.Y != nil {
+		StoreTile(p.Y, p.LdY, c, p.Rows, p.Cols, p.Add)
+		return
+	}
+	for r := range p.Rows {
+		for i, v := range c[r*TileStep:][:TileStep] {
+			binary.LittleEndian.PutUint16(p.Tiles[r/TileStep*p.TileStride+r%TileStep*64+i*2:], roundBF16(v))
+		}
+	}
+}

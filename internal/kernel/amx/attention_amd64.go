@@ -1,0 +1,58 @@
+//go:build !noasm
+
+package amx
+
+// CrossTiles computes c[i] = a·b[i] for 32 rows and panels of 32 columns.
+func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
+	if panels == 0 {
+		return
+	}
+	if steps == 0 {
+		clear(c[:panels*step*step])
+		return
+	}
+	_, _, _ = c[panels*step*step-1], a[steps*stepBytes-1], b[(panels-1)*stride+steps*stepBytes-1]
+	cross(&c[0], &a[0], &b[0], uintptr(stride), steps, panels)
+}
+
+// SoftmaxTile writes a row of weights and returns their sum.
+func SoftmaxTile(dst []byte, s []float32, panels, n int, scale float32) float32 {
+	if panels == 0 {
+		return 0
+	}
+	_, _ = dst[(panels-1)*stepBytes+63], s[(panels-1)*step*step+step-1]
+	if n > panels*step {
+		panic("amx: more scores than panels hold")
+	}
+	return softmax(&dst[0], &s[0], panels, n, scale)
+}
+
+// ScaleTile multiplies the rows of c and writes them as rows of y.
+func ScaleTile(y []float32, ldy int, c, by []float32, rows, cols int) {
+	if rows == 0 || cols == 0 {
+		return
+	}
+	_, _, _ = y[(rows-1)*ldy+cols-1], c[rows*step-1], by[rows-1]
+	scaleStore(&y[0], uintptr(ldy*4), &c[0], &by[0], rows, cols)
+}
+
+// NarrowTile multiplies the rows of c and writes them as a step of tiles.
+func NarrowTile(dst []byte, c, by []float32, rows int) {
+	if rows == 0 {
+		return
+	}
+	_, _, _ = dst[rows*64-1], c[rows*step-1], by[rows-1]
+	scaleNarrow(&dst[0], &c[0], &by[0], rows)
+}
+
+//go:noescape
+func cross(c *float32, a, b *byte, stride uintptr, steps, panels int)
+
+//go:noescape
+func softmax(dst *byte, s *float32, panels, n int, scale float32) (sum float32)
+
+//go:noescape
+func scaleStore(dst *float32, ld uintptr, c, a *float32, rows, cols int)
+
+//go:noescape
+func scaleNarrow(dst *byte, c, a *float32, rows int)

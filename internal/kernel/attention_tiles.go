@@ -1,0 +1,99 @@
+package kernel
+
+import (
+	"math"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// tiled reports whether the attention of n rows of a sequence goes through a matrix
+// unit. That rounds queries, keys, values and probabilities to bfloat16.
+func (t *attentionTask) tiled(n int) bool {
+	return t.c.ops.tiles != nil && n > fewRows && t.DType != tensor.F32
+}
+
+// blockTiles computes one head of a run of rows, 32 at a time. All scores of a row
+// are computed before the first is weighed, so that nothing is weighed twice.
+func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
+	const step, bytes = generic.TileStep, generic.StepBytes
+	o, dim, width := t.c.ops.tiles, t.HeadDim, t.Heads*t.HeadDim
+	longest := t.longest(b.first, b.n)
+	panels, steps := ceilDiv(longest, step), ceilDiv(dim, step)
+	s.p = growPairs(s.p, (2*panels*steps+panels+steps)*bytes/4)
+	memory := pairBytes(s.p)
+	take := func(n int) (part []byte) {
+		part, memory = memory[:n*bytes:n*bytes], memory[n*bytes:]
+		return part
+	}
+	keys, values, p, q := take(panels*steps), take(panels*steps), take(panels), take(steps)
+	s.c = grow(s.c, (panels+steps)*step*step)
+	scores, out := s.c[:panels*step*step], s.c[panels*step*step:]
+	k, v := t.cache(&t.rows[b.first], head)
+	size := t.DType.Size()
+	for i := range panels {
+		o.pack(t.DType, false, keys[i*steps*bytes:], k[i*KVPanel*dim*size:], KVPanel*size, dim, KVPanel)
+	}
+	o.pack(t.DType, false, values, v, dim*size, longest, dim)
+	for i := 0; i < b.n; i += step {
+		rows := min(step, b.n-i)
+		long := t.longest(b.first+i, rows)
+		n := ceilDiv(long, step)
+		o.packRows(q, t.qkv[(b.first+i)*3*width+head*dim:], 3*width, rows, dim)
+		o.cross(scores, q, keys, steps*bytes, steps, n)
+		for r := range rows {
+			t.weigh(s, p, scores, r, n, b.first+i+r)
+		}
+		clearRows(p, rows, n)
+		o.cross(out, p, values, panels*bytes, n, steps)
+		if !finite(t.c.ops.sum(out)) {
+			t.apart(p, values[:n*bytes], out, v, b.first+i, rows, n)
+		}
+		for j := range steps {
+			cols := min(step, dim-j*step)
+			o.scale(t.out[(b.first+i)*width+head*dim+j*step:], width, out[j*step*step:], s.small[:], rows, cols)
+		}
+	}
+}
+
+// weigh turns a row of scores into weights; s.small gets what they are divided by,
+// as a factor.
+func (t *attentionTask) weigh(s *scratch, p []byte, scores []float32, r, panels, row int) {
+	n := t.rows[row].Len
+	sum := t.c.ops.tiles.softmax(p[r*64:], scores[r*generic.TileStep:], panels, n, t.Scale)
+	if s.small[r] = 1 / sum; n == 0 {
+		s.small[r] = 0
+	}
+}
+
+// clearRows clears what weights have behind the last row.
+func clearRows(p []byte, rows, panels int) {
+	if rows == generic.TileStep {
+		return
+	}
+	for i := range panels {
+		clear(p[i*generic.StepBytes:][rows*64 : generic.StepBytes])
+	}
+}
+
+func finite(x float32) bool { return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) }
+
+// apart computes rows one by one, each with no more values than it attends to: zero
+// times one that is not finite is not zero.
+func (t *attentionTask) apart(p, values []byte, out []float32, v []byte, first, rows, panels int) {
+	const step, bytes = generic.TileStep, generic.StepBytes
+	o, dim := t.c.ops.tiles, t.HeadDim
+	steps := ceilDiv(dim, step)
+	one, c := make([]byte, panels*steps*bytes), make([]float32, steps*step*step)
+	for r := range rows {
+		n := t.rows[first+r].Len
+		clear(one)
+		if n > 0 {
+			o.pack(t.DType, false, one, v, dim*t.DType.Size(), n, dim)
+		}
+		o.cross(c, p, one, ceilDiv(n, step)*bytes, ceilDiv(n, step), steps)
+		for j := range steps {
+			copy(out[(j*step+r)*step:][:step], c[(j*step+r)*step:])
+		}
+	}
+}

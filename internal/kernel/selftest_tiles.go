@@ -1,0 +1,63 @@
+package kernel
+
+import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// What a matrix unit does beside plain products, see selfChecks. What is rounded to
+// bfloat16 may come out as its neighbour.
+
+// unpack returns rows of steps as float32.
+func unpack(a []byte, steps, rows int) []float32 {
+	y := make([]float32, rows*steps*generic.TileStep)
+	for s := range steps {
+		for r := range rows {
+			tensor.ToFloat32(y[(r*steps+s)*generic.TileStep:][:generic.TileStep], tensor.BF16, a[s*generic.StepBytes+r*64:])
+		}
+	}
+	return y
+}
+
+// gatedTiles makes the x of the next product, of two tiles of rows and of one.
+func (t *trial) gatedTiles(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	const depth, rows = 40, 35
+	a, b, next := alignedBytes(4*generic.StepBytes), alignedBytes(2*generic.StepBytes), alignedBytes(2*generic.StepBytes)
+	x := t.floats(rows * depth)
+	o.tiles.packRows(a, x, depth, 32, depth)
+	o.tiles.packRows(a[2*generic.StepBytes:], x[32*depth:], depth, rows-32, depth)
+	o.tiles.pack(tensor.BF16, true, b, t.weights(tensor.BF16, 32*depth), depth*2, depth, 32)
+	o.tiles.product(&generic.Product{
+		A: a, AStride: 2 * generic.StepBytes, B: b, Steps: 2, Rows: rows, Start: t.floats(32), C: alignedFloats(workFloats),
+		Tiles: next, TileStride: generic.StepBytes, Cols: 32, Gate: true, GateA: 1.5957691, GateB: 0.07135481,
+	})
+	return append(unpack(next, 1, 32), unpack(next[generic.StepBytes:], 1, rows-32)...)
+}
+
+// tileAttention is one block of attention, its output as floats and as tiles.
+func (t *trial) tileAttention(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	const panels, dim, rows, last = 2, 40, 9, 43
+	q, k, v, p := alignedBytes(2*generic.StepBytes), alignedBytes(4*generic.StepBytes), alignedBytes(4*generic.StepBytes), alignedBytes(panels*generic.StepBytes)
+	s, out, y, narrow := alignedFloats(panels*32*32), alignedFloats(2*32*32), make([]float32, rows*dim), alignedBytes(generic.StepBytes)
+	o.tiles.packRows(q, t.floats(rows*dim), dim, rows, dim)
+	for i := range panels {
+		o.tiles.pack(tensor.F16, false, k[i*2*generic.StepBytes:], t.weights(tensor.F16, dim*32), 64, dim, 32)
+	}
+	o.tiles.pack(tensor.F16, false, v, t.weights(tensor.F16, last*dim), dim*2, last, dim)
+	o.tiles.cross(s, q, k, 2*generic.StepBytes, 2, panels)
+	sums := make([]float32, rows)
+	for r := range rows {
+		sums[r] = 1 / o.tiles.softmax(p[r*64:], s[r*32:], panels, last-r, 0.1)
+	}
+	o.tiles.cross(out, p, v, panels*generic.StepBytes, panels, 2)
+	o.tiles.scale(y, dim, out, sums, rows, 32)
+	o.tiles.scale(y[32:], dim, out[32*32:], sums, rows, dim-32)
+	o.tiles.narrow(narrow, out, sums, rows)
+	return append(append(y, sums...), unpack(narrow, 1, rows)...)
+}
