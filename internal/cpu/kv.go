@@ -7,6 +7,7 @@ import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/mapped"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // kv holds the keys and values of every layer as package kernel's AttentionRow
@@ -82,7 +83,7 @@ func copyKeys(dst, src []byte, dim, size, from, to int) {
 // Attention implements gpt2.Device.
 func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, scale float32) {
 	shape := rows[0].KV.(*kv).AttentionShape
-	shape.Scale = scale
+	shape.Scale, shape.Exact = scale, d.exact()
 	d.rows = d.rows[:0]
 	for _, r := range rows {
 		c := r.KV.(*kv)
@@ -90,4 +91,10 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 	}
 	d.cpu.Attention(out.(buffer), qkv.(buffer), d.rows, shape)
 	runtime.KeepAlive(rows)
+}
+
+// exact reports whether the arithmetic is that of float32: no other type of weights
+// was asked for.
+func (d *Device) exact() bool {
+	return d.options.DType == tensor.Invalid || d.options.DType == tensor.F32
 }

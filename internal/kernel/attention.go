@@ -17,6 +17,7 @@ type AttentionShape struct {
 	Heads, HeadDim int
 	DType          tensor.DType // of keys and values: F32, F16 or BF16
 	Scale          float32
+	Exact          bool // nothing is rounded to bf16
 }
 
 // KeyBytes returns the size of the keys of positions, which are rounded up to

@@ -103,7 +103,7 @@ func TestAttention(t *testing.T) {
 		for _, s := range shapes {
 			for _, d := range kvTypes {
 				t.Run(fmt.Sprintf("%dx%d/%d/%v", s.heads, s.dim, s.tokens, d), func(t *testing.T) {
-					attentionCase(t, c, alone, AttentionShape{s.heads, s.dim, d, float32(1 / math.Sqrt(float64(s.dim)))}, s.tokens)
+					attentionCase(t, c, alone, AttentionShape{s.heads, s.dim, d, float32(1 / math.Sqrt(float64(s.dim))), false}, s.tokens)
 				})
 			}
 		}
@@ -186,7 +186,7 @@ func TestAttentionNaN(t *testing.T) {
 			for _, odd := range []float64{math.NaN(), math.Inf(1)} {
 				for _, inKey := range []bool{true, false} {
 					for _, bad := range []int{5, 37} {
-						oddAttention(t, c, AttentionShape{1, 64, d, 0.125}, float32(odd), inKey, bad)
+						oddAttention(t, c, AttentionShape{1, 64, d, 0.125, false}, float32(odd), inKey, bad)
 					}
 				}
 			}
@@ -230,7 +230,7 @@ func oddAttention(t *testing.T, c *CPU, s AttentionShape, odd float32, inKey boo
 func TestAttentionOfNothing(t *testing.T) {
 	c := newCPU(t, "", 2)
 	out := []float32{1, 2}
-	c.Attention(out, make([]float32, 6), []AttentionRow{{}}, AttentionShape{1, 2, tensor.F32, 1})
+	c.Attention(out, make([]float32, 6), []AttentionRow{{}}, AttentionShape{1, 2, tensor.F32, 1, false})
 	if out[0] != 0 || out[1] != 0 {
 		t.Errorf("row of length zero: got %v, want zeros", out)
 	}

@@ -10,7 +10,7 @@ import (
 // tiled reports whether the attention of n rows of a sequence goes through a matrix
 // unit. That rounds queries, keys, values and probabilities to bfloat16.
 func (t *attentionTask) tiled(n int) bool {
-	return t.c.ops.tiles != nil && n > fewRows && t.DType != tensor.F32
+	return t.c.ops.tiles != nil && n > fewRows && t.DType != tensor.F32 && !t.Exact
 }
 
 // blockTiles computes one head of a run of rows, 32 at a time. All scores of a row

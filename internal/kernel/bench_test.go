@@ -34,7 +34,7 @@ func huge(b *testing.B, n int) []byte {
 }
 
 func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
-	m := &gpt2{limit: limit, heads: 12, width: 768, shape: AttentionShape{12, 64, kv, 0.125}}
+	m := &gpt2{limit: limit, heads: 12, width: 768, shape: AttentionShape{12, 64, kv, 0.125, false}}
 	threads, _ := strconv.Atoi(os.Getenv("THREADS"))
 	c, err := New(Options{Family: os.Getenv("GPTCTL_CPU"), Threads: threads})
 	if err != nil {

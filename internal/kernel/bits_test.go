@@ -107,7 +107,7 @@ func bits(t *testing.T, family string, note func(what string, v []float32)) {
 	for _, dim := range []int{3, 16, 21, 64, 80} {
 		for _, d := range kvTypes {
 			const heads, tokens = 2, 77
-			shape := AttentionShape{heads, dim, d, 0.3}
+			shape := AttentionShape{heads, dim, d, 0.3, false}
 			cache := newCache(t, shape, tokens, nil)
 			qkv, y := uniform(rng, tokens*3*heads*dim), make([]float32, tokens*heads*dim)
 			rows := make([]AttentionRow, tokens)

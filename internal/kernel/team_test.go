@@ -85,7 +85,7 @@ func TestNoAllocation(t *testing.T) {
 	w := &Weight{In: 64, Out: 128, DType: 1, Data: make([]byte, 64*128*4)}
 	x, y := make([]float32, 8*128), make([]float32, 8*128)
 	gain := make([]float32, 64)
-	shape := AttentionShape{4, 16, tensor.F16, 1}
+	shape := AttentionShape{4, 16, tensor.F16, 1, false}
 	rows, prompt := make([]AttentionRow, 2), make([]AttentionRow, 70)
 	for i := range rows {
 		rows[i] = newCache(t, shape, 40, nil).at(40)

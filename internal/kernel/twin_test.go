@@ -386,7 +386,7 @@ func TestFamiliesAgree(t *testing.T) {
 	for _, dim := range []int{3, 16, 21, 64, 96} {
 		for _, d := range kvTypes {
 			const heads, tokens = 2, 277
-			shape := AttentionShape{heads, dim, d, 0.3}
+			shape := AttentionShape{heads, dim, d, 0.3, false}
 			qkv := random(rng, tokens*3*heads*dim)
 			check("attention", heads*tokens*dim, func(c *CPU, y []float32) {
 				cache := newCache(t, shape, tokens, nil)
