@@ -117,7 +117,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if s, err = s.ForModel(files.Config.Positions, s.Init != ""); err != nil {
 		return Result{}, err
 	}
-	if err := s.checkTensors(files); err != nil {
+	frozen, err := s.frozen(files)
+	if err != nil {
 		return Result{}, err
 	}
 	cpus, err := kernel.New(kernel.Options{Threads: o.Threads, Family: o.Family})
@@ -126,10 +127,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	defer cpus.Close()
 
-	plan := Plan{Parameters: files.Config.Parameters(), Threads: cpus.Threads(), Family: cpus.Family(), Memory: fit.Estimate(work(s, files.Config, cpus.Threads(), cpus.StoresBF16()))}
+	plan := Plan{Parameters: files.Config.Parameters(), Threads: cpus.Threads(), Family: cpus.Family(), Memory: fit.Estimate(work(s, files.Config, frozen, cpus.Threads(), cpus.StoresBF16()))}
 	if o.Free != nil {
 		if free, ok := o.Free(); ok {
-			if _, err := CheckMemory(s, files.Config, cpus.Threads(), cpus.StoresBF16(), free); err != nil {
+			if _, err := CheckMemory(s, files.Config, frozen, cpus.Threads(), cpus.StoresBF16(), free); err != nil {
 				return Result{}, err
 			}
 		}
@@ -201,34 +202,36 @@ type ModelError struct{ Err error }
 func (e *ModelError) Error() string { return e.Err.Error() }
 func (e *ModelError) Unwrap() error { return e.Err }
 
-// checkTensors finds settings that no tensor of the model goes with, before the
-// texts are read.
-func (s Settings) checkTensors(m *modelfiles.Model) error {
+// frozen counts the numbers that freeze keeps as they are, and finds settings that
+// no tensor of the model goes with, before the texts are read.
+func (s Settings) frozen(m *modelfiles.Model) (numbers int, err error) {
 	if s.LoRA.Rank > m.Config.Embd {
-		return &SettingError{"lora.rank", s.LoRA.Rank, fmt.Sprintf("at most the model's width, %d", m.Config.Embd)}
+		return 0, &SettingError{"lora.rank", s.LoRA.Rank, fmt.Sprintf("at most the model's width, %d", m.Config.Embd)}
 	}
 	left := 0
 	matched := make(map[string]bool)
-	for name := range m.Weights.Tensors() {
+	for name, t := range m.Weights.Tensors() {
 		frozen := s.LoRA.Rank > 0
 		for _, p := range s.Freeze {
 			if ok, _ := path.Match(p, name); ok {
 				matched[p], frozen = true, true
 			}
 		}
-		if !frozen {
+		if frozen {
+			numbers += t.Len()
+		} else {
 			left++
 		}
 	}
 	for _, p := range s.Freeze {
 		if !matched[p] {
-			return &SettingError{fmt.Sprintf("freeze %q", p), "no tensor of the model", "names or patterns such as wte.weight, h.0.* or h.*.ln_*"}
+			return 0, &SettingError{fmt.Sprintf("freeze %q", p), "no tensor of the model", "names or patterns such as wte.weight, h.0.* or h.*.ln_*"}
 		}
 	}
 	if left == 0 && s.LoRA.Rank == 0 {
-		return &SettingError{"freeze", strings.Join(s.Freeze, ","), "something that is left to train"}
+		return 0, &SettingError{"freeze", strings.Join(s.Freeze, ","), "something that is left to train"}
 	}
-	return nil
+	return numbers, nil
 }
 
 func openModel(s Settings, getenv func(string) string) (*modelfiles.Model, string, error) {

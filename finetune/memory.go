@@ -39,9 +39,10 @@ func (e *MemoryError) Error() string {
 
 // CheckMemory estimates what a training of this model takes, and refuses one
 // that does not fit into the free bytes with a *MemoryError. The settings are
-// those of ForModel; halves is kernel.CPU.StoresBF16.
-func CheckMemory(s Settings, c gpt2.Config, threads int, halves bool, free int64) (fit.Memory, error) {
-	w := work(s, c, threads, halves)
+// those of ForModel; so many numbers of the model are frozen, and halves is
+// kernel.CPU.StoresBF16.
+func CheckMemory(s Settings, c gpt2.Config, frozen, threads int, halves bool, free int64) (fit.Memory, error) {
+	w := work(s, c, frozen, threads, halves)
 	m := fit.Estimate(w)
 	if err := w.Check(); err != nil {
 		return m, err
@@ -53,13 +54,15 @@ func CheckMemory(s Settings, c gpt2.Config, threads int, halves bool, free int64
 }
 
 // work describes a training to the estimate.
-func work(s Settings, c gpt2.Config, threads int, halves bool) fit.Work {
+func work(s Settings, c gpt2.Config, frozen, threads int, halves bool) fit.Work {
 	w := fit.Work{
 		Purpose: fit.Finetune, Config: c, Batch: s.Batch, Context: s.Context, Threads: threads,
 		Precision: fit.Precision(s.Precision), Checkpointing: s.Checkpointing, Halves: halves,
 	}
 	if s.LoRA.Rank > 0 {
 		w.LoRA = fit.LoRA{Rank: s.LoRA.Rank, Targets: s.LoRA.Targets}
+	} else {
+		w.Frozen = frozen
 	}
 	return w
 }

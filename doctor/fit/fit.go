@@ -136,6 +136,7 @@ type Work struct {
 	LoRA          LoRA
 	Checkpointing bool // recompute the activations of each layer in the backward pass
 	Halves        bool // what MixedBF16 rounds lies as bfloat16: the CPU has AMX
+	Frozen        int  // numbers that a training without LoRA leaves as they are
 }
 
 // Bounds of what Check lets pass; they are far from anything that fits.
@@ -182,6 +183,9 @@ func (w Work) Check() error {
 		if n.got < n.least || n.got > n.max {
 			return fmt.Errorf("%s %d: want %d to %d", n.name, n.got, n.least, n.max)
 		}
+	}
+	if w.Frozen < 0 || w.Frozen > 0 && w.Frozen >= c.Parameters() {
+		return fmt.Errorf("%d frozen numbers: want less than the %d of the model", w.Frozen, c.Parameters())
 	}
 	if w.FileBytes < 0 {
 		return fmt.Errorf("file size %d: want 0 or more", w.FileBytes)

@@ -108,6 +108,13 @@ func TestEstimate(t *testing.T) {
 			},
 		},
 		{
+			"with frozen numbers: neither gradients nor moments of these", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, Frozen: 28000},
+			Memory{
+				Weights: 4 * 28032, Gradients: 4 * 32, Optimizer: 8 * 32,
+				Activations: 4 * 16 * 1160, Logits: 4096 + turned, Overhead: trainer,
+			},
+		},
+		{
 			"with checkpointing: the layers' inputs and one layer", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, Checkpointing: true},
 			Memory{
 				Weights: 112128, Gradients: 112128, Optimizer: 224256,

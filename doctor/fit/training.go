@@ -41,6 +41,7 @@ func training(w Work) Memory {
 		}
 	} else {
 		turned = max(turned, product(4, vocab, heads+padding))
+		trained = max(0, trained-int64(w.Frozen))
 	}
 	if halves(w) {
 		heads = min(tokens, headHalfRows)
