@@ -114,5 +114,5 @@ func FuzzFooter(f *testing.F) {
 	f.Add([]byte{0x15, 2, 0x19, 0x1c, 0x18, 1, 'a', 0, 0})
 	f.Add([]byte{0x1b, 1, 0x88, 1, 'k', 1, 'v', 0})
 	f.Add([]byte{0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7})
-	f.Fuzz(func(t *testing.T, b []byte) { _ = (&thrift{rest: b}).structure() })
+	f.Fuzz(func(t *testing.T, b []byte) { _ = (&compact{rest: b}).structure() })
 }

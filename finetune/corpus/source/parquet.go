@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/format"
 )
 
 // maxInMemory is the largest compressed Parquet file that is unpacked, in bytes
@@ -79,10 +78,11 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 	if _, err := at.ReadAt(footer, size-8-int64(len(footer))); err != nil {
 		return fmt.Errorf("read %s: %w", f.Path, cause(err))
 	}
-	if err := (&thrift{rest: footer}).structure(); err != nil {
+	if err := (&compact{rest: footer}).structure(); err != nil {
 		return fmt.Errorf("read %s: damaged Parquet: %w", f.Path, err)
 	}
-	p, err := parquet.OpenFile(at, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.FileReadMode(parquet.ReadModeSync))
+	options := []parquet.FileOption{parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.FileReadMode(parquet.ReadModeSync)}
+	p, err := parquet.OpenFile(at, size, options...)
 	if err != nil {
 		return fmt.Errorf("read %s: not Parquet, or damaged: %w", f.Path, err)
 	}
@@ -90,8 +90,12 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.Path, err)
 	}
-	if err := t.codecs(p); err != nil {
+	if unpacked, size, err := t.unpackLZ4(at, size, p); err != nil {
 		return fmt.Errorf("read %s: %w", f.Path, err)
+	} else if unpacked != nil {
+		if p, err = parquet.OpenFile(unpacked, size, options...); err != nil {
+			return fmt.Errorf("read %s: not Parquet, or damaged: %w", f.Path, err)
+		}
 	}
 	row := 0
 	for _, g := range p.RowGroups() {
@@ -112,22 +116,6 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", f.Path, err)
-		}
-	}
-	return nil
-}
-
-// codecs refuses LZ4: a damaged page of it makes the decoder ask for memory
-// without end.
-func (t *table) codecs(p *parquet.File) error {
-	for _, g := range p.Metadata().RowGroups {
-		for _, l := range t.leaves {
-			if l.column >= len(g.Columns) {
-				return errors.New("damaged Parquet: a row group lacks columns")
-			}
-			if c := g.Columns[l.column].MetaData.Codec; c == format.Lz4Raw {
-				return fmt.Errorf("the column %q is compressed with LZ4, which is not read; write it with zstd or snappy", l.field)
-			}
 		}
 	}
 	return nil

@@ -7,16 +7,16 @@ import (
 
 var errThrift = errors.New("its footer is not what it should be")
 
-// thrift walks over a value in Thrift's compact protocol and checks that no
+// compact walks over a value in Thrift's compact protocol and checks that no
 // length is more than the bytes that are left: the library takes memory for a
 // list as it says, and what says 2^31 of something ends the program.
 // https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
-type thrift struct {
+type compact struct {
 	rest  []byte
 	depth int
 }
 
-func (t *thrift) take(n uint64) ([]byte, error) {
+func (t *compact) take(n uint64) ([]byte, error) {
 	if n > uint64(len(t.rest)) {
 		return nil, errThrift
 	}
@@ -25,7 +25,7 @@ func (t *thrift) take(n uint64) ([]byte, error) {
 	return b, nil
 }
 
-func (t *thrift) byte() (byte, error) {
+func (t *compact) byte() (byte, error) {
 	b, err := t.take(1)
 	if err != nil {
 		return 0, err
@@ -33,7 +33,7 @@ func (t *thrift) byte() (byte, error) {
 	return b[0], nil
 }
 
-func (t *thrift) varint() (uint64, error) {
+func (t *compact) varint() (uint64, error) {
 	v, n := binary.Uvarint(t.rest)
 	if n <= 0 {
 		return 0, errThrift
@@ -59,7 +59,7 @@ const (
 	thriftUUID
 )
 
-func (t *thrift) structure() error {
+func (t *compact) structure() error {
 	const deepest = 64
 	if t.depth++; t.depth > deepest {
 		return errThrift
@@ -84,7 +84,7 @@ func (t *thrift) structure() error {
 	}
 }
 
-func (t *thrift) value(kind byte) error {
+func (t *compact) value(kind byte) error {
 	var err error
 	switch kind {
 	case thriftTrue, thriftFalse, thriftByte:
@@ -124,7 +124,7 @@ func (t *thrift) value(kind byte) error {
 	return err
 }
 
-func (t *thrift) list() error {
+func (t *compact) list() error {
 	h, err := t.byte()
 	if err != nil {
 		return err

@@ -2,7 +2,7 @@
 
     python referee.py
 """
-import csv, gzip, io, json, os
+import csv, gzip, hashlib, io, json, os
 import pyarrow as pa, pyarrow.parquet as pq
 import zstandard
 
@@ -28,14 +28,19 @@ def plain(values):
 for codec in ["none", "snappy", "gzip", "zstd", "brotli", "lz4"]:
     name = f"text-{codec}.parquet"
     pq.write_table(pa.table({"id": list(range(8)), "text": texts}), os.path.join(here, name), compression=codec)
-    if codec != "lz4":  # which is refused
-        expect(name, plain(texts))
+    expect(name, plain(texts))
 t = pa.table({"text": pa.array(texts, pa.large_string()), "x": [1.5] * 8})
 pq.write_table(t, os.path.join(here, "groups.parquet"), row_group_size=3, data_page_version="2.0", use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY", "x": "PLAIN"})
 expect("groups.parquet", plain(texts))
 many = [f"word {i % 7}" for i in range(500)]
 pq.write_table(pa.table({"text": pa.array(many).dictionary_encode()}), os.path.join(here, "dictionary.parquet"), data_page_size=64, write_batch_size=16)
 expect("dictionary.parquet", plain(many))
+long = many + ["é" * 200] * 3
+pq.write_table(pa.table({"text": pa.array(long).dictionary_encode()}), os.path.join(here, "pages-lz4.parquet"), compression="lz4", data_page_version="2.0", data_page_size=64, write_batch_size=16, row_group_size=200)
+expect("pages-lz4.parquet", plain(long))
+digests = [hashlib.sha256(bytes([i])).hexdigest() for i in range(40)]  # which shrink to more than a third
+pq.write_table(pa.table({"text": digests}), os.path.join(here, "digests-lz4.parquet"), compression="lz4")
+expect("digests-lz4.parquet", plain(digests))
 pq.write_table(pa.table({"prompt": ["Q: 1+1?\nA:", "Q: 2+2?\nA:"], "completion": [" 2", " 4"], "other": [[1], [2, 3]]}), os.path.join(here, "prompts.parquet"))
 expect("prompts.parquet", [[["Q: 1+1?\nA:", True], [" 2", False]], [["Q: 2+2?\nA:", True], [" 4", False]]])
 turns = [
