@@ -71,6 +71,7 @@ type scratch struct {
 	tiles   reserve
 	ahead   generic.Ahead
 	product generic.Product
+	huge    reserve // what b is where that is on huge pages
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test
@@ -101,8 +102,10 @@ func (c *CPU) Close() {
 	c.team.Close()
 	c.train.packed.free()
 	c.train.sums32.free()
+	c.product.huge.free()
 	for i := range c.members {
 		c.members[i].tiles.free()
+		c.members[i].huge.free()
 	}
 }
 

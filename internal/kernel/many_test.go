@@ -63,3 +63,37 @@ func TestManyTask(t *testing.T) {
 		}
 	})
 }
+
+// So are those of training.
+func TestProductAhead(t *testing.T) {
+	type shape struct{ m, n, k int }
+	shapes := []shape{{17, 5, 3}, {29, 48, 33}, {300, 70, 133}, {40, 290, 800}, {150, 35, 1700}}
+	if testing.Short() {
+		shapes = shapes[:3]
+	}
+	eachFamily(t, func(t *testing.T, c *CPU) {
+		plain, many, alone := withAhead(t, c.Family(), 1, false), withAhead(t, c.Family(), 3, true), withAhead(t, c.Family(), 1, true)
+		for _, s := range shapes {
+			rng := rand.New(rand.NewPCG(uint64(s.m), uint64(s.k)))
+			a, b, bias, before := random(rng, s.m*s.k), random(rng, s.k*s.n), random(rng, s.n), random(rng, s.m*s.n)
+			for i := range 32 {
+				p := Product{M: s.m, N: s.n, K: s.k, DType: tensor.F32, TransposeA: i&1 > 0, TransposeB: i&2 > 0, Add: i&4 > 0}
+				if i&8 > 0 {
+					p.Bias = bias
+				}
+				if i&16 > 0 {
+					p.DType, p.Round = tensor.F16, tensor.F16
+				}
+				want := append([]float32(nil), before...)
+				plain.Product(want, a, b, p)
+				for _, c := range []*CPU{many, alone} {
+					y := append([]float32(nil), before...)
+					c.Product(y, a, b, p)
+					if at := same(y, want); at >= 0 {
+						t.Fatalf("%+v threads %d: element %d is %v, want %v", p, c.Threads(), at, y[at], want[at])
+					}
+				}
+			}
+		}
+	})
+}

@@ -67,7 +67,7 @@ func (c *CPU) plainProduct(y, a, b []float32, p Product) {
 		c.share(t, p.M*p.K)
 	} else if p.TransposeA {
 		t.lda = roundUp(p.K, 16) + 16
-		t.x = grow(t.x, p.M*t.lda)
+		t.x = c.room(t.x, &t.huge, p.M*t.lda)
 		c.share(t, p.M*p.K)
 		t.a = t.x
 	}
@@ -92,6 +92,7 @@ type productTask struct {
 	paired  bool     // a is pairs
 	pairs   []uint32 // reused
 	x       []float32
+	huge    reserve
 
 	preparing  bool
 	rows, cols int // of a block
@@ -157,6 +158,10 @@ func (t *productTask) block(s *scratch, row, col int) {
 		depth *= 2 // as many bytes
 	}
 	aside := t.Add && t.rounds() // the result is rounded alone
+	if t.c.ops.multiplyAhead != nil && !t.paired && !aside && t.K > 0 && t.M > fewRows {
+		t.blockAhead(s, row, col)
+		return
+	}
 	switch {
 	case t.K > 0:
 	case aside:
@@ -224,7 +229,7 @@ func (t *productTask) pack(s *scratch, k, n, col, cols int) {
 		}
 		return
 	}
-	s.b = grow(s.b, productDepth*wide)
+	s.b = t.c.room(s.b, &s.huge, max(n, productDepth)*wide)
 	if t.TransposeB {
 		for j := 0; j < cols; j += nr {
 			o.train.transpose(s.b[j*n:], nr, t.b[(col+j)*t.K+k:], t.K, min(nr, cols-j), n)
