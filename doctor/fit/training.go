@@ -61,9 +61,12 @@ func training(w Work) Memory {
 	stream := product(layers+1, embd)
 	kept := 5*embd + inner + int64(c.Heads)
 	shared := 7*embd + 2*inner + 2*rank
-	if halves(w) { // but for the stream; and each layer keeps its activation
+	if halves(w) { // but for the stream
 		kept = 3*embd + inner + int64(c.Heads)
 		shared = 4*embd + inner/2
+		if !w.Checkpointing { // norms and activations are kept, too
+			kept = 4*embd + inner + int64(c.Heads)
+		}
 	}
 	if !w.Checkpointing {
 		kept = product(layers, kept)

@@ -17,24 +17,20 @@ const queryBlock = generic.TileStep
 // tileHead is one head of one sequence, on one member.
 type tileHead struct {
 	TrainAttention
-	o     *ops
-	b, h  int
-	deep  int // steps of HeadDim
-	long  int // steps, or panels, of Context
-	ld    int // of a row of scores
-	zeros []float32
+	o    *ops
+	b, h int
+	deep int // steps of HeadDim
+	long int // steps, or panels, of Context
+	ld   int // of a row of scores
 }
 
-func (l *loop) tileHead(i int, s *scratch) tileHead {
+func (l *loop) tileHead(i int) tileHead {
 	a := l.attention
 	h := tileHead{
 		TrainAttention: a, o: l.c.ops, b: i / a.Heads, h: i % a.Heads,
 		deep: ceilDiv(a.HeadDim, generic.TileStep), long: ceilDiv(a.Context, generic.TileStep),
 	}
 	h.ld = h.long*generic.TileStep + 16
-	s.a = grow(s.a, max(h.ld, h.deep*generic.TileStep))
-	h.zeros = s.a
-	clear(h.zeros)
 	return h
 }
 
@@ -52,6 +48,13 @@ func (a *tileHead) at(qkv []uint16, t, part int) []byte {
 // output is that of a position.
 func (a *tileHead) output(out []uint16, t int) []byte {
 	return tensor.Bytes(out[((a.b*a.Context+t)*a.Heads+a.h)*a.HeadDim:])
+}
+
+// ahead asks for n rows of a head's queries, keys, values or outputs.
+func (a *tileHead) ahead(row []byte, stride, n int) {
+	if n > 0 {
+		prefetchRows(&row[0], uintptr(stride), n, 2*a.HeadDim)
+	}
 }
 
 // size is that of all positions as tiles.
@@ -84,14 +87,14 @@ func (a *tileHead) straight(dst, src []byte, stride int) {
 // scores computes x [n][HeadDim] times transposed positions before length.
 func (a *tileHead) scores(c []float32, x, own []byte, stride int, b []byte, n, length int) {
 	a.o.tiles.rows(tensor.BF16, false, own, x, stride, n, a.HeadDim)
-	a.o.tiles.panels(c, a.ld, a.zeros, 0, own, b, a.deep*generic.StepBytes, ceilDiv(length, generic.TileStep), a.deep, nil)
+	a.o.tiles.panels(c, a.ld, nil, 0, own, b, a.deep*generic.StepBytes, ceilDiv(length, generic.TileStep), a.deep, nil)
 }
 
 // gather computes the sums over steps of positions, of which a and b begin with the
 // first, and writes them as bfloat16.
 func (a *tileHead) gather(y []byte, stride int, c []float32, own, b []byte, n, steps int) {
 	wide := a.deep * generic.TileStep
-	a.o.tiles.panels(c, wide, a.zeros, 0, own, b, a.long*generic.StepBytes, a.deep, steps, nil)
+	a.o.tiles.panels(c, wide, nil, 0, own, b, a.long*generic.StepBytes, a.deep, steps, nil)
 	a.o.tiles.finish(tensor.BF16, true, false, false, y, stride, c, wide, n, a.HeadDim)
 }
 
@@ -119,7 +122,7 @@ func (c *CPU) TrainAttentionGradOf(dqkv, dout, qkv, out Numbers, lse []float32, 
 // tileAttention is TrainAttention of bfloat16.
 func (c *CPU) tileAttention(out Numbers, lse []float32, qkv Numbers, a TrainAttention) {
 	c.heads(&a, func(l *loop, s *scratch, i, _ int) {
-		h := l.tileHead(i, s)
+		h := l.tileHead(i)
 		h.forward(s, l.yn.BF16, l.z, l.xn.BF16)
 	}, loopData{yn: out, z: lse, xn: qkv})
 }
@@ -132,11 +135,15 @@ func (a *tileHead) forward(s *scratch, out []uint16, lse []float32, qkv []uint16
 	keys, values := m.take(a.size()), m.take(a.size())
 	own, ps := m.take(a.deep*stride), m.take(a.long*stride)
 	p, acc := m.floats(queryBlock*a.ld), m.floats(queryBlock*wide)
+	for part := range 3 {
+		a.ahead(a.at(qkv, 0, part), inside, T)
+	}
 	a.transposed(keys, a.at(qkv, 0, 1), inside)
 	a.straight(values, a.at(qkv, 0, 2), inside)
 	for t := 0; t < T; t += queryBlock {
 		n := min(queryBlock, T-t)
 		length := t + n
+		a.ahead(a.output(out, t), outside, n)
 		a.scores(p, a.at(qkv, t, 0), own, inside, keys, n, length)
 		for i := range n {
 			seen := p[i*a.ld:][:t+i+1]
@@ -160,7 +167,7 @@ func (a *tileHead) place(t int) uint64 {
 // tileAttentionGrad is TrainAttentionGrad of bfloat16.
 func (c *CPU) tileAttentionGrad(dqkv, dout, qkv, out Numbers, lse []float32, a TrainAttention) {
 	c.heads(&a, func(l *loop, s *scratch, i, _ int) {
-		h := l.tileHead(i, s)
+		h := l.tileHead(i)
 		h.backward(s, l.yn.BF16, l.xn.BF16, l.zn.BF16, l.wn.BF16, l.v)
 	}, loopData{yn: dqkv, xn: dout, zn: qkv, wn: out, v: lse})
 }
@@ -182,6 +189,10 @@ func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []flo
 	own, dp := m.take(a.deep*stride), m.take(a.long*stride)
 	p, d, mask := m.floats(queryBlock*a.ld), m.floats(queryBlock*a.ld), m.floats(queryBlock*a.ld)
 	acc, row, delta := m.floats(queryBlock*wide), m.floats(a.HeadDim), m.floats(1)
+	for part := range 3 {
+		a.ahead(a.at(qkv, 0, part), inside, T)
+	}
+	a.ahead(a.output(dout, 0), outside, T)
 	a.transposed(keys, a.at(qkv, 0, 1), inside)
 	a.transposed(values, a.at(qkv, 0, 2), inside)
 	a.straight(ks, a.at(qkv, 0, 1), inside)
@@ -191,6 +202,8 @@ func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []flo
 	for t := 0; t < T; t += queryBlock {
 		n := min(queryBlock, T-t)
 		length := t + n
+		a.ahead(a.output(out, t), outside, n)
+		a.ahead(a.at(dqkv, t, 0), inside, n)
 		a.scores(p, a.at(qkv, t, 0), own, inside, keys, n, length)
 		a.scores(d, a.output(dout, t), own, outside, values, n, length)
 		for i := range n {

@@ -169,9 +169,10 @@ func (t *trainTiles) packCols(dst []byte, col, n int) {
 // multiply computes rows of a times columns of b, of which the packed ones begin at
 // a and b.
 func (t *trainTiles) multiply(s *scratch, a []byte, row, rows int, b []byte, col, cols int) {
-	s.a = grow(s.a, roundUp(cols, generic.TileStep))
-	clear(s.a)
+	var bias []float32
 	if t.Bias != nil {
+		s.a = grow(s.a, roundUp(cols, generic.TileStep))
+		clear(s.a)
 		copy(s.a, t.Bias[col:][:cols])
 	}
 	const ld = trainCols + 16
@@ -179,7 +180,10 @@ func (t *trainTiles) multiply(s *scratch, a []byte, row, rows int, b []byte, col
 	for j := 0; j < cols; j += trainCols {
 		n := min(trainCols, cols-j)
 		for r := 0; r < rows; r += generic.TileStep {
-			t.tile(s, a[t.panel(r/generic.TileStep):], row+r, min(generic.TileStep, rows-r), b[t.panel(j/generic.TileStep):], col+j, n, s.a[j:])
+			if t.Bias != nil {
+				bias = s.a[j:]
+			}
+			t.tile(s, a[t.panel(r/generic.TileStep):], row+r, min(generic.TileStep, rows-r), b[t.panel(j/generic.TileStep):], col+j, n, bias)
 		}
 	}
 }

@@ -59,8 +59,11 @@ func TestMultiplyPanels(t *testing.T) {
 				a, b := make([]byte, steps*generic.StepBytes), make([]byte, panels*steps*generic.StepBytes+1)
 				generic.PackRows(tensor.F32, false, a, tensor.Bytes(random(rng, 32*depth)), 4*depth, 32, depth)
 				generic.PackTiles(tensor.F32, false, b, tensor.Bytes(random(rng, depth*cols)), 4*cols, depth, cols)
-				for _, lds := range []int{0, cols, cols + 5} {
-					start := guardedFloats(t, random(rng, 31*lds+cols))
+				for _, lds := range []int{-1, 0, cols, cols + 5} {
+					var start []float32
+					if lds >= 0 {
+						start = guardedFloats(t, random(rng, 31*lds+cols))
+					}
 					got, want := guardedFloats(t, random(rng, 31*(cols+16)+cols)), make([]float32, 31*(cols+16)+cols)
 					copy(want, got)
 					o.tiles.panels(got, cols+16, start, lds, a, b, steps*generic.StepBytes, panels, steps, a)

@@ -39,15 +39,19 @@ func (p *pass) blockBack(i int) {
 	}
 	p.projectBack(m.dmid, k.act, p.branch(i, dropMLP), &b.down)
 	p.dev.ActivateGrad(m.dmid, k.up, p.n*inner, p.cfg.Activation, p.dtype)
-	p.norm(k.middle, b.mlpNorm)
-	p.projectBack(m.dh, m.norm, m.dmid, &b.up)
+	if m.again {
+		p.norm(k.norms[1], k.middle, b.mlpNorm)
+	}
+	p.projectBack(m.dh, k.norms[1], m.dmid, &b.up)
 	p.normBack(m.dx, k.middle, b.mlpNorm)
 
 	p.projectBack(m.dh, k.att, p.branch(i, dropAttention), &b.attnOut)
 	p.dev.AttendGrad(m.dqkv, m.dh, k.qkv, k.att, k.lse, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop)
 	p.round(m.dqkv, p.n*3*embd)
-	p.norm(m.x[i], b.attnNorm)
-	p.projectBack(m.dh, m.norm, m.dqkv, &b.qkv)
+	if m.again {
+		p.norm(k.norms[0], m.x[i], b.attnNorm)
+	}
+	p.projectBack(m.dh, k.norms[0], m.dqkv, &b.qkv)
 	p.normBack(m.dx, m.x[i], b.attnNorm)
 }
 

@@ -53,7 +53,7 @@ func (t *Trainer) FirstNonFinite(ctx context.Context, r Rows) (string, error) {
 			return fmt.Sprintf("the output of h.%d.mlp.c_proj", i), nil
 		}
 	}
-	p.norm(m.x[len(t.blocks)], t.final)
+	p.norm(m.norm, m.x[len(t.blocks)], t.final)
 	if bad(m.norm, c.Embd) {
 		return "the output of ln_f", nil
 	}

@@ -56,15 +56,15 @@ func (p *pass) forward(ctx context.Context) error {
 func (p *pass) block(i int) {
 	m, b, embd := &p.memory, &p.blocks[i], p.cfg.Embd
 	k := &m.layers[i]
-	p.norm(m.x[i], b.attnNorm)
-	p.project(k.qkv, m.norm, &b.qkv)
+	p.norm(k.norms[0], m.x[i], b.attnNorm)
+	p.project(k.qkv, k.norms[0], &b.qkv)
 	p.dev.Attend(k.att, k.lse, k.qkv, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop)
 	p.round(k.att, p.n*embd)
 	p.project(k.middle, k.att, &b.attnOut)
 	p.dropout(k.middle, p.n*embd, i, dropAttention)
 	p.dev.Add(k.middle, m.x[i], p.n*embd)
-	p.norm(k.middle, b.mlpNorm)
-	p.project(k.up, m.norm, &b.up)
+	p.norm(k.norms[1], k.middle, b.mlpNorm)
+	p.project(k.up, k.norms[1], &b.up)
 }
 
 // mlpOut computes the rest of a layer.
@@ -81,10 +81,10 @@ func (p *pass) shape() gpt2.KVShape {
 	return gpt2.KVShape{Layers: 1, Heads: p.cfg.Heads, HeadDim: p.cfg.HeadDim()}
 }
 
-// norm leaves the layer norm of x in memory.norm.
-func (p *pass) norm(x gpt2.Buffer, n norm) {
-	p.dev.Norm(p.memory.norm, x, n.gain.w, n.bias.w, p.n, p.cfg.Embd, float32(p.cfg.LayerNormEpsilon))
-	p.round(p.memory.norm, p.n*p.cfg.Embd)
+// norm computes the layer norm of x.
+func (p *pass) norm(y, x gpt2.Buffer, n norm) {
+	p.dev.Norm(y, x, n.gain.w, n.bias.w, p.n, p.cfg.Embd, float32(p.cfg.LayerNormEpsilon))
+	p.round(y, p.n*p.cfg.Embd)
 }
 
 // activate computes the MLP's activation.
@@ -120,7 +120,7 @@ func (p *pass) lowRank(x gpt2.Buffer, l *adapter) {
 func (p *pass) classify(ctx context.Context, scale float32) (sum float64, err error) {
 	m, c := &p.memory, p.cfg
 	last := m.x[len(p.blocks)]
-	p.norm(last, p.final)
+	p.norm(m.norm, last, p.final)
 	for from := 0; from < p.n; from += m.head {
 		if err := ctx.Err(); err != nil {
 			return 0, err

@@ -19,12 +19,13 @@ const (
 
 // kept is what the way back needs of a layer, beside its input.
 type kept struct {
-	qkv    gpt2.Buffer // [rows][3·embd]
-	lse    gpt2.Buffer // [rows][heads]
-	att    gpt2.Buffer // [rows][embd]
-	middle gpt2.Buffer // [rows][embd]: the residual stream between attention and MLP
-	up     gpt2.Buffer // [rows][inner], before the activation
-	act    gpt2.Buffer // [rows][inner], after it; one for all layers if it is computed again
+	qkv    gpt2.Buffer    // [rows][3·embd]
+	lse    gpt2.Buffer    // [rows][heads]
+	norms  [2]gpt2.Buffer // [rows][embd]: what the norms give; as act
+	att    gpt2.Buffer    // [rows][embd]
+	middle gpt2.Buffer    // [rows][embd]: the residual stream between attention and MLP
+	up     gpt2.Buffer    // [rows][inner], before the activation
+	act    gpt2.Buffer    // [rows][inner], after it; one for all layers if it is computed again
 }
 
 // memory holds the activations, for so many rows.
@@ -34,7 +35,7 @@ type memory struct {
 	head   int           // headRows, or headHalfRows
 	x      []gpt2.Buffer // [layers+1] of [rows][embd]: the inputs of the layers, and the last one's output
 	layers []kept
-	again  bool        // activations are computed again
+	again  bool        // norms and activations are computed again
 	norm   gpt2.Buffer // [rows][embd]
 
 	dx   gpt2.Buffer // [rows][embd]: the gradient of the residual stream
@@ -106,6 +107,9 @@ func (t *Trainer) reserve(rows int) error {
 	}
 	for i := range acts {
 		each(store, c.Inner, &acts[i].act)
+		if !m.again {
+			each(store, c.Embd, &acts[i].norms[0], &acts[i].norms[1])
+		}
 	}
 	each(store, 3*c.Embd, &m.dqkv)
 	if r := t.options.LoRA.Rank; r > 0 {
@@ -133,7 +137,7 @@ func (t *Trainer) reserve(rows int) error {
 			m.layers[i] = m.layers[0]
 		}
 		if m.again {
-			m.layers[i].act = m.layers[0].act
+			m.layers[i].act, m.layers[i].norms = m.layers[0].act, [2]gpt2.Buffer{m.norm, m.norm}
 		}
 	}
 	for from := 0; from < rows; from += m.head {

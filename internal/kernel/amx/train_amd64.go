@@ -114,18 +114,25 @@ func packTransposedFloats(dst, w []byte, stride, depth, cols int) {
 	}
 }
 
-// MultiplyPanels computes c = start + a·b for 32 rows and n panels of b. With
+// MultiplyPanels computes c = start + a·b (nil: zeros) for 32 rows and n panels of b. With
 // each step of a panel 512 bytes of ahead are brought to the second-level cache.
 func MultiplyPanels(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, ahead []byte) {
 	if n == 0 || steps == 0 {
 		for r := range step {
-			copy(c[r*ldc:][:n*step], start[r*lds:])
+			if start == nil {
+				clear(c[r*ldc:][:n*step])
+			} else {
+				copy(c[r*ldc:][:n*step], start[r*lds:])
+			}
 		}
 		return
 	}
-	_, _ = c[(step-1)*ldc+n*step-1], start[(step-1)*lds+n*step-1]
+	_ = c[(step-1)*ldc+n*step-1]
+	if start != nil {
+		_ = start[(step-1)*lds+n*step-1]
+	}
 	_, _ = a[steps*stepBytes-1], b[(n-1)*next+steps*stepBytes-1]
-	panels(&c[0], uintptr(ldc*4), &start[0], uintptr(lds*4), &a[0], &b[0], uintptr(next), n, steps, unsafe.SliceData(ahead))
+	panels(&c[0], uintptr(ldc*4), unsafe.SliceData(start), uintptr(lds*4), &a[0], &b[0], uintptr(next), n, steps, unsafe.SliceData(ahead))
 }
 
 // AddRows adds rows of bfloat16 to y.

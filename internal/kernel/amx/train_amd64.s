@@ -30,10 +30,21 @@ TEXT ·panels(SB), NOSPLIT, $0-80
 	MOVQ $64, DX
 
 panel:
+	CMPQ start+16(FP), $0
+	JEQ  zero
 	LOADS0
 	LOADS1
 	LOADS2
 	LOADS3
+	JMP  begin
+
+zero:
+	ZEROC0
+	ZEROC1
+	ZEROC2
+	ZEROC3
+
+begin:
 	MOVQ BX, SI
 	MOVQ AX, DI
 	MOVQ steps+64(FP), CX

@@ -26,9 +26,12 @@ func PackRows(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth 
 
 // MultiplyPanels computes c = start + a·b for 32 rows, whose tiles are a, and n
 // panels of b, next bytes apart. Rows of c and start are ldc and lds numbers apart
-// (lds 0: all rows start with the same). Sums are those of MultiplyTiles.
+// (lds 0: all rows start with the same, start nil: with zero). Sums are those of MultiplyTiles.
 func MultiplyPanels(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, _ []byte) {
 	var out [TileStep * TileStep]float32
+	if start == nil {
+		start, lds = make([]float32, n*TileStep), 0
+	}
 	for p := range n {
 		MultiplyTiles(out[:], start[p*TileStep:], lds, a, steps*StepBytes, b[p*next:], steps, 2)
 		for r := range TileStep {
