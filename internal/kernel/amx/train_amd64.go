@@ -132,6 +132,9 @@ func MultiplyPanels(c []float32, ldc int, start []float32, lds int, a, b []byte,
 		_ = start[(step-1)*lds+n*step-1]
 	}
 	_, _ = a[steps*stepBytes-1], b[(n-1)*next+steps*stepBytes-1]
+	if len(ahead) == 0 {
+		ahead = a // nothing, and no address that is none
+	}
 	panels(&c[0], uintptr(ldc*4), unsafe.SliceData(start), uintptr(lds*4), &a[0], &b[0], uintptr(next), n, steps, unsafe.SliceData(ahead))
 }
 
