@@ -5,9 +5,10 @@ const (
 	headRows     = 256  // positions whose logits exist at a time
 	headHalfRows = 1024 // the same of bfloat16
 	panelCols    = 32
-	padding      = 32      // of a transposed row
-	packedDepth  = 3072    // of a product by tiles, for which factors are packed at a time
-	tileScratch  = 2 << 20 // at least, of each thread
+	padding      = 32         // of a transposed row
+	packedDepth  = 3072       // of a product by tiles, for which factors are packed at a time
+	packedShared = 1664 << 10 // bytes of its second factor, above which the first is packed as a whole
+	tileScratch  = 2 << 20    // at least, of each thread
 )
 
 // halves says whether activations are stored as bfloat16.
@@ -46,8 +47,7 @@ func training(w Work) Memory {
 	if halves(w) {
 		heads = min(tokens, headHalfRows)
 		m.Logits = product(2, heads, vocab)
-		// A factor of a product, packed, and sums over a part of its depth.
-		turned = sum(product(2, tokens, min(max(inner, packedDepth), packedDepth)), product(4, tokens, embd))
+		turned = trainingTiles(w, tokens, heads)
 	}
 	m.Logits = sum(m.Logits, turned)
 	m.Gradients = product(4, trained)
@@ -73,6 +73,35 @@ func training(w Work) Memory {
 	}
 	m.Activations = product(4, tokens, sum(stream, kept, shared))
 	return m
+}
+
+// trainingTiles is what the largest product by tiles takes: a factor, packed for a
+// part of its depth, and the sums where there are several.
+func trainingTiles(w Work, tokens, heads int64) int64 {
+	c := w.Config
+	var packed, sums int64
+	count := func(m, n, k int64) {
+		parts := (k + packedDepth - 1) / packedDepth
+		deep := (k + parts - 1) / parts
+		factor := product(2, n, deep)
+		if factor > packedShared {
+			factor = product(2, m, deep)
+		}
+		if packed = max(packed, factor); parts > 1 {
+			sums = max(sums, product(4, m, n))
+		}
+	}
+	each := func(rows int64, in, out int) {
+		i, o := int64(in), int64(out)
+		count(rows, o, i) // forward, and the gradients of the input and of the weight
+		count(rows, i, o)
+		count(i, o, rows)
+	}
+	for _, m := range matrices(c) {
+		each(tokens, m.in, m.out)
+	}
+	each(heads, c.VocabSize, c.Embd) // the head is [vocabulary][width]
+	return sum(packed, sums)
 }
 
 // trainingScratch is what each thread keeps: blocks of a product, or one head of
