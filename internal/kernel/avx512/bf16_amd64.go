@@ -21,7 +21,7 @@ func AccumulatePairs(y []float32, ldy int, x []uint32, ldx, rows, depth int, w [
 		return
 	}
 	_, _, _ = y[(rows-1)*ldy+cols-1], x[(rows-1)*ldx+(depth+1)/2-1], w[(depth-1)*stride+cols*2-1]
-	accumulate(pairs, y, ldy, unsafe.Pointer(&x[0]), ldx, rows, depth, w, stride, cols)
+	accumulate(pairs, panelAhead, y, ldy, unsafe.Pointer(&x[0]), ldx, rows, depth, w, stride, cols)
 }
 
 // PackPairs writes a matrix as panels of NR columns of pairs of rows.

@@ -38,19 +38,37 @@ func (k kind) size() int {
 
 // Accumulate adds rows of a matrix to rows of y.
 func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
+	widened(d, panelAhead, y, ldy, x, ldx, rows, depth, w, stride, cols)
+}
+
+// AccumulateNear is Accumulate for processors that read float32 faster if it is asked
+// for later (Intel).
+func AccumulateNear(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
+	ahead := uintptr(panelAhead)
+	if d == tensor.F32 {
+		ahead = panelAhead / 3
+	}
+	widened(d, ahead, y, ldy, x, ldx, rows, depth, w, stride, cols)
+}
+
+// panelAhead is how many bytes ahead a panel is asked for.
+const panelAhead = 6 << 10
+
+func widened(d tensor.DType, ahead uintptr, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
 	if rows == 0 || depth == 0 || cols == 0 {
 		return
 	}
 	_, _, _ = y[(rows-1)*ldy+cols-1], x[(rows-1)*ldx+depth-1], w[(depth-1)*stride+cols*d.Size()-1]
-	accumulate(kindOf(d), y, ldy, unsafe.Pointer(&x[0]), ldx, rows, depth, w, stride, cols)
+	accumulate(kindOf(d), ahead, y, ldy, unsafe.Pointer(&x[0]), ldx, rows, depth, w, stride, cols)
 }
 
 // tileDepth is how many rows of W a tile takes at a time: a member's columns of
 // so many rows and of the next ones lie in the second-level cache.
 const tileDepth = 64
 
-// accumulate adds by tiles of rows × NR columns. x is in float32, or in pairs.
-func accumulate(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth int, w []byte, stride, cols int) {
+// accumulate adds by tiles of rows × NR columns. x is in float32, or in pairs. A panel
+// is asked for so many bytes ahead.
+func accumulate(d kind, panel uintptr, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth int, w []byte, stride, cols int) {
 	lc, la, ls := uintptr(ldy*4), uintptr(ldx*4), uintptr(stride)
 	perX := 4 // bytes of x to a row of W
 	if d == pairs {
@@ -58,9 +76,8 @@ func accumulate(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, depth
 	}
 	if stride == NR*d.size() && cols == NR {
 		// A panel, read in a line.
-		const ahead = 6 << 10
 		for r := 0; r < rows; {
-			r += tile(d, rows-r, &y[r*ldy], lc, unsafe.Add(x, r*ldx*4), la, &w[0], ls, depth, cols, ahead)
+			r += tile(d, rows-r, &y[r*ldy], lc, unsafe.Add(x, r*ldx*4), la, &w[0], ls, depth, cols, panel)
 		}
 		return
 	}
