@@ -220,7 +220,7 @@ func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []flo
 				o.drop(kept[:t+i+1], a.Dropout, a.place(t+i))
 				o.drop(slope, a.Dropout, a.place(t+i))
 			}
-			tensor.ToFloat32(row, tensor.BF16, a.output(dout, t+i)[:2*a.HeadDim])
+			o.widened(row, dout[((a.b*T+t+i)*a.Heads+a.h)*a.HeadDim:][:a.HeadDim])
 			o.dots(tensor.BF16, delta, 1, row, 1, a.HeadDim, a.output(out, t+i), outside, 1)
 			o.train.softmaxGrad(slope, seen, delta[0], a.Scale)
 		}

@@ -30,7 +30,7 @@ func (s *stored) at(row, col int) []byte {
 const (
 	trainDepth  = 3072
 	trainShared = 1664 << 10 // bytes of the second factor that is packed by all at once
-	trainRows   = 128
+	trainRows   = 256
 	trainCols   = 256 // and results of 32 rows that are computed before they are written
 	trainSteps  = 16  // of a panel that stay in the first-level cache
 	packClaim   = 64
