@@ -141,7 +141,16 @@ func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2
 
 // Norm implements gpt2.Device.
 func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon float32) {
-	d.cpu.LayerNormOf(numbers(y), x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
+	var out kernel.Numbers
+	if o, ok := y.(*multiplicand); !ok {
+		out = numbers(y)
+	} else if tiles := d.tiles(o, rows, width); tiles != nil {
+		d.cpu.LayerNormTiles(tiles, x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
+		return
+	} else {
+		out = kernel.Floats(o.plain())
+	}
+	d.cpu.LayerNormOf(out, x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
 }
 
 // activations translates. Three of the model's names mean the same function:
@@ -164,7 +173,23 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 	if e.Bias != nil {
 		k.Bias = e.Bias.(buffer)
 	}
-	d.cpu.Linear(y.(buffer), x.(buffer), rows, &w.(*matrix).Weight, k)
+	m := &w.(*matrix).Weight
+	var out buffer
+	if o, ok := y.(*multiplicand); !ok {
+		out = y.(buffer)
+	} else if k.Tiles = d.tiles(o, rows, m.Out); k.Tiles == nil {
+		out = o.plain()
+	}
+	switch in := x.(type) {
+	case buffer:
+		d.cpu.Linear(out, in, rows, m, k)
+	case *multiplicand:
+		if in.tiled {
+			d.cpu.LinearTiles(out, in.tiles, rows, m, k)
+		} else {
+			d.cpu.Linear(out, in.plain(), rows, m, k)
+		}
+	}
 }
 
 // Gather implements gpt2.Device.

@@ -89,7 +89,12 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 		c := r.KV.(*kv)
 		d.rows = append(d.rows, kernel.AttentionRow{K: c.k[layer], V: c.v[layer], Cap: c.capacity, Len: r.Pos + 1})
 	}
-	d.cpu.Attention(out.(buffer), qkv.(buffer), d.rows, shape)
+	if o, ok := out.(*multiplicand); !ok {
+		d.cpu.Attention(out.(buffer), qkv.(buffer), d.rows, shape)
+	} else {
+		tiles := d.tiles(o, len(rows), shape.Heads*shape.HeadDim)
+		o.tiled = d.cpu.AttentionTiles(tiles, o.plain(), qkv.(buffer), d.rows, shape)
+	}
 	runtime.KeepAlive(rows)
 }
 

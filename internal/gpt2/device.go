@@ -54,6 +54,14 @@ type Device interface {
 	Gather(y, x Buffer, indices []int, width int)
 }
 
+// An Operands is a Device that may hold what is only multiplied in the form that
+// its products take.
+type Operands interface {
+	// NewOperand allocates a buffer that is only overwritten by whole results of Norm,
+	// Linear or Attention and only read as the x of Linear.
+	NewOperand(n int) (Buffer, error)
+}
+
 // Buffer is float32 memory of a Device.
 type Buffer interface {
 	// Len is the number of float32 it holds.

@@ -149,13 +149,20 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 			*b, err = m.dev.NewBuffer(n)
 		}
 	}
+	operand := func(b *Buffer, n int) {
+		if o, ok := m.dev.(Operands); ok && err == nil {
+			*b, err = o.NewOperand(n)
+		} else {
+			alloc(b, n)
+		}
+	}
 	if rows > m.rows {
 		embd := m.Config.Embd
 		alloc(&m.x, rows*embd)
-		alloc(&m.norm, rows*embd)
+		operand(&m.norm, rows*embd)
 		alloc(&m.qkv, rows*3*embd)
-		alloc(&m.att, rows*embd)
-		alloc(&m.mid, rows*m.Config.Inner)
+		operand(&m.att, rows*embd)
+		operand(&m.mid, rows*m.Config.Inner)
 		m.rows = rows
 	}
 	if headRows > m.headRows {

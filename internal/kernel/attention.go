@@ -55,9 +55,15 @@ type AttentionRow struct {
 // score and each output has one accumulator, over headDim and over the
 // positions in order.
 func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShape) {
+	c.AttentionTiles(nil, out, qkv, rows, s)
+}
+
+// AttentionTiles is Attention that writes the x of LinearTiles if it can, else out,
+// and reports which.
+func (c *CPU) AttentionTiles(tiles []byte, out, qkv []float32, rows []AttentionRow, s AttentionShape) (tiled bool) {
 	width := s.Heads * s.HeadDim
 	if len(rows) == 0 || width == 0 {
-		return
+		return false
 	}
 	if len(out) < len(rows)*width || len(qkv) < len(rows)*3*width || !s.DType.IsFloat() {
 		panic(fmt.Sprintf("kernel: attention of %d rows %d×%d over %v: queries, keys and values %d, out %d elements",
@@ -77,9 +83,14 @@ func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShap
 	t := &c.attention
 	t.c, t.out, t.qkv, t.rows, t.AttentionShape = c, out, qkv, rows, s
 	t.plan()
+	if len(tiles) >= TileBytes(len(rows), width) && t.aligned() {
+		t.tiles = tiles
+	}
 	t.next.Store(0)
 	c.share(t, 2*work*width)
+	tiled = t.tiles != nil
 	*t = attentionTask{blocks: t.blocks[:0]}
+	return tiled
 }
 
 func aligned(b []byte, d tensor.DType) bool {
@@ -91,6 +102,7 @@ type attentionTask struct {
 	AttentionShape
 	c        *CPU
 	out, qkv []float32
+	tiles    []byte // instead of out
 	rows     []AttentionRow
 	blocks   []rowRange
 	stores   int          // so many items come first that only store, panels of rows

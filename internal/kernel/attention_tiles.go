@@ -49,10 +49,35 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 		if !finite(t.c.ops.sum(out)) {
 			t.apart(p, values[:n*bytes], out, v, b.first+i, rows, n)
 		}
-		for j := range steps {
-			cols := min(step, dim-j*step)
-			o.scale(t.out[(b.first+i)*width+head*dim+j*step:], width, out[j*step*step:], s.small[:], rows, cols)
+		t.emit(s, b.first+i, head, rows, out)
+	}
+}
+
+// aligned reports whether the results of all rows can be written as whole tiles.
+func (t *attentionTask) aligned() bool {
+	const step = generic.TileStep
+	if t.HeadDim%step != 0 {
+		return false
+	}
+	for i, b := range t.blocks {
+		if last := i == len(t.blocks)-1; !b.tiled || b.first%step != 0 || b.n%step != 0 && !last {
+			return false
 		}
+	}
+	return true
+}
+
+// emit writes the results of up to 32 rows, columns by columns.
+func (t *attentionTask) emit(s *scratch, first, head, rows int, out []float32) {
+	const step, bytes = generic.TileStep, generic.StepBytes
+	o, dim, width := t.c.ops.tiles, t.HeadDim, t.Heads*t.HeadDim
+	for j := range ceilDiv(dim, step) {
+		c := out[j*step*step:]
+		if t.tiles != nil {
+			o.narrow(t.tiles[(first/step*(width/step)+head*dim/step+j)*bytes:], c, s.small[:], rows)
+			continue
+		}
+		o.scale(t.out[first*width+head*dim+j*step:], width, c, s.small[:], rows, min(step, dim-j*step))
 	}
 }
 

@@ -48,6 +48,10 @@ type Epilogue struct {
 	Activation Activation
 	Add        bool // y += result instead of y = result
 	Exact      bool // x is rounded to bf16 for no weight that is not BF16 itself
+
+	// Tiles, if set, gets the results instead of y, in the form that the next
+	// product takes; only where Tiles reports that there is one, and not with Add.
+	Tiles []byte
 }
 
 // Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
@@ -72,11 +76,10 @@ const (
 // bf16 for a BF16 weight, and inputs go by pairs; a matrix unit takes many rows
 // that way with F16 and packed weights as well, see linearTiles.
 func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
-	if rows < 0 || len(x) < rows*w.In || len(y) < rows*w.Out || len(w.Data) < w.bytes() ||
-		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
-		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows: x %d, y %d, bias %d elements, weight %d bytes",
-			w.In, w.Out, w.DType, rows, len(x), len(y), len(e.Bias), len(w.Data)))
+	if rows < 0 || len(x) < rows*w.In {
+		panic(fmt.Sprintf("kernel: linear of %d inputs on %d rows: x %d elements", w.In, rows, len(x)))
 	}
+	w.check(y, rows, e)
 	if rows == 0 || w.Out == 0 {
 		return
 	}
@@ -85,6 +88,9 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	if c.ops.tiled(rows, w) && (!e.Exact || w.DType == tensor.BF16) {
 		c.linearTiles(y, x, rows, w, e)
 		return
+	}
+	if e.Tiles != nil {
+		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no tiles", w.In, w.Out, w.DType, rows))
 	}
 	streamed := c.ops.streamed(rows, w)
 	if w.DType.IsQuantized() && !streamed {
@@ -105,6 +111,19 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 		c.share(t, rows*w.In*w.Out)
 	}
 	*t = linearTask{}
+}
+
+// check panics if y, the weight or the epilogue are not what their shapes say.
+func (w *Weight) check(y []float32, rows int, e Epilogue) {
+	room := len(y) >= rows*w.Out
+	if e.Tiles != nil {
+		room = !e.Add && len(e.Tiles) >= TileBytes(rows, w.Out)
+	}
+	if !room || len(w.Data) < w.bytes() ||
+		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
+		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows: y %d elements or %d bytes, bias %d, weight %d bytes",
+			w.In, w.Out, w.DType, rows, len(y), len(e.Tiles), len(e.Bias), len(w.Data)))
+	}
 }
 
 // linearTask hands out blocks of columns (and, with many rows, of rows).

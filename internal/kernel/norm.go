@@ -3,6 +3,8 @@ package kernel
 import (
 	"math"
 	"sync/atomic"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 )
 
 // LayerNorm computes y = (x-mean)/√(variance+eps)·gain + bias for each row.
@@ -24,8 +26,21 @@ func (c *CPU) LayerNormOf(y Numbers, x, gain, bias []float32, rows, width int, e
 	*t = normTask{}
 }
 
+// LayerNormTiles is LayerNorm that writes the x of LinearTiles.
+func (c *CPU) LayerNormTiles(y []byte, x, gain, bias []float32, rows, width int, eps float32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.norm
+	t.ops, t.members, t.rows, t.width, t.eps = c.ops, c.members, rows, width, eps
+	t.tiles, t.x, t.gain, t.bias = y[:TileBytes(rows, width)], x[:rows*width], gain[:width], bias[:width]
+	t.next.Store(0)
+	c.share(t, 4*rows*width)
+	*t = normTask{}
+}
+
 type normTask struct {
 	ops           *ops
+	tiles         []byte // instead of y
 	members       []scratch
 	y             Numbers
 	x, gain, bias []float32
@@ -36,6 +51,10 @@ type normTask struct {
 
 // Run claims rows until none is left.
 func (t *normTask) Run(member int) {
+	if t.tiles != nil {
+		t.runTiles(&t.members[member])
+		return
+	}
 	const claim = 4
 	s := &t.members[member]
 	if t.y.BF16 != nil {
@@ -47,14 +66,35 @@ func (t *normTask) Run(member int) {
 			return
 		}
 		for r := last - claim; r < min(last, t.rows); r++ {
-			x := t.x[r*t.width:][:t.width]
-			mean := t.ops.sum(x) / float32(t.width)
-			variance := t.ops.sumSquares(x, mean) / float32(t.width)
-			rstd := float32(1 / math.Sqrt(float64(variance+t.eps)))
 			y := t.y.part(r*t.width, (r+1)*t.width)
 			v := y.place(s.a)
-			t.ops.normalize(v, x, t.gain, t.bias, mean, rstd)
+			t.row(v, r)
 			t.ops.store(y, v)
 		}
+	}
+}
+
+func (t *normTask) row(y []float32, r int) {
+	x := t.x[r*t.width:][:t.width]
+	mean := t.ops.sum(x) / float32(t.width)
+	variance := t.ops.sumSquares(x, mean) / float32(t.width)
+	rstd := float32(1 / math.Sqrt(float64(variance+t.eps)))
+	t.ops.normalize(y, x, t.gain, t.bias, mean, rstd)
+}
+
+// runTiles claims steps of rows until none is left.
+func (t *normTask) runTiles(s *scratch) {
+	const claim = generic.TileStep
+	s.a = grow(s.a, claim*t.width)
+	for {
+		first := int(t.next.Add(claim)) - claim
+		if first >= t.rows {
+			return
+		}
+		n := min(claim, t.rows-first)
+		for r := range n {
+			t.row(s.a[r*t.width:][:t.width], first+r)
+		}
+		t.ops.tiles.packRows(t.tiles[TileBytes(first, t.width):], s.a, t.width, n, t.width)
 	}
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -18,21 +19,60 @@ func (o *ops) tiled(rows int, w *Weight) bool {
 	return o.tiles != nil && rows > fewRows && w.DType != tensor.F32 && w.In > 0
 }
 
+// Tiles reports whether products of so many rows go through a matrix unit, if
+// the weights are not float32. Then x and y may be tiles: TileBytes of memory that
+// hold bfloat16, [⌈rows/32⌉][⌈width/32⌉][2][16][32].
+func (c *CPU) Tiles(rows int) bool { return c.ops.tiles != nil && rows > fewRows }
+
+// TileBytes returns the memory of rows of so many elements as tiles.
+func TileBytes(rows, width int) int {
+	return ceilDiv(rows, generic.TileStep) * ceilDiv(width, generic.TileStep) * generic.StepBytes
+}
+
+// LinearTiles is Linear for an x of tiles.
+func (c *CPU) LinearTiles(y []float32, x []byte, rows int, w *Weight, e Epilogue) {
+	if !c.ops.tiled(rows, w) || len(x) < TileBytes(rows, w.In) {
+		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows of tiles in %d bytes", w.In, w.Out, w.DType, rows, len(x)))
+	}
+	w.check(y, rows, e)
+	if w.Out == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.tiles
+	t.prepare(c, y, rows, w, e)
+	own := t.a
+	t.a = x
+	t.multiply()
+	*t = tileTask{a: own}
+}
+
 // linearTiles is Linear for many rows, as tiles of 32 × 32 results. Each result
 // has one accumulator over the steps of 32 inputs, started at the bias, so that a row does not
 // depend on the others, or on how the work is split. (It does depend on whether
 // there are more than fewRows of them.)
 func (c *CPU) linearTiles(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t := &c.tiles
-	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
-	t.steps = ceilDiv(w.In, generic.TileStep)
-	if n := ceilDiv(rows, generic.TileStep) * t.steps * generic.StepBytes; len(t.a) < n {
+	t.prepare(c, y, rows, w, e)
+	t.x = x
+	if n := TileBytes(rows, w.In); len(t.a) < n {
 		t.a = alignedBytes(n)
 	}
-	t.packed = false
 	t.next.Store(0)
 	c.share(t, rows*w.In)
+	t.multiply()
+	*t = tileTask{a: t.a}
+}
 
+func (t *tileTask) prepare(c *CPU, y []float32, rows int, w *Weight, e Epilogue) {
+	t.c, t.y, t.rows, t.w, t.e, t.packed = c, y, rows, *w, e, false
+	t.steps = ceilDiv(w.In, generic.TileStep)
+}
+
+// multiply shares the product of what is packed.
+func (t *tileTask) multiply() {
+	c, w, rows := t.c, &t.w, t.rows
 	t.packed = true
 	t.depth = ceilDiv(t.steps, ceilDiv(t.steps, tileSteps)) * generic.TileStep
 	t.rowsBlock = min(rows, rowBlock)
@@ -41,7 +81,6 @@ func (c *CPU) linearTiles(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t.blocks = t.colBlocks * ceilDiv(rows, t.rowsBlock)
 	t.next.Store(0)
 	c.share(t, rows*w.In*w.Out)
-	*t = tileTask{a: t.a}
 }
 
 // tileTask first has the rows of x packed, then hands out blocks of columns
@@ -78,6 +117,11 @@ func (t *tileTask) Run(member int) {
 			return
 		}
 	}
+}
+
+// tile is where the results of a row and a column go as tiles.
+func (t *tileTask) tile(row, col int) int {
+	return (row/generic.TileStep*ceilDiv(t.w.Out, generic.TileStep) + col/generic.TileStep) * generic.StepBytes
 }
 
 // at is where the tiles of a row and an input begin.
@@ -124,15 +168,27 @@ const workFloats = 2 * generic.TileStep * generic.TileStep
 // columns computes 32 columns for all rows of a block, or sums of them.
 func (t *tileTask) columns(s *scratch, row, col int, last bool) {
 	o, p := t.c.ops, &s.product
-	if p.Y = nil; last && t.e.Activation.fused() {
+	p.Y, p.Tiles = nil, nil
+	if last && t.e.Activation.fused() {
 		if p.Ld == 0 {
 			p.C = s.c // the same all the time
 		}
-		p.Y, p.LdY, p.Add = t.y[row*t.w.Out+col:], t.w.Out, t.e.Add
+		if t.e.Tiles != nil {
+			p.Tiles, p.TileStride = t.e.Tiles[t.tile(row, col):], ceilDiv(t.w.Out, generic.TileStep)*generic.StepBytes
+		} else {
+			p.Y, p.LdY, p.Add = t.y[row*t.w.Out+col:], t.w.Out, t.e.Add
+		}
 		p.GateA, p.GateB, p.Gate = t.e.Activation.gate()
 	}
 	o.tiles.product(p)
-	if last && p.Y == nil {
+	switch {
+	case !last || t.e.Activation.fused():
+	case t.e.Tiles != nil:
+		o.activate(p.C[:p.Rows*generic.TileStep], t.e.Activation)
+		for r := 0; r < p.Rows; r += generic.TileStep {
+			o.tiles.packRows(t.e.Tiles[t.tile(row+r, col):], p.C[r*generic.TileStep:], generic.TileStep, min(generic.TileStep, p.Rows-r), generic.TileStep)
+		}
+	default:
 		for r := range p.Rows {
 			c, y := p.C[r*generic.TileStep:][:p.Cols], t.y[(row+r)*t.w.Out+col:]
 			if o.activate(c, t.e.Activation); t.e.Add {

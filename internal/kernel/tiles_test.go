@@ -154,3 +154,64 @@ func panelValue(w *Weight, k, o int) float32 {
 	}
 	return scale[0] * float32(int(v&15)-8)
 }
+
+// What is written as tiles is what would be packed, bit for bit, and multiplied
+// gives the same.
+func TestTilesAsResults(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		const rows, in, out = 53, 64, 96
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(35, 36))
+		x, gain, bias := random(rng, rows*in), random(rng, in), random(rng, max(in, out))
+		plain, tiles := make([]float32, rows*in), make([]byte, TileBytes(rows, in))
+		c.LayerNorm(plain, x, gain, bias, rows, in, 1e-5)
+		c.LayerNormTiles(tiles, x, gain, bias, rows, in, 1e-5)
+		sameTiles(t, o, "norm", tiles, plain, rows, in)
+
+		w, _ := weight(rng, in, out, false, tensor.BF16)
+		for _, f := range []Activation{None, GELUTanh, ReLU} {
+			e := Epilogue{Bias: bias, Activation: f}
+			y, z := make([]float32, rows*out), make([]float32, rows*out)
+			c.Linear(y, plain, rows, w, e)
+			c.LinearTiles(z, tiles, rows, w, e)
+			if at := same(z, y); at >= 0 {
+				t.Errorf("activation %d: element %d is %v of tiles, %v of numbers", f, at, z[at], y[at])
+			}
+			e.Tiles = make([]byte, TileBytes(rows, out))
+			c.LinearTiles(nil, tiles, rows, w, e)
+			sameTiles(t, o, fmt.Sprintf("activation %d", f), e.Tiles, y, rows, out)
+		}
+
+		s := AttentionShape{2, 32, tensor.F16, 0.2, false}
+		qkv := random(rng, rows*3*64)
+		text := make([]AttentionRow, rows)
+		cache := newCache(t, s, rows, nil)
+		for i := range text {
+			text[i] = cache.at(i + 1)
+		}
+		if c.Attention(plain, qkv, text, s); !c.AttentionTiles(tiles, plain, qkv, text, s) {
+			t.Fatal("attention gave no tiles")
+		}
+		sameTiles(t, o, "attention", tiles, plain, rows, in)
+		if c.AttentionTiles(tiles, plain, qkv, text[:16], s) {
+			t.Error("attention of a few rows gave tiles")
+		}
+	})
+}
+
+func sameTiles(t *testing.T, o *ops, name string, tiles []byte, y []float32, rows, width int) {
+	t.Helper()
+	want := make([]byte, TileBytes(rows, width))
+	for r := 0; r < rows; r += generic.TileStep {
+		o.tiles.packRows(want[TileBytes(r, width):], y[r*width:], width, min(generic.TileStep, rows-r), width)
+	}
+	bytes := TileBytes(generic.TileStep, width)
+	for r := range rows {
+		for s := 0; s < width; s += generic.TileStep {
+			at := r/generic.TileStep*bytes + s/generic.TileStep*generic.StepBytes + r%generic.TileStep*64
+			if string(tiles[at:at+64]) != string(want[at:at+64]) {
+				t.Fatalf("%s: row %d from column %d on differs", name, r, s)
+			}
+		}
+	}
+}

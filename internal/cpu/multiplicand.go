@@ -1,0 +1,45 @@
+package cpu
+
+import (
+	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// multiplicand is a buffer that only products read. Where these go through a matrix
+// unit, it holds bfloat16 tiles instead of numbers: a quarter of the memory is
+// moved, and nothing is packed again. Either memory is allocated when it is needed.
+type multiplicand struct {
+	n      int
+	floats buffer
+	tiles  []byte
+	tiled  bool // what was written last
+}
+
+func (o *multiplicand) Len() int { return o.n }
+
+// NewOperand implements gpt2.Operands.
+func (d *Device) NewOperand(n int) (gpt2.Buffer, error) { return &multiplicand{n: n}, nil }
+
+// plain returns it as numbers.
+func (o *multiplicand) plain() buffer {
+	if o.floats == nil {
+		o.floats = make(buffer, o.n)
+	}
+	o.tiled = false
+	return o.floats
+}
+
+// tiles returns the memory of a multiplicand to be written, if rows of it will be
+// multiplied as tiles: whatever matrix that is with, it has the type that was asked
+// for. (One that cannot be quantised has another number of inputs.)
+func (d *Device) tiles(o *multiplicand, rows, width int) []byte {
+	if d.exact() || !d.cpu.Tiles(rows) || width%tensor.QuantBlock != 0 {
+		return nil
+	}
+	if n := kernel.TileBytes(rows, width); len(o.tiles) < n {
+		o.tiles = make([]byte, n)
+	}
+	o.tiled = true
+	return o.tiles
+}
