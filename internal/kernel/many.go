@@ -95,8 +95,14 @@ func (t *manyTask) item(s *scratch, item int) {
 	o, in := t.c.ops, t.w.In
 	p := t.place(item)
 	first, end := p.row, min(p.row+t.each, t.rows)
-	ldc := roundUp(p.cols, o.nr)
-	s.c = grow(s.c, (end-first)*ldc)
+	// Sums lie where the results will, unless these are added to what is there.
+	c, ldc := t.y[first*t.w.Out+p.col:], t.w.Out
+	inPlace := !t.e.Add && t.w.Out%o.nr == 0
+	if !inPlace {
+		ldc = roundUp(p.cols, o.nr)
+		s.c = grow(s.c, (end-first)*ldc)
+		c = s.c
+	}
 	for k := 0; k < in; k += t.depth {
 		p.k, p.depth = k, min(t.depth, in-k)
 		w, panel := t.panels(s, p)
@@ -111,11 +117,16 @@ func (t *manyTask) item(s *scratch, item int) {
 			default:
 				next = t.place(min(item+1, t.colBlocks*t.items-1))
 			}
-			t.part(s, s.c[(row-first)*ldc:], ldc, w, panel, p, next)
+			t.part(s, c[(row-first)*ldc:], ldc, w, panel, p, next)
 		}
 	}
 	for r := first; r < end; r++ {
-		t.finish(s.c[(r-first)*ldc:][:p.cols], r, p.col)
+		sums := c[(r-first)*ldc:][:p.cols]
+		if inPlace {
+			t.e.apply(o, sums, p.col)
+		} else {
+			t.finish(sums, r, p.col)
+		}
 	}
 }
 
@@ -147,9 +158,9 @@ func (t *manyTask) part(s *scratch, c []float32, ldc int, w []float32, panel int
 	tiles := ceilDiv(p.rows, o.mr)
 	bytes := ceilDiv(p.depth*o.nr*4, tiles*64) * 64 // of a panel during a tile
 	x := next.row
-	for j := 0; j < ldc; j += o.nr {
+	for j := 0; j < p.cols; j += o.nr {
 		b := w[j/o.nr*panel:]
-		ahead := t.nextPanel(b, panel, j+o.nr < ldc, p, next)
+		ahead := t.nextPanel(b, panel, j+o.nr < p.cols, p, next)
 		for i := range tiles {
 			r := i * o.mr
 			h.A = &t.x[min(x, t.rows-2)*in+next.k]
