@@ -213,10 +213,17 @@ func convertHints(o convertOptions, err error) error {
 		return &usageError{withHints(err, "gptctl convert "+o.model+" --out "+strings.TrimSuffix(o.Out, ext)+".gguf --dtype "+o.dtype, "--dtype bf16 or f16 takes half the room of f32")}
 	case errors.As(err, &room):
 		return withHints(err, "free some room, or write to another disk")
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && isMissing(filepath.Dir(o.Out)):
 		return withHints(err, "mkdir -p "+filepath.Dir(o.Out))
+	case errors.Is(err, fs.ErrNotExist) && o.calibration != "" && isMissing(o.calibration):
+		return withHints(err, "--calibration names a text file; without it the model writes the text itself")
 	}
 	return err
+}
+
+func isMissing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // convertProgress shows a line that moves on a terminal, events with --json, and
