@@ -6,7 +6,9 @@
 // its input, queries, keys and values, the attention's output, the middle of
 // the residual stream and the MLP before its activation; the rest is computed
 // again on the way back. With Options.Checkpointing only the input is kept. The
-// logits exist for headRows positions at a time.
+// logits exist for headRows positions at a time. Where the device stores what BF16
+// rounds in 16 bits (Device.Halves; not with LoRA), norms and activations are kept
+// too, and the logits of headHalfRows positions.
 //
 // Precision: with BF16 or FP16 both factors of each matrix product are rounded
 // to that type, and so is what it gives, the activation and the attention's
