@@ -84,6 +84,25 @@ func TestTwinPackTiles(t *testing.T) {
 	}
 }
 
+// Whole panels, as PackPanels lays them out.
+func TestTwinPackPanelTiles(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(37, 38))
+	for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
+		for _, depth := range []int{1, 2, 3, 30, 32, 33, 34, 62, 64, 66, 100, 768} {
+			w := guarded(t, depth*64)
+			copy(w, encode(t, d, special(rng, random(rng, depth*32))))
+			n := ceilDiv(depth, 32) * generic.StepBytes
+			got, want := filled(t, n), make([]byte, n)
+			amx.PackTiles(d, false, got, w, 64, depth, 32)
+			generic.PackTiles(d, false, want, w, 64, depth, 32)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%v: depth %d differs", d, depth)
+			}
+		}
+	}
+}
+
 func TestTwinPackQuantizedTiles(t *testing.T) {
 	needsPacking(t)
 	rng := rand.New(rand.NewPCG(25, 26))

@@ -61,6 +61,41 @@ done: \
 	VZEROUPPER; \
 	RET
 
+// func panelBF16(dst, src *byte, pairs int)
+// func panelF16(dst, src *byte, pairs int)
+//
+// Pairs of rows of 32, which follow each other, as the tiles of one panel. DX
+// counts the pairs, as in PAIR.
+#define PANEL(LOAD) \
+	MOVQ dst+0(FP), DI; \
+	MOVQ src+8(FP), SI; \
+	MOVQ pairs+16(FP), BX; \
+	VMOVDQU64 lower<>(SB), Z30; \
+	VPBROADCASTD sixteen<>(SB), Z31; \
+	VPADDW Z30, Z31, Z31; \
+	KXNORD K1, K1, K1; \
+	XORQ DX, DX; \
+loop: \
+	LOAD((SI), Z0); \
+	LOAD(64(SI), Z1); \
+	VMOVDQA64 Z0, Z2; \
+	VPERMT2W Z1, Z30, Z2; \
+	VPERMT2W Z1, Z31, Z0; \
+	VMOVDQU64 Z2, (DI); \
+	VMOVDQU64 Z0, 1024(DI); \
+	ADDQ $128, SI; \
+	ADDQ $64, DI; \
+	INCQ DX; \
+	CMPQ DX, BX; \
+	JEQ  done; \
+	TESTQ $15, DX; \
+	JNZ  loop; \
+	ADDQ $1024, DI; \
+	JMP  loop; \
+done: \
+	VZEROUPPER; \
+	RET
+
 // func transposeBF16(dst, src *byte, stride uintptr, rows, n int)
 // func transposeF16(dst, src *byte, stride uintptr, rows, n int)
 //
@@ -179,6 +214,12 @@ TEXT ·pairBF16(SB), NOSPLIT, $0-40
 
 TEXT ·pairF16(SB), NOSPLIT, $0-40
 	PAIR(LOADF16)
+
+TEXT ·panelBF16(SB), NOSPLIT, $0-24
+	PANEL(LOADBF16)
+
+TEXT ·panelF16(SB), NOSPLIT, $0-24
+	PANEL(LOADF16)
 
 TEXT ·transposeBF16(SB), NOSPLIT, $0-40
 	TRANSPOSE(LOADBF16)

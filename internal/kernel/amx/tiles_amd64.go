@@ -57,9 +57,13 @@ func packPairs(d tensor.DType, dst, w []byte, stride, depth, cols int) {
 			clear(dst[(p*n+n-1)*stepBytes:][:stepBytes])
 		}
 	}
-	pair := pairBF16
+	pair, panel := pairBF16, panelBF16
 	if d == tensor.F16 {
-		pair = pairF16
+		pair, panel = pairF16, panelF16
+	}
+	if stride == 2*step && cols == step && depth%2 == 0 {
+		panel(&dst[0], &w[0], depth/2)
+		return
 	}
 	for k := 0; k < depth; k += 2 {
 		var hi *byte
@@ -135,6 +139,12 @@ func pairBF16(dst *byte, panel uintptr, lo, hi *byte, n int)
 
 //go:noescape
 func pairF16(dst *byte, panel uintptr, lo, hi *byte, n int)
+
+//go:noescape
+func panelBF16(dst, src *byte, pairs int)
+
+//go:noescape
+func panelF16(dst, src *byte, pairs int)
 
 //go:noescape
 func transposeBF16(dst, src *byte, stride uintptr, rows, n int)
