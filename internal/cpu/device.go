@@ -100,8 +100,9 @@ type buffer []float32
 
 func (b buffer) Len() int { return len(b) }
 
-// NewBuffer implements gpt2.Device.
-func (d *Device) NewBuffer(n int) (gpt2.Buffer, error) { return make(buffer, n), nil }
+// NewBuffer implements gpt2.Device. Products write to hundreds of rows of a large one
+// at a time.
+func (d *Device) NewBuffer(n int) (gpt2.Buffer, error) { return buffer(mapped.Floats(n)), nil }
 
 // LoadVector implements gpt2.Device. A float32 vector may stay in the mapping.
 func (d *Device) LoadVector(t tensor.Tensor) (gpt2.Buffer, error) {

@@ -82,3 +82,18 @@ func (f *File) ReadAhead() {
 		willNeed(f.Data)
 	}
 }
+
+// Floats allocates n zeroed numbers on Go's heap, a large piece of them on huge
+// pages where the system gives them.
+func Floats(n int) []float32 {
+	const page = hugePage / 4
+	if n < page/2 {
+		return make([]float32, n)
+	}
+	whole := (n + page - 1) / page * page
+	s := make([]float32, whole+page) // what is not touched of it is not there
+	skip := int(-(uintptr(unsafe.Pointer(unsafe.SliceData(s))) / 4) & (page - 1))
+	s = s[skip:][:whole]
+	hugePages(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), 4*whole))
+	return s[:n:n]
+}

@@ -11,9 +11,12 @@ func mapAnonymous(size int) (data []byte, unmap func() error, err error) {
 	if err != nil {
 		return nil, nil, os.NewSyscallError("mmap", err)
 	}
-	_ = unix.Madvise(data, unix.MADV_HUGEPAGE) // a kernel without huge pages has small ones
+	hugePages(data)
 	return data, func() error { return os.NewSyscallError("munmap", unix.Munmap(data)) }, nil
 }
+
+// hugePages asks for them; a kernel without has small ones.
+func hugePages(data []byte) { _ = unix.Madvise(data, unix.MADV_HUGEPAGE) }
 
 // forget drops the pages of a read-only mapping of a file from this process;
 // touched again they come from the page cache.

@@ -10,3 +10,4 @@ func mapAnonymous(int) (data []byte, unmap func() error, err error) {
 
 func forget([]byte)     {}
 func smallPages([]byte) {}
+func hugePages([]byte)  {}

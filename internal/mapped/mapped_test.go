@@ -136,3 +136,18 @@ func TestForget(t *testing.T) {
 	f.Forget(own) // after Close: nothing to do
 	f.ReadAhead()
 }
+
+func TestFloats(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, hugePage/8 - 1, hugePage / 8, hugePage / 4, hugePage/4 + 1, 3 * hugePage} {
+		v := Floats(n)
+		if len(v) != n || cap(v) < n {
+			t.Fatalf("%d numbers: got %d", n, len(v))
+		}
+		for i := range v {
+			if v[i] != 0 {
+				t.Fatalf("%d numbers: number %d is %v", n, i, v[i])
+			}
+			v[i] = 1
+		}
+	}
+}
