@@ -249,24 +249,32 @@ const activationPart = 4096
 
 // Activate computes y = f(x), rounded to d; they may be the same.
 func (c *CPU) Activate(y, x Numbers, f Activation, d tensor.DType) {
-	c.elements(x.len(), activationPart, 16*x.len(), func(l *loop, s *scratch, from, to int) {
-		o, y := l.c.ops, l.yn.part(from, to)
+	c.elements(x.len(), longPart(x.len(), activationPart), 16*x.len(), func(l *loop, s *scratch, from, end int) {
+		o := l.c.ops
 		s.a = grow(s.a, activationPart)
-		v := y.place(s.a)
-		o.load(v, l.xn.part(from, to))
-		o.activate(v, l.f)
-		o.put(y, v, l.d)
+		for ; from < end; from += activationPart {
+			to := min(from+activationPart, end)
+			y := l.yn.part(from, to)
+			v := y.place(s.a)
+			o.load(v, l.xn.part(from, to))
+			o.activate(v, l.f)
+			o.put(y, v, l.d)
+		}
 	}, loopData{yn: y, xn: x, f: f, d: d})
 }
 
 // ActivateGrad multiplies dy by f'(x), and rounds it to d.
 func (c *CPU) ActivateGrad(dy, x Numbers, f Activation, d tensor.DType) {
-	c.elements(x.len(), activationPart, 32*x.len(), func(l *loop, s *scratch, from, to int) {
-		o, dy := l.c.ops, l.yn.part(from, to)
+	c.elements(x.len(), longPart(x.len(), activationPart), 32*x.len(), func(l *loop, s *scratch, from, end int) {
+		o := l.c.ops
 		s.a, s.b = grow(s.a, activationPart), grow(s.b, activationPart)
-		v := o.read32(dy, s.a)
-		o.activateGrad(s, v, o.read32(l.xn.part(from, to), s.b), l.f)
-		o.put(dy, v, l.d)
+		for ; from < end; from += activationPart {
+			to := min(from+activationPart, end)
+			dy := l.yn.part(from, to)
+			v := o.read32(dy, s.a)
+			o.activateGrad(s, v, o.read32(l.xn.part(from, to), s.b), l.f)
+			o.put(dy, v, l.d)
+		}
 	}, loopData{yn: dy, xn: x, f: f, d: d})
 }
 

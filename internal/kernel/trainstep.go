@@ -48,7 +48,7 @@ func (c *CPU) SumSquaresOf(x Numbers) (sum float64, finite bool) {
 		t.sums = make([]float64, n)
 	}
 	t.sums = t.sums[:n]
-	c.parts(x.len(), elementPart, 2*x.len(), sumSquares, loopData{xn: x, sums: t.sums})
+	c.parts(x.len(), longPart(x.len(), elementPart), 2*x.len(), sumSquares, loopData{xn: x, sums: t.sums})
 	for _, s := range t.sums {
 		sum += s
 	}
@@ -56,7 +56,17 @@ func (c *CPU) SumSquaresOf(x Numbers) (sum float64, finite bool) {
 	return sum, !math.IsNaN(sum) && !math.IsInf(sum, 0)
 }
 
+// longPart is what a member claims of n numbers that are read once: several parts,
+// since at the beginning of each the processor does not yet know what to read ahead.
+func longPart(n, part int) int { return min(max(n/16/part, 1), 32) * part }
+
 func sumSquares(l *loop, s *scratch, from, to int) {
+	for ; from < to; from += elementPart {
+		sumPart(l, s, from, min(from+elementPart, to))
+	}
+}
+
+func sumPart(l *loop, s *scratch, from, to int) {
 	clear(s.lanes[:])
 	x := l.xn.part(from, to)
 	if x.BF16 != nil {
@@ -87,7 +97,7 @@ func (c *CPU) AdamW(p, m, v, g []float32, a Adam) {
 		float32(a.Scale), float32(1 - a.Beta1), float32(a.Beta2), float32(1 - a.Beta2),
 		float32(correct2), float32(a.Epsilon), float32(1 - a.LR*a.Decay), float32(a.LR / correct1),
 	}
-	c.elements(len(p), elementPart, 16*len(p), func(l *loop, _ *scratch, from, to int) {
+	c.elements(len(p), longPart(len(p), elementPart), 16*len(p), func(l *loop, _ *scratch, from, to int) {
 		l.c.ops.train.adamW(l.y[from:to], l.x[from:to], l.z[from:to], l.w[from:to], &l.k)
 	}, loopData{y: p, x: m, z: v, w: g, k: k})
 }
