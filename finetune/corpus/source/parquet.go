@@ -114,6 +114,9 @@ func readParquet(ctx context.Context, f File, o Options, yield Yield) (err error
 		if given != nil {
 			return given
 		}
+		if errors.Is(err, errTooLong) {
+			return mended(fmt.Errorf("read %s: record %d: %w", f.Path, row+1, err), longLine(f))
+		}
 		if err != nil {
 			return fmt.Errorf("read %s: %w", f.Path, err)
 		}
@@ -331,6 +334,9 @@ func (c *column) row() ([]parquet.Value, error) {
 		}
 		if len(c.out) >= 1<<20 {
 			return nil, errors.New("a row with more than a million values")
+		}
+		if v := c.buf[0]; (v.Kind() == parquet.ByteArray || v.Kind() == parquet.FixedLenByteArray) && len(v.ByteArray()) > MaxRecord {
+			return nil, errTooLong
 		}
 		// A value points into its page, which the next one may replace.
 		c.out = append(c.out, c.buf[0].Clone())

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/parquet-go/parquet-go"
 )
 
 const separator = "<|endoftext|>"
@@ -350,5 +352,19 @@ func TestDamagedLZ4(t *testing.T) {
 		if refused < len(whole)/10 {
 			t.Errorf("%s: %d of %d refused", name, refused, len(whole)-12)
 		}
+	}
+}
+
+// A value of Parquet is no longer than a line may be.
+func TestLongParquet(t *testing.T) {
+	type row struct {
+		Text string `parquet:"text"`
+	}
+	var b bytes.Buffer
+	if err := parquet.Write(&b, []row{{"short"}, {strings.Repeat("long ", MaxRecord/5+1)}}, parquet.Compression(&parquet.Snappy)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(t, write(t, "a.parquet", b.String()), Options{}); err == nil || !strings.Contains(err.Error(), ": record 2: a record of more than 64 MiB") {
+		t.Errorf("got %v", err)
 	}
 }
