@@ -127,13 +127,25 @@ func (d *Device) Finite(src gpt2.Buffer, n int) bool { return d.cpu.Finite(src.(
 // Embed implements gpt2.Device.
 func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
 	out, t, p := x.(buffer), tokens.(*matrix), positions.(*matrix)
-	width := t.In
-	d.position = slices.Grow(d.position[:0], width)[:width]
-	position := d.position
+	if len(rows) > manyRows {
+		d.cpu.Each(len(rows), 4*len(rows)*t.In, func(first, end int) {
+			d.embed(out[first*t.In:], t, p, rows[first:end], make([]float32, t.In))
+		})
+		return
+	}
+	d.position = slices.Grow(d.position[:0], t.In)[:t.In]
+	d.embed(out, t, p, rows, d.position)
+}
+
+// manyRows are worth the threads, and an allocation.
+const manyRows = 32
+
+func (d *Device) embed(out []float32, tokens, positions *matrix, rows []gpt2.Row, position []float32) {
+	width := tokens.In
 	for i, r := range rows {
 		row := out[i*width : (i+1)*width]
-		t.row(row, r.Token)
-		p.row(position, r.Pos)
+		tokens.row(d.cpu, row, r.Token)
+		positions.row(d.cpu, position, r.Pos)
 		for j, v := range position {
 			row[j] += v
 		}

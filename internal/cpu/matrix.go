@@ -20,13 +20,13 @@ func (m *matrix) Dims() (in, out int) { return m.In, m.Out }
 func (m *matrix) Bytes() int64 { return int64(len(m.Data)) }
 
 // row converts row i of an [out][in] matrix.
-func (m *matrix) row(dst []float32, i int) {
+func (m *matrix) row(c *kernel.CPU, dst []float32, i int) {
 	if m.packed {
 		m.PackedRow(dst, i)
 		return
 	}
 	n := m.DType.Bytes(m.In)
-	tensor.ToFloat32(dst, m.DType, m.Data[i*n:(i+1)*n])
+	c.Widen(dst, m.DType, m.Data[i*n:(i+1)*n])
 }
 
 // LoadTable implements gpt2.Device.
