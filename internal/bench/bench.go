@@ -89,8 +89,9 @@ type test struct {
 	judged []verdict
 	begin  func(ctx context.Context) error
 	step   func(ctx context.Context) error
-	steps  int // of a repetition
-	tokens int // of a step
+	steps  int           // of a repetition, at least
+	least  time.Duration // that a repetition takes, without the limit
+	tokens int           // of a step
 }
 
 // slice is a part of a repetition between two measurements of the limit.
@@ -142,6 +143,10 @@ func Run(ctx context.Context, s *Subject, o Options, m Meter, before func(round 
 	return rows, nil
 }
 
+// promptsTime is how long prompts are read, one after the other: a short one alone
+// says more of what ran before it.
+const promptsTime = 200 * time.Millisecond
+
 // between is how long a test runs before the limit is measured again.
 const between = 20 * time.Millisecond
 
@@ -157,9 +162,10 @@ func (t *test) repeat(ctx context.Context, m Meter) (float64, error) {
 		return 0, err
 	}
 	var took time.Duration
-	for done := 0; done < t.steps; {
+	done := 0
+	for done < t.steps || took < t.least {
 		start, from := time.Now(), done
-		for done < t.steps && time.Since(start) < between {
+		for (done < t.steps || took < t.least) && time.Since(start) < between {
 			if err := t.step(ctx); err != nil {
 				return 0, err
 			}
@@ -178,7 +184,7 @@ func (t *test) repeat(ctx context.Context, m Meter) (float64, error) {
 		})
 		before = after
 	}
-	return float64(t.steps*t.tokens) / took.Seconds(), nil
+	return float64(done*t.tokens) / took.Seconds(), nil
 }
 
 // verdict is what the settled slices of a repetition say, the medians.
@@ -230,14 +236,15 @@ func plan(s *Subject, o Options) ([]*test, error) {
 		t.row.Test, t.row.Limit = fmt.Sprintf("pp%d", o.PromptTokens), peakOf(s.CPU, s.DType)
 		prompt := make([]int, o.PromptTokens)
 		t.steps, t.tokens = 1, len(prompt)
+		t.least = promptsTime
 		t.begin = func(context.Context) error {
-			seq.Truncate(0)
 			for i := range prompt {
 				prompt[i] = token()
 			}
 			return nil
 		}
 		t.step = func(ctx context.Context) error {
+			seq.Truncate(0)
 			return s.Model.Forward(ctx, []gpt2.Input{{Sequence: seq, Tokens: prompt}}, ignore)
 		}
 		tests = append(tests, t)

@@ -210,7 +210,7 @@ func (m *Meter) Peak(ctx context.Context, kind Number) (float64, error) {
 	if t.peak == nil {
 		return 0, ctx.Err()
 	}
-	t.begin(0, peakClaims) // all of it: the clock takes milliseconds to follow
+	t.begin(0, peakClaims/4) // the clock takes milliseconds to follow
 	if err := m.warm(ctx); err != nil {
 		return 0, err
 	}
