@@ -14,17 +14,19 @@ const staying = 16
 
 // job is what the assembly is told, and where it keeps its place.
 type job struct {
-	a, b         *byte
-	astride      uintptr
-	passing      int // steps of b
-	staying      int
-	tiles        int
-	start        *float32
-	ld           uintptr
-	c, from      *float32 // where results go, and where those of the block before are
-	what         int      // becomes of them; negative: they stay in c
+	a, b    *byte
+	astride uintptr
+	passing int // steps of b
+	staying int
+	tiles   int
+	start   *float32
+	ld      uintptr
+	c, from *float32 // where results go, and where those of the block before are
+	what    int      // becomes of them; negative: they stay in c
+	//lint:ignore U1000 y is the assembly's
 	y, nexty     unsafe.Pointer
 	ldy, ystride uintptr
+	//lint:ignore U1000 rows is the assembly's
 	rows, left   int // to be finished, of the block before and of those to come
 	cols         int
 	gateA, gateB float32
