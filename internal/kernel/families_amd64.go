@@ -84,6 +84,9 @@ func withTiles(o ops) *ops {
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, finish: amx.Finish, addRows: amx.AddRows,
 	}
+	if cpu.X86.HasAVX512VBMI {
+		o.tiles.few = amx.Few
+	}
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
 	o.pairs = nil // many rows go by tiles, and a few are not worth their rounding
 	return &o

@@ -71,6 +71,7 @@ type scratch struct {
 	tiles   reserve
 	ahead   generic.Ahead
 	product generic.Product
+	few     []byte  // what products of a few rows need beside x and W
 	huge    reserve // what b is where that is on huge pages
 }
 
@@ -192,6 +193,9 @@ type tileOps struct {
 	softmax func(dst []byte, s []float32, panels, n int, scale float32) (sum float32)
 	scale   func(y []float32, ldy int, c, by []float32, rows, cols int)
 	narrow  func(dst []byte, c, by []float32, rows int)
+
+	// few rows of blocks times panels of two runs; nil: products serve.
+	few func(d tensor.DType, y0, y1 []float32, ldy int, x []generic.Block, rows int, w0, w1 []byte, pairs int, work []byte)
 
 	// Of training.
 	rows    func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)

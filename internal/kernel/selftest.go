@@ -63,6 +63,8 @@ var selfChecks = []struct {
 	{"tiles of training", 1e-2, (*trial).trainTiles}, // where sums differ, roundings to bf16 may
 	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
+	{"few rows Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.few(o, tensor.Q8_0) }},
+	{"few rows Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.few(o, tensor.Q4_0) }},
 	{"gated tiles", 1e-2, (*trial).gatedTiles},
 	{"attention in tiles", 1e-2, (*trial).tileAttention},
 	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
@@ -126,6 +128,7 @@ func twinOps() *ops {
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct,
 		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish, addRows: generic.AddHalfRows,
+		few: generic.Few,
 	}
 	return o
 }

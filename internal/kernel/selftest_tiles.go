@@ -19,6 +19,20 @@ func unpack(a []byte, steps, rows int) []float32 {
 	return y
 }
 
+// few multiplies a few rows of blocks with two pairs of panels.
+func (t *trial) few(o *ops, d tensor.DType) []float32 {
+	if o.tiles == nil || o.tiles.few == nil {
+		return nil
+	}
+	const n, rows, pairs = 3, 7, 2
+	x := make([]generic.Block, generic.FewRows*n)
+	generic.Quantize(x[:rows*n], t.floats(rows*n*tensor.QuantBlock), d)
+	w := t.panels(d, n*tensor.QuantBlock, 2*pairs*panelOuts)
+	y := make([]float32, rows*2*pairs*panelOuts)
+	o.tiles.few(d, y, y[pairs*panelOuts:], 2*pairs*panelOuts, x, rows, w, w[len(w)/2:], pairs, alignedBytes(generic.FewWork))
+	return y
+}
+
 // gatedTiles makes the x of the next product, of two tiles of rows and of one.
 func (t *trial) gatedTiles(o *ops) []float32 {
 	if o.tiles == nil {

@@ -133,6 +133,21 @@ func StreamBlocks(d tensor.DType, y0, y1 []float32, x []Block, w0, w1 []byte) {
 	Products(d, y1, PanelOuts, x, 1, w1, 1)
 }
 
+// A product of a few rows takes FewRows at most. Beside x and W it needs FewWork bytes
+// that begin a cache line.
+const (
+	FewRows = 8
+	FewWork = 4096
+)
+
+// Few is Products of some rows of x, which has room for FewRows of them, with panels
+// of two runs. What lies behind the rows does not matter.
+func Few(d tensor.DType, y0, y1 []float32, ldy int, x []Block, rows int, w0, w1 []byte, pairs int, _ []byte) {
+	x = x[:len(x)/FewRows*rows]
+	Products(d, y0, ldy, x, rows, w0, pairs)
+	Products(d, y1, ldy, x, rows, w1, pairs)
+}
+
 // PutBlock stores a block of GGUF's format as that of output o.
 func PutBlock(d tensor.DType, dst []byte, o int, src []byte) {
 	copy(dst[2*o:][:2], src)

@@ -1,0 +1,53 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// A product of a few rows in tiles is bit for bit that of a fused sum, whatever lies
+// behind the rows.
+func TestTwinFew(t *testing.T) {
+	assembly(t, func(t *testing.T, o, _ *ops) {
+		if o.tiles == nil || o.tiles.few == nil {
+			t.Skip("none")
+		}
+		rng := rand.New(rand.NewPCG(55, 56))
+		work := alignedBytes(generic.FewWork)
+		for _, d := range quantTypes {
+			for n := 1; n < 12; n++ {
+				for rows := 1; rows <= generic.FewRows; rows++ {
+					pairs := 1 + (n+rows)%3
+					for i := range work {
+						work[i] = byte(rng.Uint32())
+					}
+					w := packedRandom(t, rng, n*tensor.QuantBlock, 2*pairs*panelOuts, d)
+					x := random(rng, rows*n*tensor.QuantBlock)
+					if rows%3 == 0 {
+						spoil(rng, x)
+					}
+					blocks := make([]generic.Block, generic.FewRows*n)
+					generic.Quantize(blocks[:rows*n], x, d)
+					for i := range blocks[rows*n:] {
+						blocks[rows*n+i].Scale = float32(math.NaN())
+					}
+					// The second run begins in the middle: where a row of y ends, the next begins.
+					ld := 2*pairs*panelOuts + rows%3
+					y := guardedFloats(t, make([]float32, rows*ld-rows%3))
+					half := len(w.Data) / 2
+					o.tiles.few(d, y, y[pairs*panelOuts:], ld, blocks, rows, w.Data[:half], w.Data[half:], pairs, work)
+					for r := range rows {
+						want := fusedProducts(d, blocks[r*n:][:n], w.Data, 2*pairs)
+						if i := sameNumbers(y[r*ld:][:len(want)], want); i >= 0 {
+							t.Fatalf("%v, %d blocks, %d pairs, row %d of %d, output %d: got %v, want %v", d, n, pairs, r, rows, i, y[r*ld+i], want[i])
+						}
+					}
+				}
+			}
+		}
+	})
+}
