@@ -25,6 +25,10 @@ func (m *matrix) row(c *kernel.CPU, dst []float32, i int) {
 		m.PackedRow(dst, i)
 		return
 	}
+	if m.Tiles {
+		m.TileRow(dst, i)
+		return
+	}
 	n := m.DType.Bytes(m.In)
 	c.Widen(dst, m.DType, m.Data[i*n:(i+1)*n])
 }
@@ -42,9 +46,10 @@ func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) {
 // LoadMatrix implements gpt2.Device. Without Options.DType matrices of float32
 // stay where they lie, so that a model is ready at once; asked for by name they
 // are laid out in panels, as all of 16 bits are, which takes a tenth of a second
-// and is a tenth faster from then on. Quantised ones are packed, whatever they
-// were. A matrix that cannot be quantised, since its inputs are not whole
-// blocks, keeps its type.
+// and is a tenth faster from then on; where there is a matrix unit those of 16
+// bits are laid out in tiles, which rounds F16 to BF16. Quantised ones are packed,
+// whatever they were. A matrix that cannot be quantised, since its inputs are not
+// whole blocks, keeps its type.
 func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, error) {
 	m, err := view(t, layout)
 	if err != nil {
@@ -60,6 +65,8 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	switch {
 	case want.IsQuantized():
 		err = d.pack(m, want)
+	case d.cpu.InTiles(want):
+		d.packTiles(m)
 	case (want != tensor.F32 || d.options.DType == tensor.F32) && !m.OutMajor && want.Bytes(m.In*m.Out) >= panelsFrom:
 		d.panels(m, want)
 	case want == t.DType && !d.options.Copy:
@@ -95,6 +102,33 @@ func (d *Device) panels(m *matrix, want tensor.DType) {
 	m.DType, m.Data, m.Panels = want, d.alloc(kernel.PanelBytes(want, m.In, m.Out)), true
 	d.cpu.PackPanels(m.Data, &src, want)
 	d.copied(src.Data)
+}
+
+// packTiles makes m a copy of itself in tiles. Rows of [out][in] are packed some at a
+// time.
+func (d *Device) packTiles(m *matrix) {
+	src := m.Weight
+	m.Weight = kernel.Weight{In: src.In, Out: src.Out, DType: tensor.BF16, Data: d.alloc(kernel.TileBytes(src.Out, src.In)), Tiles: true}
+	if !src.OutMajor {
+		d.cpu.PackTiles(m.Data, &src)
+		d.copied(src.Data)
+		return
+	}
+	const step = 32
+	rows := max(1, convertPart/max(1, src.In)/step) * step
+	for from := 0; from < src.Out; from += rows {
+		part := src
+		part.Out = min(rows, src.Out-from)
+		part.Data = src.Data[src.DType.Bytes(from*src.In):][:src.DType.Bytes(part.Out*src.In)]
+		read := part.Data
+		if part.DType.IsQuantized() {
+			part.Data = make([]byte, 4*part.In*part.Out)
+			d.cpu.Convert(part.Data, tensor.F32, read, part.DType)
+			part.DType = tensor.F32
+		}
+		d.cpu.PackTiles(m.Data[kernel.TileBytes(from, src.In):], &part)
+		d.copied(read)
+	}
 }
 
 // pack makes m a packed copy of itself. Rows of [out][in] are packed some panels

@@ -43,9 +43,16 @@ func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
 	b.Cleanup(c.Close)
 	m.c = c
 	const w, vocab = 768, 50257
+	tiles := c.InTiles(d)
+	if tiles {
+		d = tensor.BF16
+	}
 	size := func(in, out int) int {
-		if d.IsQuantized() {
+		switch {
+		case d.IsQuantized():
 			return PackedBytes(d, in, out)
+		case tiles:
+			return TileBytes(out, in)
 		}
 		return in * out * d.Size()
 	}
@@ -71,7 +78,7 @@ func newGPT2(b *testing.B, d, kv tensor.DType, limit int) *gpt2 {
 	take := func(in, out int, outMajor bool) *Weight {
 		data := buf[:size(in, out)]
 		buf = buf[len(data):]
-		return &Weight{In: in, Out: out, OutMajor: outMajor, DType: d, Data: data}
+		return &Weight{In: in, Out: out, OutMajor: outMajor, DType: d, Data: data, Tiles: tiles}
 	}
 	for i := range m.layers {
 		l := &m.layers[i]

@@ -81,6 +81,7 @@ func withTiles(o ops) *ops {
 	o.name = "amx"
 	o.tiles = &tileOps{
 		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product,
+		packStream: amx.PackStream, stream: amx.StreamTiles,
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, finish: amx.Finish, addRows: amx.AddRows,
 	}
@@ -88,7 +89,7 @@ func withTiles(o ops) *ops {
 		o.tiles.few = amx.Few
 	}
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
-	o.pairs = nil // many rows go by tiles, and a few are not worth their rounding
+	o.pairs = nil // bf16 goes by tiles
 	return &o
 }
 

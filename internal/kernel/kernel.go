@@ -9,11 +9,11 @@
 // generic (plain Go, without fused multiply-add) rounds differently, and so does
 // a product with bf16 weights where the processor multiplies bf16 by bf16 faster
 // than float32 (AVX512_BF16 on AMD): there x is rounded to bf16 as well. amx is
-// avx512, but for products of more than 16 rows with weights other than float32:
-// they round x, and the weights, to bfloat16, and for attention of more than 16
-// rows of a text over 16-bit keys and values, which does so too. There a token's
-// logits depend on whether it came with more than 15 others, and with more than 15
-// of its own text, on nothing else.
+// avx512, but for products with weights in tiles, which round x to bfloat16; and for
+// products of more than 16 rows with quantised weights and attention of more than 16
+// rows of a text over 16-bit keys and values, which do so too, with the weights. There
+// a token's logits depend on whether it came with more than 15 others, or with more
+// than 15 of its own text, on nothing else.
 //
 // NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
 // slice is shorter than its shape says, which is a programmer's error.
@@ -71,6 +71,7 @@ type scratch struct {
 	tiles   reserve
 	ahead   generic.Ahead
 	product generic.Product
+	stream  generic.TileStream
 	few     []byte  // what products of a few rows need beside x and W
 	huge    reserve // what b is where that is on huge pages
 }
@@ -188,6 +189,10 @@ type tileOps struct {
 	packRows func(dst []byte, x []float32, ldx, rows, depth int)
 	pack     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
 	product  func(p *generic.Product)
+
+	// A few rows times panels that stream by.
+	packStream func(dst []byte, x []float32, ldx, rows, depth int)
+	stream     func(f *generic.TileStream)
 
 	cross   func(c []float32, a, b []byte, stride, steps, panels int)
 	softmax func(dst []byte, s []float32, panels, n int, scale float32) (sum float32)

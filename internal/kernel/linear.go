@@ -18,6 +18,8 @@ type Weight struct {
 	// Panels says that Data is [⌈Out/32⌉][In][32], as PackPanels makes it of
 	// [In][Out] floats: the products are the same, but memory is read in a line.
 	Panels bool
+	// Tiles says that Data is BF16 as PackTiles makes it, for a matrix unit.
+	Tiles bool
 }
 
 // panelCols is the width of a panel of floats.
@@ -27,6 +29,9 @@ const panelCols = 32
 func (w *Weight) bytes() int {
 	if w.DType.IsQuantized() {
 		return PackedBytes(w.DType, w.In, w.Out)
+	}
+	if w.Tiles {
+		return TileBytes(w.Out, w.In)
 	}
 	if w.Panels {
 		return PanelBytes(w.DType, w.In, w.Out)
@@ -47,7 +52,6 @@ type Epilogue struct {
 	Bias       []float32 // [Out], or nil
 	Activation Activation
 	Add        bool // y += result instead of y = result
-	Exact      bool // x is rounded to bf16 for no weight that is not BF16 itself
 
 	// Tiles, if set, gets the results instead of y, in the form that the next
 	// product takes; only where Tiles reports that there is one, and not with Add.
@@ -73,19 +77,22 @@ const (
 // order of the input; an [Out][In] weight has sixteen (input mod 16), added by
 // a fixed tree. With a packed weight x is quantised too, see linearQuantized.
 // Where a processor multiplies bf16 by bf16 faster than float32, x is rounded to
-// bf16 for a BF16 weight, and inputs go by pairs; a matrix unit takes many rows
-// that way with F16 and packed weights as well, see linearTiles.
+// bf16 for a BF16 weight, and inputs go by pairs; a matrix unit does so with a
+// weight in tiles, and with a packed one if there are many rows, see linearTiles.
 func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	if rows < 0 || len(x) < rows*w.In {
 		panic(fmt.Sprintf("kernel: linear of %d inputs on %d rows: x %d elements", w.In, rows, len(x)))
 	}
 	w.check(y, rows, e)
+	if w.Tiles && c.ops.tiles == nil {
+		panic("kernel: linear with tiles and no matrix unit")
+	}
 	if rows == 0 || w.Out == 0 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ops.tiled(rows, w) && (!e.Exact || w.DType == tensor.BF16) {
+	if c.ops.tiled(rows, w) {
 		c.linearTiles(y, x, rows, w, e)
 		return
 	}
@@ -119,7 +126,7 @@ func (w *Weight) check(y []float32, rows int, e Epilogue) {
 	if e.Tiles != nil {
 		room = !e.Add && len(e.Tiles) >= TileBytes(rows, w.Out)
 	}
-	if !room || len(w.Data) < w.bytes() ||
+	if !room || len(w.Data) < w.bytes() || w.Tiles && w.DType != tensor.BF16 ||
 		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows: y %d elements or %d bytes, bias %d, weight %d bytes",
 			w.In, w.Out, w.DType, rows, len(y), len(e.Tiles), len(e.Bias), len(w.Data)))

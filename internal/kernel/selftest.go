@@ -65,6 +65,7 @@ var selfChecks = []struct {
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
 	{"few rows Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.few(o, tensor.Q8_0) }},
 	{"few rows Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.few(o, tensor.Q4_0) }},
+	{"stream of tiles", 1e-6, (*trial).streamTiles},
 	{"gated tiles", 1e-2, (*trial).gatedTiles},
 	{"attention in tiles", 1e-2, (*trial).tileAttention},
 	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
@@ -126,6 +127,7 @@ func twinOps() *ops {
 	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct,
+		packStream: generic.PackStream, stream: generic.StreamTiles,
 		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish, addRows: generic.AddHalfRows,
 		few: generic.Few,

@@ -33,6 +33,22 @@ func (t *trial) few(o *ops, d tensor.DType) []float32 {
 	return y
 }
 
+// streamTiles multiplies rows by two runs of panels.
+func (t *trial) streamTiles(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	const depth, rows, panels = 40, 5, 2
+	f := generic.TileStream{X: alignedBytes(2 * rows * 64), Rows: rows, Steps: 2, Panels: panels, Ld: panels * 32}
+	o.tiles.packStream(f.X, t.floats(rows*depth), depth, rows, depth)
+	for i := range f.W {
+		f.W[i], f.Start[i], f.C[i] = alignedBytes(panels*2*generic.StepBytes), t.floats(panels*32), alignedFloats(rows*panels*32)
+		o.tiles.pack(tensor.BF16, false, f.W[i], t.weights(tensor.BF16, depth*panels*32), panels*64, depth, panels*32)
+	}
+	o.tiles.stream(&f)
+	return append(f.C[0], f.C[1]...)
+}
+
 // gatedTiles makes the x of the next product, of two tiles of rows and of one.
 func (t *trial) gatedTiles(o *ops) []float32 {
 	if o.tiles == nil {

@@ -6,16 +6,17 @@ import (
 )
 
 // streamTask is the product of one row with a weight in panels, of floats or
-// quantised, or of a few rows with a quantised one. Each member has a run of panels
-// of its own and reads it in two streams, the first half beside the second; who is
-// done helps the others.
+// quantised, or of a few rows with one in tiles or a quantised one. Each member has a
+// run of panels of its own and reads it in two streams, the first half beside the
+// second; who is done helps the others.
 type streamTask struct {
 	*linearTask
 	cols, bytes int // of a panel
 	panels      int
-	step        int     // pairs of panels that are claimed at a time
-	claims      []claim // of two panels each
-	paired      bool    // x is multiplied as pairs of bf16
+	step        int       // pairs of panels that are claimed at a time
+	claims      []claim   // of two panels each
+	paired      bool      // x is multiplied as pairs of bf16
+	bias        []float32 // that the sums of tiles start with
 }
 
 // streamBytes is what a claim reads, about: so much that its beginning does not
@@ -33,11 +34,14 @@ func (t *streamTask) run(l *linearTask) {
 		t.claims = make([]claim, members)
 	}
 	t.linearTask, t.cols, t.bytes = l, panelCols, PanelBytes(l.w.DType, l.w.In, panelCols)
-	if l.w.DType.IsQuantized() {
+	switch {
+	case l.w.DType.IsQuantized():
 		t.cols, t.bytes = panelOuts, PackedBytes(l.w.DType, l.w.In, panelOuts)
+	case l.w.Tiles:
+		t.bytes, t.bias, l.e.Bias = TileBytes(panelCols, l.w.In), l.e.Bias, nil
 	}
 	t.panels = ceilDiv(l.w.Out, t.cols)
-	t.paired = l.w.DType == tensor.BF16 && c.ops.pairs != nil
+	t.paired = l.w.DType == tensor.BF16 && c.ops.pairs != nil && !l.w.Tiles
 	t.step = max(1, streamBytes/(2*t.bytes))
 	if l.rows > 1 {
 		t.step = min(t.step, ceilDiv(t.panels, 2*streamClaims*members))
@@ -47,8 +51,8 @@ func (t *streamTask) run(l *linearTask) {
 		t.claims[i].next.Store(0)
 		t.claims[i].end = int64(ceilDiv(to-from, 2))
 	}
-	c.share(t, l.w.In*l.w.Out)
-	t.linearTask = nil
+	c.share(t, l.rows*l.w.In*l.w.Out)
+	t.linearTask, t.bias = nil, nil
 }
 
 // part is a member's run of panels.
@@ -89,6 +93,13 @@ func (t *streamTask) ld() int { return 2 * t.step * t.cols }
 // on.
 func (t *streamTask) claim(s *scratch, first, second, n, m int) {
 	y0, y1 := s.c, s.c[t.step*t.cols:]
+	if t.w.Tiles {
+		again := n - m
+		t.tiles(s, y0, y1, first, second-again, n)
+		t.store(y0, first, n)
+		t.store(y1[again*t.cols:], second, m)
+		return
+	}
 	if t.rows > 1 && m > 0 {
 		t.c.ops.tiles.few(t.w.DType, y0, y1, t.ld(), s.blocks, t.rows, t.panel(first), t.panel(second), m, s.few)
 	} else {
@@ -156,6 +167,9 @@ func (t *streamTask) prepare(s *scratch, first, second int) {
 	case t.paired:
 		s.p = growPairs(s.p, ceilDiv(len(x), 2))
 		o.pairs.round(s.p, x)
+	case t.w.Tiles:
+		s.p = growPairs(s.p, ceilDiv(t.w.In, generic.TileStep)*generic.TileStep/2*t.rows)
+		o.tiles.packStream(pairBytes(s.p), x, t.w.In, t.rows, t.w.In)
 	}
 }
 
@@ -179,6 +193,8 @@ func (o *ops) streamed(rows int, w *Weight) bool {
 	switch {
 	case w.In == 0:
 		return false
+	case w.Tiles:
+		return rows <= fewRows
 	case rows > 1:
 		return rows >= leastFew && rows <= generic.FewRows && w.DType.IsQuantized() && o.tiles != nil && o.tiles.few != nil
 	}

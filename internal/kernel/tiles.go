@@ -12,16 +12,15 @@ import (
 // take 850 KB of the second-level cache, beside what is packed and sums of it.
 const tileSteps = 26
 
-// tiled reports whether a product goes through a matrix unit. That rounds x to
-// bfloat16, and so do F16 and quantised weights; a product of float32, and one
-// of a few rows, which reading W bounds anyway, is left as it is.
+// tiled reports whether a product of many rows goes through a matrix unit. That
+// rounds x to bfloat16, and so are quantised weights.
 func (o *ops) tiled(rows int, w *Weight) bool {
-	return o.tiles != nil && rows > fewRows && w.DType != tensor.F32 && w.In > 0
+	return o.tiles != nil && rows > fewRows && (w.Tiles || w.DType.IsQuantized()) && w.In > 0
 }
 
 // Tiles reports whether products of so many rows go through a matrix unit, if
-// the weights are not float32. Then x and y may be tiles: TileBytes of memory that
-// hold bfloat16, [⌈rows/32⌉][⌈width/32⌉][2][16][32].
+// the weights are in tiles or quantised. Then x and y may be tiles: TileBytes of memory
+// that hold bfloat16, [⌈rows/32⌉][⌈width/32⌉][2][16][32].
 func (c *CPU) Tiles(rows int) bool { return c.ops.tiles != nil && rows > fewRows }
 
 // TileBytes returns the memory of rows of so many elements as tiles.
@@ -50,8 +49,8 @@ func (c *CPU) LinearTiles(y []float32, x []byte, rows int, w *Weight, e Epilogue
 
 // linearTiles is Linear for many rows, as tiles of 32 × 32 results. Each result
 // has one accumulator over the steps of 32 inputs, started at the bias, so that a row does not
-// depend on the others, or on how the work is split. (It does depend on whether
-// there are more than fewRows of them.)
+// depend on the others, or on how the work is split. (With a quantised weight it does
+// depend on whether there are more than fewRows of them.)
 func (c *CPU) linearTiles(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t := &c.tiles
 	t.prepare(c, y, rows, w, e)
@@ -136,20 +135,22 @@ func (t *tileTask) block(s *scratch, i int) {
 	cols, rows := min(t.cols, t.w.Out-col), min(t.rowsBlock, t.rows-row)
 	wide, tall := roundUp(cols, generic.TileStep), roundUp(rows, generic.TileStep/2)
 	s.a = grow(s.a, wide)
-	s.b = grow(s.b, generic.TileStep*t.depth/2)
+	if !t.w.Tiles {
+		s.b = grow(s.b, generic.TileStep*t.depth/2)
+	}
 	s.c = grow(s.c, wide*tall+workFloats)
 	bias, p := s.a, &s.product
 	clear(bias)
 	if t.e.Bias != nil {
 		copy(bias, t.e.Bias[col:][:cols])
 	}
-	p.B, p.AStride, p.Rows = tensor.Bytes(s.b), t.steps*generic.StepBytes, rows
+	p.AStride, p.Rows = t.steps*generic.StepBytes, rows
 	for k := 0; k < t.w.In; k += t.depth {
 		depth := min(t.depth, t.w.In-k)
 		p.A, p.Steps = t.a[t.at(row, k):], ceilDiv(depth, generic.TileStep)
 		for j := 0; j < wide; j += generic.TileStep {
 			p.Cols = min(generic.TileStep, cols-j)
-			t.pack(p.B, k, col+j, depth, p.Cols)
+			p.B = t.panel(s, k, col+j, depth, p.Cols)
 			p.Next = t.upcoming(i, k, j, cols)
 			p.C = s.c[j*tall:]
 			p.Start, p.Ld = p.C, generic.TileStep
@@ -200,10 +201,15 @@ func (t *tileTask) columns(s *scratch, row, col int, last bool) {
 	}
 }
 
-// pack makes tiles of inputs k … and up to 32 columns of W.
-func (t *tileTask) pack(dst []byte, k, col, depth, cols int) {
+// panel returns the tiles of inputs k … and up to 32 columns of W.
+func (t *tileTask) panel(s *scratch, k, col, depth, cols int) []byte {
 	w := t.source(k, col, depth, cols)
-	t.c.ops.tiles.pack(t.w.DType, t.w.OutMajor && !t.w.Panels, dst, w.data, w.stride, depth, cols)
+	if t.w.Tiles {
+		return w.data
+	}
+	packed := tensor.Bytes(s.b)
+	t.c.ops.tiles.pack(t.w.DType, false, packed, w.data, w.stride, depth, cols)
+	return packed
 }
 
 // part returns the first column and row of a block.
@@ -220,24 +226,17 @@ type region struct {
 // source is where inputs k … and up to 32 columns of W lie.
 func (t *tileTask) source(k, col, depth, cols int) region {
 	w := &t.w
-	size := w.DType.Size()
-	switch {
-	case w.DType.IsQuantized():
-		stride := PackedBytes(w.DType, w.In, panelOuts)
-		return region{w.Data[col/panelOuts*stride+PackedBytes(w.DType, k, panelOuts):], stride, ceilDiv(cols, panelOuts), PackedBytes(w.DType, depth, panelOuts)}
-	case w.Panels:
-		return region{w.Data[w.at(k, col):], panelCols * size, depth, panelCols * size}
-	case w.OutMajor:
-		stride := w.In * size
-		return region{w.Data[col*stride+k*size:], stride, cols, depth * size}
+	if w.Tiles {
+		n := TileBytes(1, depth)
+		return region{w.Data[TileBytes(col, w.In)+TileBytes(1, k):][:n], n, 1, n}
 	}
-	stride := w.Out * size
-	return region{w.Data[k*stride+col*size:], stride, depth, cols * size}
+	stride := PackedBytes(w.DType, w.In, panelOuts)
+	return region{w.Data[col/panelOuts*stride+PackedBytes(w.DType, k, panelOuts):], stride, ceilDiv(cols, panelOuts), PackedBytes(w.DType, depth, panelOuts)}
 }
 
 // upcoming returns two runs of memory that are packed after inputs k … and columns
 // j … of a block: of more columns, more inputs, or of the block that this member
-// probably has next. What lies in more runs is asked for here.
+// probably has next.
 func (t *tileTask) upcoming(i, k, j, cols int) (next [2][]byte) {
 	if j += generic.TileStep; j >= cols {
 		j = 0
@@ -253,17 +252,13 @@ func (t *tileTask) upcoming(i, k, j, cols int) (next [2][]byte) {
 		return next
 	}
 	r := t.source(k, col, min(t.depth, t.w.In-k), min(generic.TileStep, t.w.Out-col))
-	switch {
-	case r.stride == r.each:
-		half := min(roundUp(r.n*r.each/2, 64), r.n*r.each)
-		all := r.data[:r.n*r.each]
-		next[0], next[1] = all[:half], all[half:]
-	case r.n <= len(next):
-		for i := range r.n {
-			next[i] = r.data[i*r.stride:][:r.each]
-		}
-	default:
-		prefetchRows(&r.data[0], uintptr(r.stride), r.n, r.each)
+	if r.n == 1 {
+		half := min(roundUp(r.each/2, 64), r.each)
+		next[0], next[1] = r.data[:half], r.data[half:r.each]
+		return next
+	}
+	for i := range r.n {
+		next[i] = r.data[i*r.stride:][:r.each]
 	}
 	return next
 }

@@ -35,18 +35,24 @@ func bfloat16s(v []float32) []float32 {
 	return r
 }
 
-// The product of many rows is that of the numbers rounded to bfloat16, for any
-// shape; a row does not depend on the others, as long as they are many, nor on
-// the threads.
+// inTiles is w as PackTiles makes it.
+func inTiles(c *CPU, w *Weight) *Weight {
+	t := &Weight{In: w.In, Out: w.Out, DType: tensor.BF16, Tiles: true, Data: make([]byte, TileBytes(w.Out, w.In))}
+	c.PackTiles(t.Data, w)
+	return t
+}
+
+// The product of rows is that of the numbers rounded to bfloat16, for any shape; a
+// row does not depend on the others, few or many, nor on the threads.
 func TestLinearTiles(t *testing.T) {
-	shapes := [][2]int{{1, 1}, {31, 33}, {64, 16}, {100, 300}, {769, 65}}
+	shapes := [][2]int{{1, 1}, {31, 33}, {64, 16}, {100, 300}, {769, 65}, {40, 4000}}
 	if testing.Short() {
 		shapes = shapes[:4]
 	}
 	tiled(t, func(t *testing.T, o *ops) {
 		c, alone := cpuOf(t, o, 2), cpuOf(t, o, 1)
 		for _, s := range shapes {
-			for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
+			for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
 				for _, major := range []bool{false, true} {
 					t.Run(fmt.Sprintf("%dx%d/%v/%v", s[0], s[1], d, major), func(t *testing.T) {
 						linearTilesCase(t, c, alone, s[0], s[1], major, d)
@@ -62,17 +68,31 @@ func linearTilesCase(t *testing.T, c, alone *CPU, in, out int, major bool, d ten
 	rng := rand.New(rand.NewPCG(uint64(in), uint64(out)))
 	w, wf := weight(rng, in, out, major, d)
 	x, before := random(rng, rows*in), random(rng, rows*out)
+	tiles := inTiles(c, w)
+	row, want := make([]float32, in), bfloat16s(wf)
+	for o := range out {
+		tiles.TileRow(row, o)
+		for k, v := range row {
+			at := k*out + o
+			if major {
+				at = o*in + k
+			}
+			if v != want[at] {
+				t.Fatalf("weight %d of output %d is %v, want %v", k, o, v, want[at])
+			}
+		}
+	}
 	for i, e := range []Epilogue{{}, {Bias: random(rng, out), Activation: GELUTanh}, {Bias: random(rng, out), Add: true}} {
 		y := append([]float32(nil), before...)
-		c.Linear(y, x, rows, w, e)
-		if e := distance(y, reference(bfloat16s(x), bfloat16s(wf), rows, w, e, before)); !(e < 1e-6) {
+		c.Linear(y, x, rows, tiles, e)
+		if e := distance(y, reference(bfloat16s(x), want, rows, w, e, before)); !(e < 1e-6) {
 			t.Errorf("epilogue %d: off by %g", i, e)
 		}
 		for _, cpu := range []*CPU{c, alone} {
-			for _, n := range []int{17, 32, 47} {
+			for _, n := range []int{1, 2, 7, 8, 15, 16, 17, 32, 47} {
 				first := rows - n
 				part := append([]float32(nil), before[first*out:]...)
-				cpu.Linear(part, x[first*in:], n, w, e)
+				cpu.Linear(part, x[first*in:], n, tiles, e)
 				if at := same(part, y[first*out:]); at >= 0 {
 					t.Fatalf("epilogue %d, rows %d+%d: element %d is %v alone, %v among others", i, first, n, at, part[at], y[first*out+at])
 				}
@@ -88,15 +108,21 @@ func TestLinearTilesManyRows(t *testing.T) {
 		c := cpuOf(t, o, 2)
 		rng := rand.New(rand.NewPCG(31, 32))
 		w, wf := weight(rng, in, out, false, tensor.BF16)
+		tiles := inTiles(c, w)
 		x := random(rng, rows*in)
 		y, again := make([]float32, rows*out), make([]float32, rows*out)
-		c.Linear(y, x, rows, w, Epilogue{})
+		c.Linear(y, x, rows, tiles, Epilogue{})
 		if e := distance(y, reference(bfloat16s(x), wf, rows, w, Epilogue{}, nil)); !(e < 1e-6) {
 			t.Errorf("off by %g", e)
 		}
 		const odd = rowBlock + 3
 		special(rng, x[odd*in:][:in])
-		c.Linear(again, x, rows, w, Epilogue{})
+		c.Linear(again, x, rows, tiles, Epilogue{})
+		few := make([]float32, 3*out)
+		c.Linear(few, x[(odd-1)*in:], 3, tiles, Epilogue{})
+		if sameNumbers(few, again[(odd-1)*out:][:3*out]) >= 0 {
+			t.Error("three rows with NaN and Inf have other products")
+		}
 		for r := range rows {
 			changed := same(again[r*out:][:out], y[r*out:][:out]) >= 0
 			if changed != (r == odd) {
@@ -169,6 +195,7 @@ func TestTilesAsResults(t *testing.T) {
 		sameTiles(t, o, "norm", tiles, plain, rows, in)
 
 		w, _ := weight(rng, in, out, false, tensor.BF16)
+		w = inTiles(c, w)
 		for _, f := range []Activation{None, GELUTanh, ReLU} {
 			e := Epilogue{Bias: bias, Activation: f}
 			y, z := make([]float32, rows*out), make([]float32, rows*out)

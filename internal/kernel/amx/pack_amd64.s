@@ -173,14 +173,24 @@ loaded: \
 	DEQUANTIZE(Z1, (AT+512))
 
 // func packRow(dst *byte, x *float32, n int)
-//
-// One row of x as 64 bytes of each step, zeros behind its end. DI dst, SI x, BX
-// elements left.
 TEXT ·packRow(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI
 	MOVQ x+8(FP), SI
 	MOVQ n+16(FP), BX
+	MOVQ $2048, DX
+	JMP row<>(SB)
 
+// func packRowApart(dst *byte, x *float32, n int, step uintptr)
+TEXT ·packRowApart(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), BX
+	MOVQ step+24(FP), DX
+	JMP row<>(SB)
+
+// One row of x as 64 bytes of each step, zeros behind its end. DI where it goes, SI
+// x, BX elements left, DX the distance of steps.
+TEXT row<>(SB), NOSPLIT, $0-0
 loop:
 	CMPQ BX, $32
 	JLT  tail
@@ -190,7 +200,7 @@ loop:
 	VMOVUPS 64(SI), Z17
 	NARROW
 	VMOVDQU64 Z18, (DI)
-	ADDQ $2048, DI
+	ADDQ DX, DI
 	ADDQ $128, SI
 	SUBQ $32, BX
 	JMP  loop
