@@ -36,13 +36,29 @@ func TestTwinFew(t *testing.T) {
 						blocks[rows*n+i].Scale = float32(math.NaN())
 					}
 					// The second run begins in the middle: where a row of y ends, the next begins.
-					ld := 2*pairs*panelOuts + rows%3
-					y := guardedFloats(t, make([]float32, rows*ld-rows%3))
+					cols := 2 * pairs * panelOuts
+					ld := cols + rows%3
+					y := guardedFloats(t, random(rng, rows*ld-rows%3))
+					before := append([]float32(nil), y...)
+					bias := guardedFloats(t, random(rng, cols))
 					half := len(w.Data) / 2
-					o.tiles.few(d, y, y[pairs*panelOuts:], ld, blocks, rows, w.Data[:half], w.Data[half:], pairs, work)
+					p := generic.FewProduct{
+						DType: d, Y0: y, Y1: y[cols/2:], LDY: ld, X: blocks, Rows: rows, W0: w.Data[:half], W1: w.Data[half:], Pairs: pairs,
+						Add: n%2 == 0, Work: work,
+					}
+					if n%3 > 0 {
+						p.Bias0, p.Bias1 = bias[:cols/2], bias[cols/2:]
+					}
+					o.tiles.few(&p)
 					for r := range rows {
 						want := fusedProducts(d, blocks[r*n:][:n], w.Data, 2*pairs)
-						if i := sameNumbers(y[r*ld:][:len(want)], want); i >= 0 {
+						if p.Bias0 != nil {
+							generic.Add(want, bias)
+						}
+						if p.Add {
+							generic.Add(want, before[r*ld:][:cols])
+						}
+						if i := sameNumbers(y[r*ld:][:cols], want); i >= 0 {
 							t.Fatalf("%v, %d blocks, %d pairs, row %d of %d, output %d: got %v, want %v", d, n, pairs, r, rows, i, y[r*ld+i], want[i])
 						}
 					}

@@ -72,7 +72,7 @@ type scratch struct {
 	ahead   generic.Ahead
 	product generic.Product
 	stream  generic.TileStream
-	few     []byte  // what products of a few rows need beside x and W
+	few     generic.FewProduct
 	huge    reserve // what b is where that is on huge pages
 }
 
@@ -200,7 +200,7 @@ type tileOps struct {
 	narrow  func(dst []byte, c, by []float32, rows int)
 
 	// few rows of blocks times panels of two runs; nil: products serve.
-	few func(d tensor.DType, y0, y1 []float32, ldy int, x []generic.Block, rows int, w0, w1 []byte, pairs int, work []byte)
+	few func(p *generic.FewProduct)
 
 	// Of training.
 	rows    func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)

@@ -302,7 +302,7 @@ func TestLinearQuantizedTails(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		rng := rand.New(rand.NewPCG(27, 1))
 		for out := range 258 {
-			for i, rows := range []int{1, 3} {
+			for i, rows := range []int{1, 3, 6} {
 				w := packedRandom(t, rng, 32, out, quantTypes[(out+i)%2])
 				x, start := guardedFloats(t, random(rng, rows*32)), random(rng, rows*out)
 				e := Epilogue{Add: out%3 == 0}

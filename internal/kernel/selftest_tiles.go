@@ -24,12 +24,15 @@ func (t *trial) few(o *ops, d tensor.DType) []float32 {
 	if o.tiles == nil || o.tiles.few == nil {
 		return nil
 	}
-	const n, rows, pairs = 3, 7, 2
+	const n, rows, pairs, cols = 3, 7, 2, 2 * panelOuts
 	x := make([]generic.Block, generic.FewRows*n)
 	generic.Quantize(x[:rows*n], t.floats(rows*n*tensor.QuantBlock), d)
-	w := t.panels(d, n*tensor.QuantBlock, 2*pairs*panelOuts)
-	y := make([]float32, rows*2*pairs*panelOuts)
-	o.tiles.few(d, y, y[pairs*panelOuts:], 2*pairs*panelOuts, x, rows, w, w[len(w)/2:], pairs, alignedBytes(generic.FewWork))
+	w, y, bias := t.panels(d, n*tensor.QuantBlock, 2*cols), t.floats(rows*2*cols), t.floats(2*cols)
+	p := generic.FewProduct{
+		DType: d, Y0: y, Y1: y[cols:], LDY: 2 * cols, X: x, Rows: rows, W0: w, W1: w[len(w)/2:], Pairs: pairs,
+		Bias0: bias, Bias1: bias[cols:], Add: true, Work: alignedBytes(generic.FewWork),
+	}
+	o.tiles.few(&p)
 	return y
 }
 

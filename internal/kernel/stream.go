@@ -23,10 +23,6 @@ type streamTask struct {
 // count, so little that members finish together.
 const streamBytes = 256 << 10
 
-// streamClaims is how many claims a member has at least with a few rows, which take it
-// longer.
-const streamClaims = 4
-
 func (t *streamTask) run(l *linearTask) {
 	c := l.c
 	members := c.team.Size()
@@ -43,9 +39,6 @@ func (t *streamTask) run(l *linearTask) {
 	t.panels = ceilDiv(l.w.Out, t.cols)
 	t.paired = l.w.DType == tensor.BF16 && c.ops.pairs != nil && !l.w.Tiles
 	t.step = max(1, streamBytes/(2*t.bytes))
-	if l.rows > 1 {
-		t.step = min(t.step, ceilDiv(t.panels, 2*streamClaims*members))
-	}
 	for i := range t.claims {
 		from, to := t.part(i)
 		t.claims[i].next.Store(0)
@@ -70,8 +63,7 @@ func (t *streamTask) Run(member int) {
 		c := &t.claims[owner]
 		from, to := t.part(owner)
 		for {
-			pair := int(c.next.Add(int64(t.step))) - t.step
-			n := min(t.step, int(c.end)-pair)
+			pair, n := t.take(c)
 			if n <= 0 {
 				break
 			}
@@ -80,7 +72,30 @@ func (t *streamTask) Run(member int) {
 				t.prepare(s, first, min(second, t.panels-1))
 				ready = true
 			}
-			t.claim(s, first, second, n, min(n, to-second))
+			if m := min(n, to-second); t.blocks() {
+				t.few(s, first, second, n, m)
+			} else {
+				t.claim(s, first, second, n, m)
+			}
+		}
+	}
+}
+
+// blocks reports whether x is a few rows of blocks.
+func (t *streamTask) blocks() bool { return t.rows > 1 && t.w.DType.IsQuantized() }
+
+// take claims some pairs. With a few rows of blocks, which take longer, claims become
+// smaller towards the end.
+func (t *streamTask) take(c *claim) (pair, n int) {
+	if !t.blocks() {
+		pair = int(c.next.Add(int64(t.step))) - t.step
+		return pair, min(t.step, int(c.end)-pair)
+	}
+	for {
+		pair = int(c.next.Load())
+		n = min(t.step, ceilDiv(int(c.end)-pair, 2))
+		if n <= 0 || c.next.CompareAndSwap(int64(pair), int64(pair+n)) {
+			return pair, n
 		}
 	}
 }
@@ -100,18 +115,62 @@ func (t *streamTask) claim(s *scratch, first, second, n, m int) {
 		t.store(y1[again*t.cols:], second, m)
 		return
 	}
-	if t.rows > 1 && m > 0 {
-		t.c.ops.tiles.few(t.w.DType, y0, y1, t.ld(), s.blocks, t.rows, t.panel(first), t.panel(second), m, s.few)
-	} else {
-		for i := range m {
-			t.two(s, y0[i*t.cols:][:t.cols], y1[i*t.cols:][:t.cols], t.panel(first+i), t.panel(second+i))
-		}
+	for i := range m {
+		t.two(s, y0[i*t.cols:][:t.cols], y1[i*t.cols:][:t.cols], t.panel(first+i), t.panel(second+i))
 	}
 	if m < n {
-		t.one(s, y0[m*t.cols:], t.panel(first+m))
+		t.one(s, y0[m*t.cols:][:t.cols], t.panel(first+m))
 	}
 	t.store(y0, first, n)
 	t.store(y1, second, m)
+}
+
+// few is claim of a few rows. Results go to y at once, but those of the last panel if y
+// has no room for all of it, and what an activation comes before it is added.
+func (t *streamTask) few(s *scratch, first, second, n, m int) {
+	pairs := m
+	if m > 0 && (second+m)*t.cols > t.w.Out {
+		pairs--
+	}
+	if t.e.Add && t.e.Activation != None {
+		pairs = 0
+	}
+	if pairs > 0 {
+		t.pairs(s, first*t.cols, second*t.cols, pairs)
+	}
+	for i := pairs; i < n; i++ {
+		t.alone(s, first+i)
+	}
+	for i := pairs; i < m; i++ {
+		t.alone(s, second+i)
+	}
+}
+
+// pairs computes panels of a few rows from the columns first and second on.
+func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
+	p := &s.few
+	p.DType, p.LDY, p.X, p.Rows, p.Pairs, p.Add = t.w.DType, t.w.Out, s.blocks, t.rows, pairs, t.e.Add
+	p.Y0, p.Y1, p.W0, p.W1 = t.y[first:], t.y[second:], t.panel(first/t.cols), t.panel(second/t.cols)
+	p.Bias0, p.Bias1 = nil, nil
+	if t.e.Bias != nil {
+		p.Bias0, p.Bias1 = t.e.Bias[first:], t.e.Bias[second:]
+	}
+	t.c.ops.tiles.few(p)
+	*p = generic.FewProduct{Work: p.Work}
+	for r := range t.rows {
+		for _, col := range [...]int{first, second} {
+			t.c.ops.activate(t.y[r*t.w.Out+col:][:pairs*t.cols], t.e.Activation)
+		}
+	}
+}
+
+// alone computes a panel of a few rows.
+func (t *streamTask) alone(s *scratch, panel int) {
+	col := panel * t.cols
+	t.c.ops.products(t.w.DType, s.c, t.cols, s.blocks[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(panel)[:t.bytes], 1)
+	for r := range t.rows {
+		t.finish(s.c[r*t.cols:][:min(t.cols, t.w.Out-col)], r, col)
+	}
 }
 
 // two computes two panels.
@@ -134,10 +193,9 @@ func (t *streamTask) two(s *scratch, y0, y1 []float32, w0, w1 []byte) {
 func (t *streamTask) one(s *scratch, y []float32, w []byte) {
 	o, in := t.c.ops, t.w.In
 	if t.w.DType.IsQuantized() {
-		o.products(t.w.DType, y, t.ld(), s.blocks[:t.rows*in/tensor.QuantBlock], t.rows, w[:t.bytes], 1)
+		o.products(t.w.DType, y, t.cols, s.blocks, 1, w[:t.bytes], 1)
 		return
 	}
-	y = y[:t.cols]
 	clear(y)
 	if t.paired {
 		o.pairs.accumulate(y, t.cols, s.p, len(s.p), 1, in, w, 2*t.cols, t.cols)
@@ -160,7 +218,7 @@ func (t *streamTask) prepare(s *scratch, first, second int) {
 		room := n
 		if t.rows > 1 {
 			room = n / t.rows * generic.FewRows
-			s.few = growBytes(s.few, generic.FewWork)
+			s.few.Work = growBytes(s.few.Work, generic.FewWork)
 		}
 		s.blocks = growBlocks(s.blocks, room)
 		o.quantize(s.blocks[:n], x, t.w.DType)

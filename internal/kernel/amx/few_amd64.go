@@ -10,24 +10,29 @@ import (
 )
 
 //go:noescape
-func q8few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte)
+func q8few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
 
 //go:noescape
-func q4few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte)
+func q4few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
 
 // Few computes the products of up to 8 rows with pairs of panels of two runs. It needs
 // VBMI.
-func Few(d tensor.DType, y0, y1 []float32, ldy int, x []generic.Block, rows int, w0, w1 []byte, pairs int, work []byte) {
-	n := len(x) / generic.FewRows
-	if n == 0 || rows == 0 || pairs == 0 {
+func Few(p *generic.FewProduct) {
+	n := len(p.X) / generic.FewRows
+	if n == 0 || p.Rows == 0 || p.Pairs == 0 {
 		return
 	}
-	size := pairs * n * generic.PanelBlock(d)
-	last := (rows-1)*ldy + pairs*generic.PanelOuts - 1
-	_, _, _, _, _ = y0[last], y1[last], w0[size-1], w1[size-1], work[generic.FewWork-1]
+	size, cols := p.Pairs*n*generic.PanelBlock(p.DType), p.Pairs*generic.PanelOuts
+	last := (p.Rows-1)*p.LDY + cols - 1
+	_, _, _, _, _ = p.Y0[last], p.Y1[last], p.W0[size-1], p.W1[size-1], p.Work[generic.FewWork-1]
+	var bias0, bias1 *float32
+	if p.Bias0 != nil {
+		_, _ = p.Bias0[cols-1], p.Bias1[cols-1]
+		bias0, bias1 = &p.Bias0[0], &p.Bias1[0]
+	}
 	f := q8few
-	if d == tensor.Q4_0 {
+	if p.DType == tensor.Q4_0 {
 		f = q4few
 	}
-	f(&y0[0], &y1[0], uintptr(ldy*4), &x[0], uintptr(n)*unsafe.Sizeof(x[0]), &w0[0], &w1[0], n, rows, pairs, &work[0])
+	f(&p.Y0[0], &p.Y1[0], uintptr(p.LDY*4), &p.X[0], uintptr(n)*unsafe.Sizeof(p.X[0]), &p.W0[0], &p.W1[0], n, p.Rows, p.Pairs, &p.Work[0], bias0, bias1, p.Add)
 }

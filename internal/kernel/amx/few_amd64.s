@@ -137,32 +137,73 @@ NEXT:
 	ADDQ $40, R11; \
 	ADDQ $40, DX
 
-#define PUTROW(R, S0, S1, DONE) \
+// PREFETCHW of the lines of y that follow those at R10 and R11, and of these.
+#define CLAIMNEXT BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x4a; BYTE $0x40; BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x4b; BYTE $0x40
+#define CLAIM BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x0a; BYTE $0x41; BYTE $0x0f; BYTE $0x0d; BYTE $0x0b
+
+#define ADDBIAS(S0, S1) \
+	VADDPS Z16, S0, S0; \
+	VADDPS Z17, S1, S1
+
+#define ADDY(S0, S1) \
+	VADDPS (R10), S0, S0; \
+	VADDPS (R11), S1, S1
+#define NOADD(S0, S1)
+
+#define PUTROW(R, S0, S1, ADD, DONE) \
+	ADD(S0, S1); \
 	VMOVUPS S0, (R10); \
 	VMOVUPS S1, (R11); \
+	CLAIMNEXT; \
 	ADDQ DX, R10; \
 	ADDQ DX, R11; \
 	CMPQ rows+64(FP), $(R+1); \
 	JEQ DONE
+#define PUTROWS(ADD, DONE) \
+	PUTROW(0, Z0, Z8, ADD, DONE); \
+	PUTROW(1, Z1, Z9, ADD, DONE); \
+	PUTROW(2, Z2, Z10, ADD, DONE); \
+	PUTROW(3, Z3, Z11, ADD, DONE); \
+	PUTROW(4, Z4, Z12, ADD, DONE); \
+	PUTROW(5, Z5, Z13, ADD, DONE); \
+	PUTROW(6, Z6, Z14, ADD, DONE); \
+	ADD(Z7, Z15); \
+	VMOVUPS Z7, (R10); \
+	VMOVUPS Z15, (R11); \
+	CLAIMNEXT; \
+	JMP DONE
 
-// If it was a panel's last block: the sums go to y.
-#define PUT(DONE, NEXT) \
+// If it was a panel's last block: the sums and the bias go to y, or are added to it.
+#define PUT(BIASED, STORE, DONE, NEXT) \
 	DECQ R15; \
 	JNZ NEXT; \
+	MOVQ bias0+88(FP), R10; \
+	MOVQ bias1+96(FP), R11; \
+	TESTQ R10, R10; \
+	JZ BIASED; \
+	VMOVUPS (R10), Z16; \
+	VMOVUPS (R11), Z17; \
+	ADDQ $64, bias0+88(FP); \
+	ADDQ $64, bias1+96(FP); \
+	ADDBIAS(Z0, Z8); \
+	ADDBIAS(Z1, Z9); \
+	ADDBIAS(Z2, Z10); \
+	ADDBIAS(Z3, Z11); \
+	ADDBIAS(Z4, Z12); \
+	ADDBIAS(Z5, Z13); \
+	ADDBIAS(Z6, Z14); \
+	ADDBIAS(Z7, Z15); \
+BIASED: \
 	MOVQ y0+0(FP), R10; \
 	MOVQ y1+8(FP), R11; \
 	MOVQ ldy+16(FP), DX; \
 	ADDQ $64, y0+0(FP); \
 	ADDQ $64, y1+8(FP); \
-	PUTROW(0, Z0, Z8, DONE); \
-	PUTROW(1, Z1, Z9, DONE); \
-	PUTROW(2, Z2, Z10, DONE); \
-	PUTROW(3, Z3, Z11, DONE); \
-	PUTROW(4, Z4, Z12, DONE); \
-	PUTROW(5, Z5, Z13, DONE); \
-	PUTROW(6, Z6, Z14, DONE); \
-	VMOVUPS Z7, (R10); \
-	VMOVUPS Z15, (R11); \
+	CMPB add+104(FP), $0; \
+	JEQ STORE; \
+	PUTROWS(ADDY, DONE); \
+STORE: \
+	PUTROWS(NOADD, DONE); \
 DONE: \
 	ZEROSUMS; \
 	BEGINROWS; \
@@ -202,6 +243,15 @@ NEXT:
 	MOVQ pairs+72(FP), R10; \
 	IMULQ CX, R10; \
 	MOVQ R10, left-8(SP); \
+	MOVQ y0+0(FP), R10; \
+	MOVQ y1+8(FP), R11; \
+	MOVQ rows+64(FP), DX; \
+claim: \
+	CLAIM; \
+	ADDQ ldy+16(FP), R10; \
+	ADDQ ldy+16(FP), R11; \
+	DECQ DX; \
+	JNZ claim; \
 	BEGINROWS; \
 	ZEROSUMS
 
@@ -221,8 +271,8 @@ NEXT:
 #define Q8ADDUP(SUMS) \
 	ADDUP(SUMS, 544, ASK(0), ASK(64), ASK(128), ASK(192), ASK(256), ASK(320), ASK(384), ASK(448); ASK(512))
 
-// func q8few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte)
-TEXT ·q8few(SB), 0, $72-88
+// func q8few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
+TEXT ·q8few(SB), 0, $72-105
 	BEGIN
 	Q8(0, 1, x0, w0)
 	Q8(2, 3, x1, w1)
@@ -232,11 +282,11 @@ loop:
 	Q8(0, 1, x2, w2)
 	SAVE(2, 3, SUMS1)
 	Q8ADDUP(SUMS0)
-	PUT(done0, next0)
+	PUT(biased0, store0, done0, next0)
 	Q8(2, 3, x3, w3)
 	SAVE(0, 1, SUMS0)
 	Q8ADDUP(SUMS1)
-	PUT(done1, next1)
+	PUT(biased1, store1, done1, next1)
 	JMP loop
 
 end:
@@ -270,8 +320,8 @@ end:
 	ADDUP(SUMS, 288, UNPACK(0, SI, CODES), UNPACK(0, DI, CODES+512); ASK(0), UNPACK(1, SI, CODES); ASK(64), UNPACK(1, DI, CODES+512), UNPACK(2, SI, CODES); ASK(128), UNPACK(2, DI, CODES+512), UNPACK(3, SI, CODES); ASK(192), UNPACK(3, DI, CODES+512); ASK(256)); \
 	FORTH(288, NEXT)
 
-// func q4few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte)
-TEXT ·q4few(SB), 0, $72-88
+// func q4few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
+TEXT ·q4few(SB), 0, $72-105
 	MOVL $0x08080808, AX
 	VPBROADCASTD AX, Z29
 	VPBROADCASTQ fewHigh<>(SB), Z30
@@ -290,11 +340,11 @@ loop:
 	Q4(0, 1, CODES0, x2)
 	SAVE(2, 3, SUMS1)
 	Q4ADDUP(SUMS0, CODES0, w4)
-	PUT(done0, next0)
+	PUT(biased0, store0, done0, next0)
 	Q4(2, 3, CODES1, x3)
 	SAVE(0, 1, SUMS0)
 	Q4ADDUP(SUMS1, CODES1, w5)
-	PUT(done1, next1)
+	PUT(biased1, store1, done1, next1)
 	JMP loop
 
 end:

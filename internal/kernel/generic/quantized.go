@@ -133,19 +133,47 @@ func StreamBlocks(d tensor.DType, y0, y1 []float32, x []Block, w0, w1 []byte) {
 	Products(d, y1, PanelOuts, x, 1, w1, 1)
 }
 
-// A product of a few rows takes FewRows at most. Beside x and W it needs FewWork bytes
-// that begin a cache line.
+// FewRows is how many rows a FewProduct has at most, FewWork what it needs beside
+// them: bytes that begin a cache line.
 const (
 	FewRows = 8
 	FewWork = 4096
 )
 
-// Few is Products of some rows of x, which has room for FewRows of them, with panels
-// of two runs. What lies behind the rows does not matter.
-func Few(d tensor.DType, y0, y1 []float32, ldy int, x []Block, rows int, w0, w1 []byte, pairs int, _ []byte) {
-	x = x[:len(x)/FewRows*rows]
-	Products(d, y0, ldy, x, rows, w0, pairs)
-	Products(d, y1, ldy, x, rows, w1, pairs)
+// FewProduct is the product of some rows of x with panels of two runs of W.
+type FewProduct struct {
+	DType        tensor.DType
+	Y0, Y1       []float32 // the results of each run, rows LDY apart
+	LDY          int
+	X            []Block // FewRows rows; what lies behind Rows does not matter
+	Rows         int
+	W0, W1       []byte
+	Pairs        int       // panels of each run
+	Bias0, Bias1 []float32 // is added to all rows; nil: nothing
+	Add          bool      // to what lies in y
+	Work         []byte
+}
+
+// Few computes a FewProduct.
+func Few(p *FewProduct) {
+	x, cols := p.X[:len(p.X)/FewRows*p.Rows], p.Pairs*PanelOuts
+	run := func(y []float32, w []byte, bias []float32) {
+		sums := make([]float32, p.Rows*cols)
+		Products(p.DType, sums, cols, x, p.Rows, w, p.Pairs)
+		for r := range p.Rows {
+			sum := sums[r*cols:][:cols]
+			if bias != nil {
+				Add(sum, bias[:cols])
+			}
+			if p.Add {
+				Add(y[r*p.LDY:][:cols], sum)
+			} else {
+				copy(y[r*p.LDY:], sum)
+			}
+		}
+	}
+	run(p.Y0, p.W0, p.Bias0)
+	run(p.Y1, p.W1, p.Bias1)
 }
 
 // PutBlock stores a block of GGUF's format as that of output o.
