@@ -83,7 +83,7 @@ func withTiles(o ops) *ops {
 		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product,
 		packStream: amx.PackStream, stream: amx.StreamTiles,
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile,
-		rows: amx.PackRows, panels: amx.MultiplyPanels, finish: amx.Finish, addRows: amx.AddRows,
+		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: amx.MultiplyRows, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,
 	}
 	if cpu.X86.HasAVX512VBMI {
 		o.tiles.few = amx.Few

@@ -73,6 +73,7 @@ type scratch struct {
 	product generic.Product
 	stream  generic.TileStream
 	few     generic.FewProduct
+	rows    generic.Rows
 	huge    reserve // what b is where that is on huge pages
 }
 
@@ -102,7 +103,8 @@ func New(o Options) (*CPU, error) {
 // Close stops the threads. The CPU is not used afterwards.
 func (c *CPU) Close() {
 	c.team.Close()
-	c.train.packed.free()
+	c.train.packedA.free()
+	c.train.packedB.free()
 	c.train.sums32.free()
 	c.product.huge.free()
 	for i := range c.members {
@@ -203,10 +205,12 @@ type tileOps struct {
 	few func(p *generic.FewProduct)
 
 	// Of training.
-	rows    func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)
-	panels  func(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, ahead []byte)
-	addRows func(y []float32, x []uint16, ldx, rows int)
-	finish  func(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int)
+	rows         func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)
+	panels       func(c []float32, ldc int, start []float32, lds int, a, b []byte, next, n, steps int, ahead []byte)
+	packStep     func(d tensor.DType, dst []byte, panel int, w []byte, stride, depth, cols int)
+	multiplyRows func(p *generic.Rows)
+	addRows      func(y []float32, x []uint16, ldx, rows int)
+	finish       func(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int)
 }
 
 // pairOps multiply bf16 by bf16; package generic documents each.

@@ -129,7 +129,7 @@ func twinOps() *ops {
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct,
 		packStream: generic.PackStream, stream: generic.StreamTiles,
 		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile,
-		rows: generic.PackRows, panels: generic.MultiplyPanels, finish: generic.Finish, addRows: generic.AddHalfRows,
+		rows: generic.PackRows, panels: generic.MultiplyPanels, multiplyRows: generic.MultiplyRows, packStep: generic.PackStep, finish: generic.Finish, addRows: generic.AddHalfRows,
 		few: generic.Few,
 	}
 	return o

@@ -63,8 +63,8 @@ func (t *trial) multiplyFloats(o *ops) []float32 {
 	return out
 }
 
-// trainTiles multiplies by tiles what training does: rows or columns of x, in
-// float32 or bfloat16, times columns of float32, written in all ways.
+// trainTiles packs and multiplies by tiles what training does: rows or columns of x,
+// in float32 or bfloat16, times columns of float32, written in all ways.
 func (t *trial) trainTiles(o *ops) []float32 {
 	if o.tiles == nil {
 		return nil
@@ -77,12 +77,18 @@ func (t *trial) trainTiles(o *ops) []float32 {
 	for form := range 4 {
 		d, turned := [...]tensor.DType{tensor.F32, tensor.BF16}[form&1], form&2 > 0
 		a, c, start := alignedBytes(bytes), alignedFloats(step*ld), t.floats(ld)
-		stride, columns := depth*d.Size(), trialCols*4
+		stride := depth * d.Size()
 		if turned {
-			stride, columns = rows*d.Size(), depth*4
+			stride = rows * d.Size()
 		}
 		o.tiles.rows(d, turned, a, t.weights(d, rows*depth), stride, rows, depth)
-		o.tiles.pack(tensor.F32, turned, b, w, columns, depth, trialCols)
+		if turned {
+			o.tiles.pack(tensor.F32, true, b, w, depth*4, depth, trialCols)
+		} else {
+			for s := range steps {
+				o.tiles.packStep(tensor.F32, b[s*generic.StepBytes:], bytes, w[s*step*trialCols*4:], trialCols*4, min(step, depth-s*step), trialCols)
+			}
+		}
 		// In two parts, the second on top of the first.
 		o.tiles.panels(c, ld, start, 0, a, b, bytes, panels, 1, nil)
 		o.tiles.panels(c, ld, c, ld, a[generic.StepBytes:], b[generic.StepBytes:], bytes, panels, steps-1, nil)
@@ -93,8 +99,30 @@ func (t *trial) trainTiles(o *ops) []float32 {
 			wide := make([]float32, rows*trialCols)
 			tensor.ToFloat32(wide, tensor.BF16, half)
 			o.tiles.addRows(y[:3], []uint16{0x3f80, 0x4000, 0xbf80, 0x4040}, 1, 2)
-			out = slices.Concat(out, y, wide)
+			out = slices.Concat(out, y, wide, t.trainRows(o, a, b, start, way))
 		}
 	}
 	return out
+}
+
+// trainRows multiplies what is packed, of a depth of two steps, in a way: to float32,
+// added, rounded, or to bfloat16.
+func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float32 {
+	const rows = 5
+	panels := ceilDiv(trialCols, generic.TileStep)
+	c := alignedFloats(max(2, panels) * blockFloats)
+	p := generic.Rows{A: a, B: b, BStride: 2 * generic.StepBytes, Steps: 1, Panels: panels, Start: start, C: c, Rows: rows, Cols: trialCols}
+	o.tiles.multiplyRows(&p)
+	y := t.floats(rows * trialCols)
+	p.A, p.B, p.Start, p.Again, p.C = a[generic.StepBytes:], b[generic.StepBytes:], slices.Clone(c), true, alignedFloats(2*blockFloats)
+	p.DType, p.Y, p.LdY, p.Add, p.Round = tensor.F32, tensor.Bytes(y), trialCols*4, way == 1, way == 2
+	half := t.weights(tensor.BF16, rows*trialCols)
+	if way == 3 {
+		p.DType, p.Y, p.LdY = tensor.BF16, half, trialCols*2
+	}
+	o.tiles.multiplyRows(&p)
+	if way == 3 {
+		tensor.ToFloat32(y, tensor.BF16, half)
+	}
+	return y
 }

@@ -17,7 +17,7 @@ type trainScratch struct {
 	sums []float64 // of parts
 	y    []float32 // statistics of rows
 
-	packed, sums32 reserve // of trainTiles
+	packedA, packedB, sums32 reserve // of trainTiles
 }
 
 // loop is work on so many elements, of which the members claim some at a time.

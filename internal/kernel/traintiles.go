@@ -25,37 +25,45 @@ func (s *stored) at(row, col int) []byte {
 	return s.data[row*s.ld+col*s.d.Size():]
 }
 
-// Blocks of a product: of K as much is packed at a time, and of one factor so many
-// rows or columns, that they stay in the second-level cache while the other passes by.
+// A product is computed in chunks, whose factors are both packed whole by all members.
+// Then each claims a block of results: columns that stay in its second-level cache,
+// and rows whose panels stay in the first-level one while the columns pass by.
 const (
-	trainDepth  = 3072
-	trainShared = 1664 << 10 // bytes of the second factor that is packed by all at once
-	trainRows   = 256
-	trainCols   = 256 // and results of 32 rows that are computed before they are written
-	trainSteps  = 16  // of a panel that stay in the first-level cache
-	packClaim   = 64
+	trainChunk = 96        // panels of 32 rows, columns or depth
+	trainCache = 800 << 10 // bytes of columns: more of them evict each other
+	trainSteps = 24        // of K that are multiplied at a time
+	trainWide  = 8         // panels of columns that stay with all of K, at least
+	trainHigh  = 4         // panels of rows of a claim
+	trainSums  = 16        // the same where sums of some of K have to stay in the cache
+
+	packPanels = 2  // of a claim, all of K that is multiplied at a time
+	packLong   = 48 // of a claim of one step, which are read along the rows in memory
 )
+
+// blockFloats are the results of 32 rows and columns.
+const blockFloats = generic.TileStep * generic.TileStep
 
 // trainTiles is Product through a matrix unit, by tiles of 32 × 32 results, each
 // with one accumulator over steps of 32 of K, begun at the bias.
-//
-// One factor is packed by all members into memory that they share. Then each
-// claims a part of the other, packs it for itself and multiplies it by the first:
-// rows of a, where all of b is small enough for the cache, else columns of b.
 type trainTiles struct {
 	c *CPU
 	Product
 	y, a, b stored
 
-	k, depth, steps int  // the part of K
-	byRows          bool // b is shared
-	packing         bool
-	claim           int // rows or columns
-	next            atomic.Int64
+	// The chunk: its first row, column and depth, and how many of them.
+	row, col, k, rows, cols, depth int
+	tall, wide, steps              int // in panels
 
-	shared []byte
-	sums   []float32 // [⌈M/32⌉·32][ld] of the parts of K before, where there are several
-	ld     int
+	each        int  // steps that are multiplied at a time
+	whole       bool // columns stay with all of K
+	high, broad int  // panels of a claim
+
+	work              func(t *trainTiles, s *scratch, i int)
+	n                 int // claims
+	next, front, back atomic.Int64
+
+	packedA, packedB []byte
+	sums             []float32 // [tall][wide] blocks, of the chunks of K before, where there are several
 }
 
 // tileProduct is Product through a matrix unit. c.mu is held.
@@ -71,150 +79,231 @@ func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 	if p.TransposeB {
 		t.b.ld = p.K * t.b.d.Size()
 	}
-	whole := roundUp(ceilDiv(p.K, ceilDiv(p.K, trainDepth)), generic.TileStep)
-	t.ld, t.sums = roundUp(p.N, generic.TileStep)+16, nil
-	if whole < p.K {
-		t.sums, _ = tensor.View[float32](c.train.sums32.bytes(4 * t.ld * roundUp(p.M, generic.TileStep)))
-	}
-	for t.k = 0; t.k < p.K; t.k += whole {
-		t.part(min(whole, p.K-t.k))
-	}
-	t.Product, t.y, t.a, t.b, t.shared, t.sums = Product{}, stored{}, stored{}, stored{}, nil, nil
-}
-
-// part multiplies a part of K.
-func (t *trainTiles) part(depth int) {
-	t.depth, t.steps = depth, ceilDiv(depth, generic.TileStep)
-	tall, wide := ceilDiv(t.M, generic.TileStep), ceilDiv(t.N, generic.TileStep)
-	t.byRows = t.panel(wide) <= trainShared
-	panels := tall
-	if t.byRows {
-		panels = wide
-	}
-	t.shared = t.c.train.packed.bytes(t.panel(panels))
-	t.packing, t.claim = true, packClaim
-	t.next.Store(0)
-	t.c.share(t, 4*panels*generic.TileStep*depth)
-
-	t.packing = false
-	most := trainRows
-	if !t.byRows {
-		panels, most = wide, trainCols
-	} else {
-		panels = tall
-	}
-	t.claim = generic.TileStep * fewest(panels, most/generic.TileStep, t.c.team.Size())
-	t.next.Store(0)
-	t.c.share(t, t.M*t.N*depth)
-}
-
-// panel is where the i-th panel of 32 rows or columns begins.
-func (t *trainTiles) panel(i int) int { return i * t.steps * generic.StepBytes }
-
-// fewest returns how many of n panels, at most most, a claim takes, so that the
-// member that has most to do has least.
-func fewest(n, most, members int) (best int) {
-	least := 0
-	for p := most; p > 0; p-- {
-		work := ceilDiv(ceilDiv(n, p), members) * p
-		if best == 0 || work < least {
-			best, least = p, work
+	rows, cols, depth := chunk(p.M), chunk(p.N), chunk(p.K)
+	none := [2]int{-1, -1}
+	inA, inB := none, none // what is packed
+	for t.col = 0; t.col < p.N; t.col += cols {
+		for t.row = 0; t.row < p.M; t.row += rows {
+			for t.k = 0; t.k < p.K; t.k += depth {
+				t.rows, t.cols, t.depth = min(rows, p.M-t.row), min(cols, p.N-t.col), min(depth, p.K-t.k)
+				t.tall, t.wide, t.steps = panels(t.rows), panels(t.cols), panels(t.depth)
+				t.each = even(t.steps, trainSteps)
+				if now := [2]int{t.row, t.k}; now != inA {
+					inA = now
+					t.packA()
+				}
+				if now := [2]int{t.col, t.k}; now != inB {
+					inB = now
+					t.packB()
+				}
+				t.multiply()
+			}
 		}
 	}
-	return best
+	t.Product, t.y, t.a, t.b, t.packedA, t.packedB, t.sums, t.work = Product{}, stored{}, stored{}, stored{}, nil, nil, nil, nil
 }
 
-// Run claims parts until none is left.
+// panels is how many panels n rows or columns are.
+func panels(n int) int { return ceilDiv(n, generic.TileStep) }
+
+// chunk is how many of n rows, columns or depth make a chunk.
+func chunk(n int) int { return even(panels(n), trainChunk) * generic.TileStep }
+
+// even splits n into as few parts of at most so many as it takes, of about one size.
+func even(n, most int) int { return ceilDiv(n, ceilDiv(n, most)) }
+
+// share has the members claim work.
+func (t *trainTiles) share(work func(t *trainTiles, s *scratch, i int), n, operations int) {
+	t.work, t.n = work, n
+	t.next.Store(0)
+	t.front.Store(0)
+	t.back.Store(0)
+	t.c.share(t, operations)
+}
+
+// Run claims parts until none is left. Members begin at both ends, so that one
+// multiplies much of what it has packed.
 func (t *trainTiles) Run(member int) {
 	s := &t.c.members[member]
-	end := t.N
-	if t.packing != t.byRows { // rows of a
-		end = t.M
-	}
-	for {
-		from := (int(t.next.Add(1)) - 1) * t.claim
-		if from >= end {
-			return
-		}
-		n := min(t.claim, end-from)
-		switch {
-		case t.packing && t.byRows:
-			t.packCols(t.shared[t.panel(from/generic.TileStep):], from, n)
-		case t.packing:
-			t.packRows(t.shared[t.panel(from/generic.TileStep):], from, n)
-		case t.byRows:
-			own := s.tiles.bytes(t.panel(t.claim / generic.TileStep))
-			t.packRows(own, from, n)
-			t.multiply(s, own, from, n, t.shared, 0, t.N)
-		default:
-			own := s.tiles.bytes(t.panel(t.claim / generic.TileStep))
-			t.packCols(own, from, n)
-			t.multiply(s, t.shared, 0, t.M, own, from, n)
+	for int(t.next.Add(1)) <= t.n {
+		if member%2 == 0 {
+			t.work(t, s, int(t.front.Add(1))-1)
+		} else {
+			t.work(t, s, t.n-int(t.back.Add(1)))
 		}
 	}
 }
 
-// packRows packs rows of a.
-func (t *trainTiles) packRows(dst []byte, row, n int) {
-	for i := 0; i < n; i += generic.TileStep {
-		t.c.ops.tiles.rows(t.a.d, t.a.turn, dst[t.panel(i/generic.TileStep):], t.a.at(row+i, t.k), t.a.ld, min(generic.TileStep, n-i), t.depth)
+// at is where step k of a panel of so many is packed: steps that are multiplied at a
+// time are together, of one panel after the other.
+func (t *trainTiles) at(panels, panel, k int) int {
+	part, inside := k/t.each*t.each, k%t.each
+	return (panels*part + panel*min(t.each, t.steps-part) + inside) * generic.StepBytes
+}
+
+// deep is how much of K so many steps from k on are.
+func (t *trainTiles) deep(k, steps int) int {
+	return min(steps*generic.TileStep, t.depth-k*generic.TileStep)
+}
+
+// packA packs the rows of a chunk.
+func (t *trainTiles) packA() {
+	t.packedA = t.c.train.packedA.bytes(t.tall * t.steps * generic.StepBytes)
+	if t.a.turn {
+		t.share((*trainTiles).packTurned, ceilDiv(t.tall, packLong)*t.steps, 4*t.rows*t.depth)
+	} else {
+		t.share((*trainTiles).packRows, ceilDiv(t.tall, packPanels)*ceilDiv(t.steps, t.each), 4*t.rows*t.depth)
 	}
 }
 
-// packCols packs columns of b.
-func (t *trainTiles) packCols(dst []byte, col, n int) {
-	t.c.ops.tiles.pack(t.b.d, t.b.turn, dst, t.b.at(t.k, col), t.b.ld, t.depth, n)
+// packRows packs some rows.
+func (t *trainTiles) packRows(_ *scratch, i int) {
+	parts := ceilDiv(t.steps, t.each)
+	t.rowPanels(i/parts*packPanels, packPanels, i%parts*t.each, t.each)
 }
 
-// multiply computes rows of a times columns of b, of which the packed ones begin at
-// a and b.
-func (t *trainTiles) multiply(s *scratch, a []byte, row, rows int, b []byte, col, cols int) {
-	var bias []float32
+// packTurned packs a step of many rows, which are columns in memory.
+func (t *trainTiles) packTurned(_ *scratch, i int) {
+	t.rowPanels(i/t.steps*packLong, packLong, i%t.steps, 1)
+}
+
+func (t *trainTiles) rowPanels(first, n, k, steps int) {
+	for p := first; p < min(first+n, t.tall); p++ {
+		row := p * generic.TileStep
+		t.c.ops.tiles.rows(t.a.d, t.a.turn, t.packedA[t.at(t.tall, p, k):], t.a.at(t.row+row, t.k+k*generic.TileStep), t.a.ld,
+			min(generic.TileStep, t.rows-row), t.deep(k, steps))
+	}
+}
+
+// packB packs the columns of a chunk.
+func (t *trainTiles) packB() {
+	t.packedB = t.c.train.packedB.bytes(t.wide * t.steps * generic.StepBytes)
+	if t.b.turn {
+		t.share((*trainTiles).packColumns, ceilDiv(t.wide, packPanels)*ceilDiv(t.steps, t.each), 4*t.cols*t.depth)
+	} else {
+		t.share((*trainTiles).packStep, ceilDiv(t.wide, packLong)*t.steps, 4*t.cols*t.depth)
+	}
+}
+
+// packColumns packs some columns, which are rows in memory.
+func (t *trainTiles) packColumns(_ *scratch, i int) {
+	parts := ceilDiv(t.steps, t.each)
+	k, p := i%parts*t.each, i/parts*packPanels
+	col := p * generic.TileStep
+	t.c.ops.tiles.pack(t.b.d, true, t.packedB[t.at(t.wide, p, k):], t.b.at(t.k+k*generic.TileStep, t.col+col), t.b.ld,
+		t.deep(k, t.each), min(packPanels*generic.TileStep, t.cols-col))
+}
+
+// packStep packs a step of many columns.
+func (t *trainTiles) packStep(_ *scratch, i int) {
+	k, p := i%t.steps, i/t.steps*packLong
+	col := p * generic.TileStep
+	next := t.at(t.wide, 1, k) - t.at(t.wide, 0, k)
+	t.c.ops.tiles.packStep(t.b.d, t.packedB[t.at(t.wide, p, k):], next, t.b.at(t.k+k*generic.TileStep, t.col+col), t.b.ld,
+		t.deep(k, 1), min(packLong*generic.TileStep, t.cols-col))
+}
+
+// multiply multiplies a chunk.
+func (t *trainTiles) multiply() {
+	t.broad, t.high = trainCache/(t.steps*generic.StepBytes), trainHigh
+	if t.whole = t.broad >= trainWide; !t.whole {
+		t.broad, t.high = trainCache/(t.each*generic.StepBytes), trainSums
+	}
+	t.broad, t.high = even(t.wide, t.broad), even(t.tall, t.high)
+	if t.depth < t.K {
+		t.sums, _ = tensor.View[float32](t.c.train.sums32.bytes(4 * blockFloats * t.tall * t.wide))
+	}
+	t.share((*trainTiles).block, ceilDiv(t.tall, t.high)*ceilDiv(t.wide, t.broad), t.rows*t.cols*t.depth)
+}
+
+// trainBlock is what a claim computes, in panels.
+type trainBlock struct{ row, rows, col, cols int }
+
+// block computes a block of a chunk.
+func (t *trainTiles) block(s *scratch, i int) {
+	groups := ceilDiv(t.tall, t.high)
+	b := trainBlock{row: i % groups * t.high, col: i / groups * t.broad}
+	b.rows, b.cols = min(t.high, t.tall-b.row), min(t.broad, t.wide-b.col)
+	s.a = grow(s.a, b.cols*generic.TileStep)
+	clear(s.a)
 	if t.Bias != nil {
-		s.a = grow(s.a, roundUp(cols, generic.TileStep))
-		clear(s.a)
-		copy(s.a, t.Bias[col:][:cols])
+		from := t.col + b.col*generic.TileStep
+		copy(s.a, t.Bias[from:min(from+len(s.a), t.N)])
 	}
-	const ld = trainCols + 16
-	s.c = grow(s.c, generic.TileStep*ld)
-	for j := 0; j < cols; j += trainCols {
-		n := min(trainCols, cols-j)
-		for r := 0; r < rows; r += generic.TileStep {
-			if t.Bias != nil {
-				bias = s.a[j:]
+	if t.whole {
+		for r := range b.rows {
+			for k := 0; k < t.steps; k += t.each {
+				t.multiplyRows(s, b, r, k)
 			}
-			t.tile(s, a[t.panel(r/generic.TileStep):], row+r, min(generic.TileStep, rows-r), b[t.panel(j/generic.TileStep):], col+j, n, bias)
+		}
+		return
+	}
+	for k := 0; k < t.steps; k += t.each {
+		for r := range b.rows {
+			t.multiplyRows(s, b, r, k)
 		}
 	}
 }
 
-// tile computes 32 rows and up to trainCols columns. a and b begin with their tiles.
-func (t *trainTiles) tile(s *scratch, a []byte, row, rows int, b []byte, col, cols int, bias []float32) {
-	o, panels := t.c.ops.tiles, ceilDiv(cols, generic.TileStep)
-	const ld = trainCols + 16
-	s.c = grow(s.c, generic.TileStep*ld)
-	last := t.k+t.depth == t.K
-	if last && t.y.d == tensor.BF16 {
-		prefetchRows(&t.y.at(row, col)[0], uintptr(t.y.ld), rows, 2*cols)
+// sumsOf is where the sums of 32 rows of a block stay.
+func (t *trainTiles) sumsOf(s *scratch, b trainBlock, r int) []float32 {
+	if t.sums != nil {
+		return t.sums[((b.row+r)*t.wide+b.col)*blockFloats:]
 	}
-	start, lds := bias, 0
-	if t.k > 0 {
-		start, lds = t.sums[row*t.ld+col:], t.ld
+	rows := 1
+	if !t.whole {
+		rows = b.rows
 	}
-	c, ldc, ahead := s.c, ld, a[t.panel(1):]
-	each := ceilDiv(t.steps, ceilDiv(t.steps, trainSteps))
-	for k := 0; k < t.steps; k += each {
-		n := min(each, t.steps-k)
-		if k+n == t.steps && !last {
-			c, ldc = t.sums[row*t.ld+col:], t.ld
+	c, _ := tensor.View[float32](s.tiles.bytes(4 * blockFloats * max(2, rows*b.cols)))
+	return c[r%rows*b.cols*blockFloats:]
+}
+
+// multiplyRows computes 32 rows of a block for the steps from k on.
+func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
+	o, p := t.c.ops.tiles, &s.rows
+	row, col := (b.row+r)*generic.TileStep, b.col*generic.TileStep
+	p.Steps, p.Panels = min(t.each, t.steps-k), b.cols
+	p.A, p.B, p.BStride = t.packedA[t.at(t.tall, b.row+r, k):], t.packedB[t.at(t.wide, b.col, k):], p.Steps*generic.StepBytes
+	p.Rows, p.Cols = min(generic.TileStep, t.rows-row), min(b.cols*generic.TileStep, t.cols-col)
+	c := t.sumsOf(s, b, r)
+	p.C, p.Start, p.Again = c, s.a, t.k+k > 0
+	if p.Again {
+		p.Start = c
+	}
+	p.Next = t.upcoming(b, r, k)
+	last := t.k+(k+p.Steps)*generic.TileStep >= t.K
+	y := t.y.at(t.row+row, t.col+col)
+	straight := !t.Add || t.y.d == tensor.F32 && !t.rounds()
+	if p.Y = nil; last && straight {
+		p.DType, p.Y, p.LdY, p.Add, p.Round = t.y.d, y, t.y.ld, t.Add, t.rounds()
+		p.Past = t.TransposeA // the gradient of a weight is not read soon
+	}
+	o.multiplyRows(p)
+	if last && !straight {
+		for j := range b.cols {
+			at := j * generic.TileStep
+			o.finish(t.y.d, t.rounds(), t.Add, false, y[at*t.y.d.Size():], t.y.ld, c[j*blockFloats:], generic.TileStep, p.Rows, min(generic.TileStep, p.Cols-at))
 		}
-		o.panels(c, ldc, start, lds, a[k*generic.StepBytes:], b[k*generic.StepBytes:], t.panel(1), panels, n, ahead)
-		start, lds = c, ldc
-		ahead = ahead[min(len(ahead), n*panels*512):]
 	}
-	if last {
-		o.finish(t.y.d, t.rounds(), t.Add, !t.Add, t.y.at(row, col), t.y.ld, c, ldc, rows, cols)
+}
+
+// upcoming is what comes after 32 rows of a block: the next ones; and where columns
+// do not stay with all of K, some of those with the next of it.
+func (t *trainTiles) upcoming(b trainBlock, r, k int) (next [2][]byte) {
+	if r+1 < b.rows {
+		n := min(t.each, t.steps-k) * generic.StepBytes
+		a := t.packedA[t.at(t.tall, b.row+r+1, k):][:n]
+		if t.whole {
+			return [2][]byte{a[:n/2], a[n/2:]}
+		}
+		next[0] = a
 	}
+	if after := k + t.each; !t.whole && after < t.steps {
+		all := t.packedB[t.at(t.wide, b.col, after):][:b.cols*min(t.each, t.steps-after)*generic.StepBytes]
+		n := roundUp(ceilDiv(len(all), b.rows), 64)
+		next[1] = all[min(r*n, len(all)):min((r+1)*n, len(all))]
+	}
+	return next
 }
 
 // leastReserve is the least that is on huge pages. Small ones, at places that do not

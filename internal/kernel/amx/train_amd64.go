@@ -11,6 +11,9 @@ import (
 // rowsAhead is how many rows further a matrix that is read across is asked for.
 const rowsAhead = 8
 
+// turnAhead is how many bytes further one is asked for whose columns become rows.
+const turnAhead = 256
+
 // PackRows writes up to 32 rows of float32 or bfloat16 as tiles of x; turned,
 // they are columns of src.
 func PackRows(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int) {
@@ -52,9 +55,13 @@ func PackRows(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth 
 func turnRows(d tensor.DType, dst, src []byte, stride, rows, depth int) {
 	size := d.Size()
 	_ = src[(depth-1)*stride+rows*size-1]
+	ahead := step * stride
+	if depth <= step { // then one goes along the rows of src
+		ahead = turnAhead
+	}
 	for s := range depth / step {
 		for r := 0; r < rows; r += 16 {
-			turn(d, &dst[s*stepBytes+r*64], &src[s*step*stride+r*size], uintptr(stride), min(16, rows-r), uintptr(step*stride))
+			turn(d, &dst[s*stepBytes+r*64], &src[s*step*stride+r*size], uintptr(stride), min(16, rows-r), uintptr(ahead))
 		}
 	}
 	rest := depth % step
@@ -94,6 +101,33 @@ func packFloats(dst, w []byte, stride, depth, cols int) {
 			hi = &w[(k+1)*stride]
 		}
 		pairFloats(&dst[k/step*stepBytes+k%step/2*64], uintptr(n*stepBytes), &w[k*stride], hi, cols, uintptr(rowsAhead*stride))
+	}
+}
+
+// PackStep is PackTiles of at most one step, of which those of a panel begin so many
+// bytes after those of the one before.
+func PackStep(d tensor.DType, dst []byte, panel int, w []byte, stride, depth, cols int) {
+	if depth == 0 || cols == 0 {
+		return
+	}
+	size := d.Size()
+	_, _ = w[(depth-1)*stride+cols*size-1], dst[(steps(cols)-1)*panel+stepBytes-1]
+	if depth < step {
+		for p := range steps(cols) {
+			clear(dst[p*panel:][:stepBytes])
+		}
+	}
+	for k := 0; k < depth; k += 2 {
+		var hi *byte
+		if k+1 < depth {
+			hi = &w[(k+1)*stride]
+		}
+		to := &dst[k/2*64]
+		if d == tensor.F32 {
+			pairFloats(to, uintptr(panel), &w[k*stride], hi, cols, uintptr(rowsAhead*stride))
+		} else {
+			pairBF16(to, uintptr(panel), &w[k*stride], hi, cols)
+		}
 	}
 }
 

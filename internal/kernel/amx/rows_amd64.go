@@ -1,0 +1,100 @@
+//go:build !noasm
+
+package amx
+
+import (
+	"runtime"
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// rowJob is what the assembly is told, and where it keeps its place. Addresses that
+// it walks with are numbers: past the end they are no place of Go's.
+type rowJob struct {
+	a, b    uintptr
+	bstride uintptr
+	passing int // steps of a
+	staying int
+	panels  int
+	start   uintptr
+	ld      uintptr
+	follows uintptr // from what a block starts with to the next one's
+	c, from uintptr // where results go, and where those of the block before are
+	//lint:ignore U1000 y is the assembly's
+	y, nexty   uintptr
+	ldy, width uintptr // to the next row, and to the next block
+	//lint:ignore U1000 stored is the assembly's
+	stored, rows int // of the block before, and of each; 0: results stay in c
+	cols         int // of the last panel
+	next0, next1 uintptr
+	lines        int // of each to be prefetched in a step
+}
+
+func address[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
+
+// MultiplyRows computes start + a·b for 32 rows and panels of b, and what follows.
+func MultiplyRows(p *generic.Rows) {
+	if p.Steps == 0 || p.Panels == 0 {
+		generic.MultiplyRows(p)
+		return
+	}
+	n := p.Steps
+	_, _ = p.A[n*stepBytes-1], p.B[(p.Panels-1)*p.BStride+n*stepBytes-1]
+	j := rowJob{
+		a: address(p.A), b: address(p.B), bstride: uintptr(p.BStride),
+		staying: min(n, staying), passing: max(0, n-staying), panels: p.Panels,
+		start: address(p.Start), follows: step * 4,
+		c: address(p.C), cols: p.Cols - (p.Panels-1)*step,
+		next0: address(p.Next[0]), next1: address(p.Next[1]),
+		lines: (max(len(p.Next[0]), len(p.Next[1])) + 64*n*p.Panels - 1) / (64 * n * p.Panels),
+	}
+	if p.Again {
+		_ = p.Start[p.Panels*step*step-1]
+		j.ld, j.follows = step*4, step*step*4
+	} else {
+		_ = p.Start[p.Panels*step-1]
+	}
+	if p.Y == nil {
+		_ = p.C[p.Panels*step*step-1]
+		rowsToFloats(&j)
+	} else {
+		j.store(p)
+	}
+	runtime.KeepAlive(p)
+}
+
+func (j *rowJob) store(p *generic.Rows) {
+	size := p.DType.Size()
+	_, _ = p.C[2*step*step-1], p.Y[(p.Rows-1)*p.LdY+p.Cols*size-1]
+	j.from = j.c + step*step*4
+	j.nexty, j.ldy, j.width, j.rows = address(p.Y), uintptr(p.LdY), uintptr(step*size), p.Rows
+	switch {
+	case p.DType == tensor.BF16:
+		rowsToHalves(j)
+	case p.Round:
+		rowsRounded(j)
+	case p.Add:
+		rowsToSums(j)
+	case p.Past && p.Cols%step == 0 && wholeLines(p.Y, p.LdY, p.Cols):
+		rowsPast(j)
+	default:
+		rowsToFloats(j)
+	}
+}
+
+//go:noescape
+func rowsToFloats(j *rowJob)
+
+//go:noescape
+func rowsToSums(j *rowJob)
+
+//go:noescape
+func rowsPast(j *rowJob)
+
+//go:noescape
+func rowsToHalves(j *rowJob)
+
+//go:noescape
+func rowsRounded(j *rowJob)

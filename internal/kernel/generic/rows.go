@@ -1,0 +1,57 @@
+package generic
+
+import "github.com/gptctl/gptctl/internal/tensor"
+
+// Rows is 32 rows of a product of training and what becomes of them.
+type Rows struct {
+	A             []byte // a step after the other, as PackRows writes them
+	B             []byte // panels, as PackTiles writes them, that begin
+	BStride       int    // so many bytes after the one before
+	Steps, Panels int
+
+	// Start is what the columns start with; or, Again, their sums so far, which
+	// are blocks of 32 × 32 as in C.
+	Start []float32
+	Again bool
+
+	// C is where sums stay, if there is no Y; else two blocks to work in. It may be
+	// Start.
+	C []float32
+
+	DType      tensor.DType
+	Y          []byte // rows, LdY bytes apart, that are overwritten
+	LdY        int
+	Rows, Cols int
+	Add        bool // or added to, of float32
+	Round      bool // float32 is rounded to bfloat16; not with Add
+	Past       bool // a hint: Y is not read soon
+
+	Next [2][]byte // what is read next, a hint: it is brought to the second-level cache
+}
+
+// MultiplyRows computes p. Sums are as in MultiplyTiles.
+func MultiplyRows(p *Rows) {
+	const block = TileStep * TileStep
+	c := p.C
+	if p.Y != nil {
+		c = make([]float32, p.Panels*block)
+	}
+	for i := range p.Panels {
+		start, ld := p.Start[i*TileStep:], 0
+		if p.Again {
+			start, ld = p.Start[i*block:], TileStep
+		}
+		MultiplyTiles(c[i*block:], start, ld, p.A, 0, p.B[i*p.BStride:], p.Steps, 2)
+		if p.Y != nil {
+			Finish(p.DType, p.Round, p.Add, false, p.Y[i*TileStep*p.DType.Size():], p.LdY, c[i*block:], TileStep, p.Rows, min(TileStep, p.Cols-i*TileStep))
+		}
+	}
+}
+
+// PackStep is PackTiles of a depth of one step or less, of which those of a panel
+// begin so many bytes after those of the panel before.
+func PackStep(d tensor.DType, dst []byte, panel int, w []byte, stride, depth, cols int) {
+	for c := 0; c < cols; c += TileStep {
+		PackTiles(d, false, dst[c/TileStep*panel:], w[c*d.Size():], stride, depth, min(TileStep, cols-c))
+	}
+}
