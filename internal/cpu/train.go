@@ -126,7 +126,16 @@ func (d *Device) Refresh(gpt2.Matrix, gpt2.Buffer) {}
 func (d *Device) Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, round tensor.DType, add bool) {
 	m := w.(*operand)
 	p := m.product(rows)
-	p.Bias, p.Round, p.Add = floats(bias), round, add
+	p.Bias, p.Round, p.Add, p.Kept = floats(bias), round, add, true
+	d.cpu.ProductOf(numbers(y), numbers(x), kernel.Floats(m.w), p)
+}
+
+// ProductAct implements train.Device.
+func (d *Device) ProductAct(y, act, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, f gpt2.Activation, round tensor.DType) {
+	m := w.(*operand)
+	p := m.product(rows)
+	p.Bias, p.Round, p.Kept = floats(bias), round, true
+	p.Activation, p.Act = activations[f], numbers(act)
 	d.cpu.ProductOf(numbers(y), numbers(x), kernel.Floats(m.w), p)
 }
 
@@ -139,9 +148,18 @@ func (d *Device) ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, round 
 	d.cpu.ProductOf(numbers(dx), numbers(dy), kernel.Floats(m.w), p)
 }
 
+// ProductBackAct implements train.Device.
+func (d *Device) ProductBackAct(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, x gpt2.Buffer, f gpt2.Activation, round tensor.DType) {
+	m := w.(*operand)
+	p := m.product(rows)
+	p.N, p.K, p.TransposeB = p.K, p.N, !p.TransposeB
+	p.Round, p.Activation, p.Slope = round, activations[f], numbers(x)
+	d.cpu.ProductOf(numbers(dx), numbers(dy), kernel.Floats(m.w), p)
+}
+
 // ProductGrad implements train.Device.
 func (d *Device) ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, dtype, round tensor.DType, add bool) {
-	d.cpu.ProductOf(numbers(dw), numbers(x), numbers(dy), kernel.Product{M: in, N: out, K: rows, TransposeA: true, DType: dtype, Round: round, Add: add})
+	d.cpu.ProductOf(numbers(dw), numbers(x), numbers(dy), kernel.Product{M: in, N: out, K: rows, TransposeA: true, DType: dtype, Round: round, Add: add, Kept: true})
 }
 
 // EmbedTokens implements train.Device.

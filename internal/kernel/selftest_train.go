@@ -106,7 +106,7 @@ func (t *trial) trainTiles(o *ops) []float32 {
 }
 
 // trainRows multiplies what is packed, of a depth of two steps, in a way: to float32,
-// added, rounded, or to bfloat16.
+// added, rounded, or to bfloat16; with an activation, or times its derivative.
 func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float32 {
 	const rows = 5
 	panels := ceilDiv(trialCols, generic.TileStep)
@@ -116,13 +116,20 @@ func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float
 	y := t.floats(rows * trialCols)
 	p.A, p.B, p.Start, p.Again, p.C = a[generic.StepBytes:], b[generic.StepBytes:], slices.Clone(c), true, alignedFloats(2*blockFloats)
 	p.DType, p.Y, p.LdY, p.Add, p.Round = tensor.F32, tensor.Bytes(y), trialCols*4, way == 1, way == 2
-	half := t.weights(tensor.BF16, rows*trialCols)
-	if way == 3 {
-		p.DType, p.Y, p.LdY = tensor.BF16, half, trialCols*2
+	if way < 3 {
+		o.tiles.multiplyRows(&p)
+		return y
 	}
-	o.tiles.multiplyRows(&p)
-	if way == 3 {
-		tensor.ToFloat32(y, tensor.BF16, half)
+	half, act, slope := t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols)
+	p.DType, p.Y, p.LdY, p.GateA, p.GateB = tensor.BF16, half, trialCols*2, 1.5, 0.1
+	out := make([]float32, rows*trialCols)
+	for i := range 3 {
+		p.Act, p.Slope = [][]byte{nil, act, nil}[i], [][]byte{nil, nil, slope}[i]
+		o.tiles.multiplyRows(&p)
+		for _, v := range [][]byte{half, act} {
+			tensor.ToFloat32(out, tensor.BF16, v)
+			y = append(y, out...)
+		}
 	}
 	return y
 }

@@ -19,11 +19,17 @@ type Product struct {
 	Bias  []float32    // [N], or nil
 	Round tensor.DType // the type that the result is rounded to; F32 (or zero): none
 	Add   bool         // y += result instead of y = result
+	Kept  bool         // a hint: y and Act are not read soon
+
+	// Act [M][N], if there is one, is overwritten with Activation of y, rounded as y is;
+	// and y is multiplied by Activation's derivative at Slope, and rounded again.
+	Activation Activation
+	Act, Slope Numbers
 }
 
 func (p *Product) check(y, a, b Numbers) {
 	if p.M < 0 || p.N < 0 || p.K < 0 || y.len() < p.M*p.N || a.len() < p.M*p.K || b.len() < p.K*p.N || (p.Bias != nil && len(p.Bias) < p.N) ||
-		!p.DType.IsFloat() {
+		!p.DType.IsFloat() || min(p.Act.len(), 1)*p.M*p.N > p.Act.len() || min(p.Slope.len(), 1)*p.M*p.N > p.Slope.len() {
 		panic(fmt.Sprintf("kernel: product %d×%d×%d in %v: y %d, a %d, b %d, bias %d elements", p.M, p.N, p.K, p.DType, y.len(), a.len(), b.len(), len(p.Bias)))
 	}
 }
@@ -44,14 +50,32 @@ func (c *CPU) ProductOf(y, a, b Numbers, p Product) {
 	if p.M == 0 || p.N == 0 {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	half := y.BF16 != nil || a.BF16 != nil || b.BF16 != nil
-	if half || p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0 {
-		c.tileProduct(y, a, b, p)
-		return
+	tiles := half || p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0
+	act, slope := p.Act, p.Slope
+	if !tiles || !p.activates(y) {
+		p.Act, p.Slope = Numbers{}, Numbers{}
 	}
-	c.plainProduct(y.F32, a.F32, b.F32, p)
+	c.mu.Lock()
+	if tiles {
+		c.tileProduct(y, a, b, p)
+	} else {
+		c.plainProduct(y.F32, a.F32, b.F32, p)
+	}
+	c.mu.Unlock()
+	n := p.M * p.N
+	if act.len() > p.Act.len() {
+		c.Activate(act.part(0, n), y.part(0, n), p.Activation, p.Round)
+	}
+	if slope.len() > p.Slope.len() {
+		c.ActivateGrad(y.part(0, n), slope.part(0, n), p.Activation, p.Round)
+	}
+}
+
+// activates reports whether activations are computed as tiles are stored.
+func (p *Product) activates(y Numbers) bool {
+	_, _, gate := p.Activation.gate()
+	return gate && y.BF16 != nil && !p.Add && p.K > 0 && p.Act.F32 == nil && p.Slope.F32 == nil && (p.Act.BF16 == nil || p.Slope.BF16 == nil)
 }
 
 // plainProduct is Product by vectors. c.mu is held.

@@ -276,7 +276,8 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 	straight := !t.Add || t.y.d == tensor.F32 && !t.rounds()
 	if p.Y = nil; last && straight {
 		p.DType, p.Y, p.LdY, p.Add, p.Round = t.y.d, y, t.y.ld, t.Add, t.rounds()
-		p.Past = t.TransposeA // the gradient of a weight is not read soon
+		p.Past = t.Kept
+		t.activation(p, t.row+row, t.col+col)
 	}
 	o.multiplyRows(p)
 	if last && !straight {
@@ -285,6 +286,18 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 			o.finish(t.y.d, t.rounds(), t.Add, false, y[at*t.y.d.Size():], t.y.ld, c[j*blockFloats:], generic.TileStep, p.Rows, min(generic.TileStep, p.Cols-at))
 		}
 	}
+}
+
+// activation adds that of a block that is stored.
+func (t *trainTiles) activation(p *generic.Rows, row, col int) {
+	at := 2 * (row*t.N + col)
+	if p.Act = nil; t.Act.BF16 != nil {
+		p.Act = tensor.Bytes(t.Act.BF16)[at:]
+	}
+	if p.Slope = nil; t.Slope.BF16 != nil {
+		p.Slope = tensor.Bytes(t.Slope.BF16)[at:]
+	}
+	p.GateA, p.GateB, _ = t.Activation.gate()
 }
 
 // upcoming is what comes after 32 rows of a block: the next ones; and where columns

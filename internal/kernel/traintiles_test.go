@@ -2,7 +2,10 @@ package kernel
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -84,65 +87,118 @@ func TestMultiplyRows(t *testing.T) {
 		rng := rand.New(rand.NewPCG(39, 40))
 		for _, steps := range []int{1, 2, 19} {
 			for _, panels := range []int{1, 2, 3} {
-				for way := range 10 {
-					rows, cols := 1+rng.IntN(32), panels*generic.TileStep
-					if way%2 == 0 {
-						cols -= rng.IntN(min(cols+1, generic.TileStep))
+				for way := range rowsWays {
+					for _, again := range []bool{false, true} {
+						checkRows(t, o, rng, steps, panels, way, again, 0)
+						checkRows(t, o, rng, steps, panels, way, again, rng.IntN(generic.TileStep))
 					}
-					checkRows(t, o, rng, steps, panels, rows, cols, way)
 				}
 			}
 		}
 	})
 }
 
-func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, rows, cols, way int) {
+// The ways of rows: sums stay, float32, past the caches, added, rounded, bfloat16, past
+// the caches, with an activation, past the caches, times its derivative.
+const rowsWays = 10
+
+// checkRows leaves out so many columns of the last panel.
+func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, again bool, less int) {
 	t.Helper()
 	depth, wide := steps*generic.TileStep, panels*generic.TileStep
-	a, b := make([]byte, steps*generic.StepBytes), make([]byte, panels*steps*generic.StepBytes+1)
+	a, b := make([]byte, steps*generic.StepBytes), make([]byte, panels*steps*generic.StepBytes)
 	generic.PackRows(tensor.F32, false, a, tensor.Bytes(random(rng, 32*depth)), 4*depth, 32, depth)
 	generic.PackTiles(tensor.F32, false, b, tensor.Bytes(random(rng, depth*wide)), 4*wide, depth, wide)
-	p := generic.Rows{A: a, B: b, BStride: steps * generic.StepBytes, Steps: steps, Panels: panels, Rows: rows, Cols: cols}
+	p := generic.Rows{A: a, B: b, BStride: steps * generic.StepBytes, Steps: steps, Panels: panels, Rows: 1 + rng.IntN(32), Cols: wide - less, Again: again}
 	p.Start = guardedFloats(t, random(rng, wide))
-	if way >= 5 {
-		p.Again, p.Start = true, guardedFloats(t, random(rng, panels*blockFloats))
+	if again {
+		p.Start = guardedFloats(t, random(rng, panels*blockFloats))
 	}
 	p.Next = [2][]byte{a, b}
+	p.Past, p.Add, p.Round = way == 2 || way == 6 || way == 8, way == 3, way == 4
+	p.DType, p.GateA, p.GateB = tensor.F32, 1.6, 0.07
+	if p.LdY = 4 * (wide + 16); way >= 5 {
+		p.DType, p.LdY = tensor.BF16, 2*(wide+32)
+	}
+	memory := func(guard bool) []byte { // rows at a place like that of whole lines
+		n := (p.Rows-1)*p.LdY + p.Cols*p.DType.Size()
+		if less == 0 || !guard {
+			return alignedBytes(n + 64)[:n]
+		}
+		return guarded(t, n)
+	}
 	q := p
 	p.C, q.C = guardedFloats(t, make([]float32, max(2, panels)*blockFloats)), make([]float32, max(2, panels)*blockFloats)
-	before := random(rng, rows*(cols+16))
-	floats, halves := len(before)*4, len(before)*2
-	switch way % 5 {
-	case 1:
-		p.Past = true
-	case 2:
-		p.Add, q.Add = true, true
-	case 3:
-		p.Round, q.Round = true, true
+	for i, to := range []*generic.Rows{&p, &q} {
+		if way > 0 {
+			to.Y = memory(i == 0)
+		}
+		switch way {
+		case 7, 8:
+			to.Act = memory(i == 0)
+		case 9:
+			to.Slope = memory(i == 0)
+		}
 	}
-	switch {
-	case way%5 == 4:
-		p.DType, p.LdY, p.Y, q.Y = tensor.BF16, 2*(cols+16), guarded(t, halves)[:halves-32], make([]byte, halves)
-		tensor.FromFloat32(q.Y, tensor.BF16, before)
-	case way > 0:
-		p.DType, p.LdY, p.Y, q.Y = tensor.F32, 4*(cols+16), guarded(t, floats)[:floats-64], make([]byte, floats)
-		copy(q.Y, tensor.Bytes(before))
+	for _, m := range [][2][]byte{{p.Y, q.Y}, {p.Act, q.Act}, {p.Slope, q.Slope}} {
+		tensor.FromFloat32(m[0], p.DType, random(rng, len(m[0])/p.DType.Size()))
+		copy(m[1], m[0])
 	}
-	q.DType, q.LdY = p.DType, p.LdY
-	copy(p.Y, q.Y)
 	o.tiles.multiplyRows(&p)
 	generic.MultiplyRows(&q)
 	if p.Y == nil {
 		near(t, "sums", p.C, q.C, 1e-4)
 		return
 	}
-	got, want, within := make([]float32, len(p.Y)/p.DType.Size()), make([]float32, len(q.Y)/p.DType.Size()), 1e-4
-	tensor.ToFloat32(got, p.DType, p.Y)
-	tensor.ToFloat32(want, p.DType, q.Y)
-	if p.Round || p.DType == tensor.BF16 {
-		within = 1e-2 // sums differ, and so may roundings
+	for _, m := range [][2][]byte{{p.Y, q.Y}, {p.Act, q.Act}, {p.Slope, q.Slope}} {
+		got, want := make([]float32, len(m[0])/p.DType.Size()), make([]float32, len(m[0])/p.DType.Size())
+		tensor.ToFloat32(got, p.DType, m[0])
+		tensor.ToFloat32(want, p.DType, m[1])
+		for i := range got {
+			within := 1e-4
+			if p.Round || p.DType == tensor.BF16 { // sums differ, and so may roundings
+				within += math.Abs(float64(want[i])) / 100
+			}
+			near(t, fmt.Sprintf("way %d, number %d", way, i), got[i:i+1], want[i:i+1], within)
+		}
 	}
-	near(t, "results", got, want[:len(got)], within)
+}
+
+// An activation that is computed as results are stored has the bits of one afterwards.
+func TestProductActivates(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(43, 44))
+		for _, f := range []Activation{GELUTanh, SiLU, GELUErf} {
+			for _, n := range []int{64, 75} {
+				p := Product{M: 40, N: n, K: 70, DType: tensor.BF16, Round: tensor.BF16, Bias: random(rng, n), Kept: true}
+				a, b, at := halvesOf(random(rng, p.M*p.K)), Floats(random(rng, p.K*p.N)), halvesOf(random(rng, p.M*p.N))
+				y, act, want, wantAct := halvesOf(make([]float32, p.M*p.N)), halvesOf(make([]float32, p.M*p.N)), halvesOf(make([]float32, p.M*p.N)), halvesOf(make([]float32, p.M*p.N))
+				c.ProductOf(want, a, b, p)
+				c.Activate(wantAct, want, f, tensor.BF16)
+				with := p
+				with.Activation, with.Act = f, act
+				c.ProductOf(y, a, b, with)
+				if !slices.Equal(y.BF16, want.BF16) || !slices.Equal(act.BF16, wantAct.BF16) {
+					t.Errorf("activation %d, %d columns: other bits", f, n)
+				}
+				c.ActivateGrad(want, at, f, tensor.BF16)
+				with.Act, with.Slope = Numbers{}, at
+				c.ProductOf(y, a, b, with)
+				if !slices.Equal(y.BF16, want.BF16) {
+					t.Errorf("derivative of activation %d, %d columns: other bits", f, n)
+				}
+			}
+		}
+	})
+}
+
+func halvesOf(v []float32) Numbers {
+	h := make([]uint16, len(v))
+	for i, x := range v {
+		h[i] = tensor.Float32ToBF16(x)
+	}
+	return Numbers{BF16: h}
 }
 
 // A step after the other packs what PackTiles does.

@@ -28,17 +28,16 @@ func (p *pass) backward(ctx context.Context) error {
 
 // blockBack takes memory.dx from a layer's output to its input.
 func (p *pass) blockBack(i int) {
-	m, b, embd, inner := &p.memory, &p.blocks[i], p.cfg.Embd, p.cfg.Inner
+	m, b, embd := &p.memory, &p.blocks[i], p.cfg.Embd
 	k := &m.layers[i]
 	if p.options.Checkpointing && i < len(p.blocks)-1 { // the last layer's are still there
 		p.block(i)
 	}
 
-	if m.again {
+	if m.again && !p.options.Checkpointing { // there the block has
 		p.activate(k)
 	}
-	p.projectBack(m.dmid, k.act, p.branch(i, dropMLP), &b.down)
-	p.dev.ActivateGrad(m.dmid, k.up, p.n*inner, p.cfg.Activation, p.dtype)
+	p.downBack(i)
 	if m.again {
 		p.norm(k.norms[1], k.middle, b.mlpNorm)
 	}
@@ -53,6 +52,19 @@ func (p *pass) blockBack(i int) {
 	}
 	p.projectBack(m.dh, k.norms[0], m.dqkv, &b.qkv)
 	p.normBack(m.dx, m.x[i], b.attnNorm)
+}
+
+// downBack takes the gradient of the MLP's output to what goes into its activation.
+func (p *pass) downBack(i int) {
+	m, w := &p.memory, &p.blocks[i].down
+	k, dy := &m.layers[i], p.branch(i, dropMLP)
+	if w.lora == nil {
+		p.paramsBack(k.act, dy, w)
+		p.dev.ProductBackAct(m.dmid, dy, p.n, w.operand, k.up, p.cfg.Activation, p.dtype)
+		return
+	}
+	p.projectBack(m.dmid, k.act, dy, w)
+	p.dev.ActivateGrad(m.dmid, k.up, p.n*p.cfg.Inner, p.cfg.Activation, p.dtype)
 }
 
 // branch is the gradient of what was added to the residual stream.
@@ -74,10 +86,7 @@ func (p *pass) normBack(dx, x gpt2.Buffer, n norm) {
 // projectBack overwrites dx with what dy passes back through y = x·w + bias +
 // adapter, and adds the gradients of these.
 func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
-	p.weightBack(w.weight, x, dy, p.n, w.in, w.out)
-	if w.bias.trained() {
-		p.biasBack(w, dy)
-	}
+	p.paramsBack(x, dy, w)
 	l := w.lora
 	if l == nil {
 		p.dev.ProductBack(dx, dy, p.n, w.operand, p.dtype, false)
@@ -93,6 +102,14 @@ func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 	p.weightBack(l.a, m.dlow, x, p.n, l.rank, w.in)
 	p.dev.ProductBack(dx, m.dlow, p.n, l.opA, tensorF32, true)
 	p.round(dx, p.n*w.in)
+}
+
+// paramsBack adds the gradients of w and its bias.
+func (p *pass) paramsBack(x, dy gpt2.Buffer, w *projection) {
+	p.weightBack(w.weight, x, dy, p.n, w.in, w.out)
+	if w.bias.trained() {
+		p.biasBack(w, dy)
+	}
 }
 
 // weightBack adds to the gradient of w, if it is trained, xᵀ·dy. In float16 the

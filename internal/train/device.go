@@ -40,8 +40,12 @@ type Device interface {
 
 	// Product overwrites y [rows][out] with x·w + bias (nil: none), or adds it.
 	Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, round tensor.DType, add bool)
-	// ProductBack overwrites dx [rows][in] with dy·wᵀ, or adds it.
+	// ProductAct is Product, and overwrites act with f(y).
+	ProductAct(y, act, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, f gpt2.Activation, round tensor.DType)
+	// ProductBack overwrites dx [rows][in] with dy·wᵀ, or adds it. ProductBackAct
+	// overwrites it and multiplies it by f'(x).
 	ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, round tensor.DType, add bool)
+	ProductBackAct(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, x gpt2.Buffer, f gpt2.Activation, round tensor.DType)
 	// ProductGrad overwrites dw [in][out] with xᵀ·dy, multiplied in d, or adds it.
 	ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, d, round tensor.DType, add bool)
 

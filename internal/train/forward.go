@@ -64,14 +64,18 @@ func (p *pass) block(i int) {
 	p.dropout(k.middle, p.n*embd, i, dropAttention)
 	p.dev.Add(k.middle, m.x[i], p.n*embd)
 	p.norm(k.norms[1], k.middle, b.mlpNorm)
+	if b.up.lora == nil {
+		p.dev.ProductAct(k.up, k.act, k.norms[1], p.n, b.up.operand, b.up.bias.w, p.cfg.Activation, p.dtype)
+		return
+	}
 	p.project(k.up, k.norms[1], &b.up)
+	p.activate(k)
 }
 
 // mlpOut computes the rest of a layer.
 func (p *pass) mlpOut(i int) {
 	m, embd := &p.memory, p.cfg.Embd
 	k, out := &m.layers[i], m.x[i+1]
-	p.activate(k)
 	p.project(out, k.act, &p.blocks[i].down)
 	p.dropout(out, p.n*embd, i, dropMLP)
 	p.dev.Add(out, k.middle, p.n*embd)

@@ -25,11 +25,14 @@ type rowJob struct {
 	//lint:ignore U1000 y is the assembly's
 	y, nexty   uintptr
 	ldy, width uintptr // to the next row, and to the next block
+	other      uintptr // from a result to what belongs to it
 	//lint:ignore U1000 stored is the assembly's
 	stored, rows int // of the block before, and of each; 0: results stay in c
 	cols         int // of the last panel
 	next0, next1 uintptr
-	lines        int // of each to be prefetched in a step
+	//lint:ignore U1000 they are the assembly's
+	gateA, gateB, gate3B float32
+	lines                int // of each to be prefetched in a step
 }
 
 func address[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
@@ -70,19 +73,56 @@ func (j *rowJob) store(p *generic.Rows) {
 	_, _ = p.C[2*step*step-1], p.Y[(p.Rows-1)*p.LdY+p.Cols*size-1]
 	j.from = j.c + step*step*4
 	j.nexty, j.ldy, j.width, j.rows = address(p.Y), uintptr(p.LdY), uintptr(step*size), p.Rows
+	whole := p.Past && p.Cols%step == 0 && wholeLines(p.Y, p.LdY, p.Cols) // may go past the caches
 	switch {
 	case p.DType == tensor.BF16:
-		rowsToHalves(j)
+		j.halves(p, whole)
 	case p.Round:
 		rowsRounded(j)
 	case p.Add:
 		rowsToSums(j)
-	case p.Past && p.Cols%step == 0 && wholeLines(p.Y, p.LdY, p.Cols):
+	case whole:
 		rowsPast(j)
 	default:
 		rowsToFloats(j)
 	}
 }
+
+func (j *rowJob) halves(p *generic.Rows, whole bool) {
+	other := p.Act
+	if p.Slope != nil {
+		other = p.Slope
+	}
+	if other != nil {
+		_ = other[(p.Rows-1)*p.LdY+p.Cols*2-1]
+		j.other = address(other) - address(p.Y)
+		j.gateA, j.gateB, j.gate3B = p.GateA, p.GateB, 3*p.GateB
+	}
+	switch {
+	case p.Slope != nil:
+		rowsSloped(j)
+	case p.Act != nil && whole && wholeLines(p.Act, p.LdY, p.Cols):
+		rowsGatedPast(j)
+	case p.Act != nil:
+		rowsGated(j)
+	case whole:
+		rowsHalvesPast(j)
+	default:
+		rowsToHalves(j)
+	}
+}
+
+//go:noescape
+func rowsHalvesPast(j *rowJob)
+
+//go:noescape
+func rowsGated(j *rowJob)
+
+//go:noescape
+func rowsGatedPast(j *rowJob)
+
+//go:noescape
+func rowsSloped(j *rowJob)
 
 //go:noescape
 func rowsToFloats(j *rowJob)

@@ -3,6 +3,7 @@
 #include "go_asm.h"
 #include "textflag.h"
 #include "forms_amd64.h"
+#include "exp_amd64.h"
 
 // A row of the block before, 32 results at R10, goes to its place R8. AX is the
 // distance to that of the next block, R12 rows left, R9 the distance of rows; K1
@@ -44,16 +45,119 @@ SKIP:
 	NARROW8; \
 	VMOVDQU16 Z8, K1, (R8)
 
+#define HALVESPAST \
+	NARROW8; \
+	VMOVNTDQ Z8, (R8)
+
+// The 32 bfloat16 of H as float32 in LO and HI; spoils the upper half's register T.
+#define WIDEN(H, HY, LO, HI, T) \
+	VEXTRACTI64X4 $1, H, T; \
+	VPMOVZXWD HY, LO; \
+	VPMOVZXWD T, HI; \
+	VPSLLD $16, LO, LO; \
+	VPSLLD $16, HI, HI
+
+// X = X / (1 + exp(-z)), z = X·(a + b·X²), as package avx512 computes it; spoils T to
+// W. Z12 -a, Z13 -b.
+#define GATE(X, T, U, V, W) \
+	VMULPS X, X, T; \
+	VMINPS T, Z27, T; \
+	VFMADD213PS Z12, Z13, T; \
+	VMULPS X, T, T; \
+	EXP(T, U, V, W); \
+	VADDPS Z24, T, T; \
+	VDIVPS T, X, X
+
+// The result as bfloat16, and what the activation makes of that, at R11 from there.
+#define GATED(STORE) \
+	NARROW8; \
+	STORE((R8)); \
+	WIDEN(Z8, Y8, Z6, Z7, Y9); \
+	GATE(Z6, Z0, Z1, Z2, Z3); \
+	GATE(Z7, Z4, Z5, Z9, Z10); \
+	NARROW8; \
+	STORE((R8)(R11*1))
+
+#define STOREHALF(AT) VMOVDQU16 Z8, K1, AT
+#define STOREPAST(AT) VMOVNTDQ Z8, AT
+
+#define GATES \
+	CLAIM; \
+	GATED(STOREHALF)
+
+#define GATESPAST GATED(STOREPAST)
+
+// DY is multiplied by the derivative of the gate at X, as package avx512 computes it;
+// spoils T to Y. Z12 a, Z13 b, Z14 3b, Z28 to Z31 see SLOPECONST.
+#define SLOPE(DY, X, T, U, V, W, Y) \
+	VMULPS X, X, T; \
+	VMINPS T, Z28, T; \
+	VMULPS T, Z13, U; \
+	VADDPS U, Z12, U; \
+	VMULPS U, X, U; \
+	VPORD  Z31, U, U; \
+	EXP(U, V, W, Y); \
+	VADDPS U, Z24, V; \
+	VDIVPS V, Z24, V; \
+	VMULPS U, V, U; \
+	VCMPPS $1, Z30, X, K3; \
+	VBLENDMPS U, V, K3, W; \
+	VBLENDMPS V, U, K3, Y; \
+	VMULPS T, Z14, V; \
+	VADDPS V, Z12, V; \
+	VMULPS V, Y, V; \
+	VMULPS W, X, Y; \
+	VMULPS V, Y, V; \
+	VADDPS V, W, V; \
+	VCMPPS $14, Z29, T, K3; \
+	VMOVAPS W, K3, V; \
+	VMULPS DY, V, DY
+
+// The result, rounded to bfloat16, times the derivative at what lies R11 from its place.
+#define SLOPES \
+	CLAIM; \
+	NARROW8; \
+	WIDEN(Z8, Y8, Z6, Z7, Y9); \
+	VMOVDQU16.Z (R8)(R11*1), K1, Z8; \
+	PREFETCHT0 64(R8)(R11*1); \
+	WIDEN(Z8, Y8, Z0, Z9, Y10); \
+	SLOPE(Z6, Z0, Z1, Z2, Z3, Z4, Z5); \
+	SLOPE(Z7, Z9, Z1, Z2, Z3, Z4, Z5); \
+	NARROW8; \
+	VMOVDQU16 Z8, K1, (R8)
+
+#define NOCONST
+
+#define GATECONST \
+	EXPCONST; \
+	VBROADCASTSS expConst<>+44(SB), Z27; \
+	VPXORD Z0, Z0, Z0; \
+	VBROADCASTSS rowJob_gateA(R15), Z12; \
+	VBROADCASTSS rowJob_gateB(R15), Z13; \
+	VSUBPS Z12, Z0, Z12; \
+	VSUBPS Z13, Z0, Z13
+
+DATA slopeConst<>+0(SB)/4, $0x5368d4a5 // 1e12: x² above that is that
+DATA slopeConst<>+4(SB)/4, $0x49742400 // 1e6: above that the slope is the sigmoid
+DATA slopeConst<>+8(SB)/4, $0x80000000
+GLOBL slopeConst<>(SB), RODATA|NOPTR, $12
+
+#define SLOPECONST \
+	EXPCONST; \
+	VBROADCASTSS rowJob_gateA(R15), Z12; \
+	VBROADCASTSS rowJob_gateB(R15), Z13; \
+	VBROADCASTSS rowJob_gate3B(R15), Z14; \
+	VBROADCASTSS slopeConst<>+0(SB), Z28; \
+	VBROADCASTSS slopeConst<>+4(SB), Z29; \
+	VPXORD Z30, Z30, Z30; \
+	VPBROADCASTD slopeConst<>+8(SB), Z31
+
 // Rounded to bfloat16, as float32.
 #define ROUNDED \
 	CLAIM; \
 	CLAIM64; \
 	NARROW8; \
-	VEXTRACTI64X4 $1, Z8, Y7; \
-	VPMOVZXWD Y8, Z6; \
-	VPMOVZXWD Y7, Z7; \
-	VPSLLD $16, Z6, Z6; \
-	VPSLLD $16, Z7, Z7; \
+	WIDEN(Z8, Y8, Z6, Z7, Y9); \
 	VMOVUPS Z6, K1, (R8); \
 	VMOVUPS Z7, K2, 64(R8)
 
@@ -73,14 +177,17 @@ DONE:
 
 // 32 rows of a times panels of b. TMM0-TMM3 hold 32 × 32 results, TMM4 and TMM5 a
 // step of a, TMM6 and TMM7 one of b. While they are computed, the block before is
-// stored, two rows to a step. Panels of b pass by from the second-level cache, and
+// stored, a row or two to a step. Panels of b pass by from the second-level cache, and
 // so do the first steps of a long a, past the first-level one, in which the others
 // stay.
+//
+// CONST is what STORE needs, which may be a result's own way to what lies R11 bytes
+// from its place.
 //
 // R15 the job, SI and DI walk over a and b, DX the distance of a tile's rows, CX
 // counts steps, R13 panels; BX and R14 what is prefetched. R8-R12 are of RESULT
 // during the steps.
-#define ROWS(STORE) \
+#define ROWS(CONST, STORE) \
 	MOVQ j+0(FP), R15; \
 	MOVQ rowJob_panels(R15), R13; \
 	MOVQ rowJob_next0(R15), BX; \
@@ -88,6 +195,7 @@ DONE:
 	MOVQ $64, DX; \
 	KXNORD K1, K1, K1; \
 	KXNORD K2, K2, K2; \
+	CONST; \
 	LEAQ tileConfig<>(SB), AX; \
 	LDTILECFG; \
 	XORQ R12, R12; \
@@ -107,6 +215,7 @@ block: \
 	MOVQ rowJob_y(R15), R8; \
 	MOVQ rowJob_ldy(R15), R9; \
 	MOVQ rowJob_from(R15), R10; \
+	MOVQ rowJob_other(R15), R11; \
 	MOVQ rowJob_a(R15), SI; \
 	MOVQ rowJob_b(R15), DI; \
 	MOVQ rowJob_passing(R15), CX; \
@@ -122,6 +231,8 @@ pass: \
 	BF16C2; \
 	BF16C3; \
 	NEXT(line0, asked0); \
+	MOVQ rowJob_width(R15), AX; \
+	RESULT(skip4, STORE); \
 	ADDQ $2048, SI; \
 	ADDQ $2048, DI; \
 	DECQ CX; \
@@ -140,7 +251,10 @@ step: \
 	NEXT(line1, asked1); \
 	MOVQ rowJob_width(R15), AX; \
 	RESULT(skip0, STORE); \
+	CMPQ R12, CX; \
+	JLT  enough; \
 	RESULT(skip1, STORE); \
+enough: \
 	ADDQ $2048, SI; \
 	ADDQ $2048, DI; \
 	DECQ CX; \
@@ -190,6 +304,7 @@ last: \
 	MOVQ rowJob_y(R15), R8; \
 	MOVQ rowJob_ldy(R15), R9; \
 	MOVQ rowJob_from(R15), R10; \
+	MOVQ rowJob_other(R15), R11; \
 end: \
 	RESULT(skip3, STORE); \
 	TESTQ R12, R12; \
@@ -200,20 +315,36 @@ end: \
 
 // func rowsToFloats(j *rowJob)
 TEXT ·rowsToFloats(SB), NOSPLIT, $0-8
-	ROWS(FLOATS)
+	ROWS(NOCONST, FLOATS)
 
 // func rowsToSums(j *rowJob)
 TEXT ·rowsToSums(SB), NOSPLIT, $0-8
-	ROWS(SUMS)
+	ROWS(NOCONST, SUMS)
 
 // func rowsPast(j *rowJob)
 TEXT ·rowsPast(SB), NOSPLIT, $0-8
-	ROWS(PAST)
+	ROWS(NOCONST, PAST)
 
 // func rowsToHalves(j *rowJob)
 TEXT ·rowsToHalves(SB), NOSPLIT, $0-8
-	ROWS(HALVES)
+	ROWS(NOCONST, HALVES)
 
 // func rowsRounded(j *rowJob)
 TEXT ·rowsRounded(SB), NOSPLIT, $0-8
-	ROWS(ROUNDED)
+	ROWS(NOCONST, ROUNDED)
+
+// func rowsHalvesPast(j *rowJob)
+TEXT ·rowsHalvesPast(SB), NOSPLIT, $0-8
+	ROWS(NOCONST, HALVESPAST)
+
+// func rowsGated(j *rowJob)
+TEXT ·rowsGated(SB), NOSPLIT, $0-8
+	ROWS(GATECONST, GATES)
+
+// func rowsGatedPast(j *rowJob)
+TEXT ·rowsGatedPast(SB), NOSPLIT, $0-8
+	ROWS(GATECONST, GATESPAST)
+
+// func rowsSloped(j *rowJob)
+TEXT ·rowsSloped(SB), NOSPLIT, $0-8
+	ROWS(SLOPECONST, SLOPES)

@@ -26,6 +26,11 @@ type Rows struct {
 	Round      bool // float32 is rounded to bfloat16; not with Add
 	Past       bool // a hint: Y is not read soon
 
+	// Of bfloat16: Act is overwritten with Gate of what Y gets; or that is multiplied by
+	// Gate's derivative at Slope. Both lie like Y.
+	Act, Slope   []byte
+	GateA, GateB float32
+
 	Next [2][]byte // what is read next, a hint: it is brought to the second-level cache
 }
 
@@ -43,7 +48,13 @@ func MultiplyRows(p *Rows) {
 		}
 		MultiplyTiles(c[i*block:], start, ld, p.A, 0, p.B[i*p.BStride:], p.Steps, 2)
 		if p.Y != nil {
-			Finish(p.DType, p.Round, p.Add, false, p.Y[i*TileStep*p.DType.Size():], p.LdY, c[i*block:], TileStep, p.Rows, min(TileStep, p.Cols-i*TileStep))
+			at, cols := i*TileStep*p.DType.Size(), min(TileStep, p.Cols-i*TileStep)
+			Finish(p.DType, p.Round, p.Add, false, p.Y[at:], p.LdY, c[i*block:], TileStep, p.Rows, cols)
+			for r := range p.Rows {
+				if p.Act != nil || p.Slope != nil {
+					p.activate(at+r*p.LdY, cols)
+				}
+			}
 		}
 	}
 }
@@ -53,5 +64,23 @@ func MultiplyRows(p *Rows) {
 func PackStep(d tensor.DType, dst []byte, panel int, w []byte, stride, depth, cols int) {
 	for c := 0; c < cols; c += TileStep {
 		PackTiles(d, false, dst[c/TileStep*panel:], w[c*d.Size():], stride, depth, min(TileStep, cols-c))
+	}
+}
+
+// activate is what follows for some columns of a row, which begin at a byte.
+func (p *Rows) activate(at, cols int) {
+	var v, x, e [TileStep]float32
+	y := p.Y[at:][:2*cols]
+	tensor.ToFloat32(v[:cols], tensor.BF16, y)
+	switch {
+	case p.Act != nil:
+		Gate(v[:cols], p.GateA, p.GateB)
+		Finish(tensor.BF16, true, false, false, p.Act[at:], 0, v[:cols], 0, 1, cols)
+	case p.Slope != nil:
+		tensor.ToFloat32(x[:cols], tensor.BF16, p.Slope[at:][:2*cols])
+		GateArgument(e[:cols], x[:cols], p.GateA, p.GateB)
+		ExpSum(e[:cols], 0)
+		GateSlope(v[:cols], x[:cols], e[:cols], p.GateA, 3*p.GateB)
+		Finish(tensor.BF16, true, false, false, y, 0, v[:cols], 0, 1, cols)
 	}
 }
