@@ -236,7 +236,8 @@ func (t *attentionTask) await() {
 // cache returns the keys [panels][headDim][32] and the values [Cap][headDim] of
 // one head.
 func (t *attentionTask) cache(r *AttentionRow, head int) (k, v []byte) {
-	nk, nv := t.KeyBytes(r.Cap)/t.Heads, t.ValueBytes(r.Cap)/t.Heads
+	position := t.HeadDim * t.DType.Size()
+	nk, nv := roundUp(r.Cap, KVPanel)*position, r.Cap*position
 	return r.K[head*nk:][:nk], r.V[head*nv:][:nv]
 }
 

@@ -72,7 +72,7 @@ func (t *streamTask) Run(member int) {
 				t.prepare(s, first, min(second, t.panels-1))
 				ready = true
 			}
-			if m := min(n, to-second); t.blocks() {
+			if m := min(n, to-second); t.fewBlocks() {
 				t.few(s, first, second, n, m)
 			} else {
 				t.claim(s, first, second, n, m)
@@ -81,13 +81,13 @@ func (t *streamTask) Run(member int) {
 	}
 }
 
-// blocks reports whether x is a few rows of blocks.
-func (t *streamTask) blocks() bool { return t.rows > 1 && t.w.DType.IsQuantized() }
+// fewBlocks reports whether x is a few rows of blocks.
+func (t *streamTask) fewBlocks() bool { return t.rows > 1 && t.w.DType.IsQuantized() }
 
 // take claims some pairs. With a few rows of blocks, which take longer, claims become
 // smaller towards the end.
 func (t *streamTask) take(c *claim) (pair, n int) {
-	if !t.blocks() {
+	if !t.fewBlocks() {
 		pair = int(c.next.Add(int64(t.step))) - t.step
 		return pair, min(t.step, int(c.end)-pair)
 	}

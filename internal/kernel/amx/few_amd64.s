@@ -255,21 +255,23 @@ claim: \
 	BEGINROWS; \
 	ZEROSUMS
 
-// What lies so far ahead of the tiles is asked for.
-#define AHEAD 4096
-#define ASK(O) \
-	PREFETCHT0 (AHEAD+O)(SI); \
-	PREFETCHT0 (AHEAD+O)(DI)
-
-#define Q8B0 TILELOAD(32, 6, 9, 5)
-#define Q8B1 TILELOAD(32, 7, 9, 6)
+// What lies ahead of the tiles is asked for: of Q8_0, which waits for memory, first for
+// the second-level cache.
+#define ASKNEAR(O) \
+	PREFETCHT0 O(SI); \
+	PREFETCHT0 O(DI)
+#define ASKFAR(O) \
+	PREFETCHT1 O(SI); \
+	PREFETCHT1 O(DI)
+#define ASK8(O) ASKFAR((8192+O)); ASKNEAR((1024+O))
+#define ASK4(O) ASKNEAR((4096+O))
 
 // Q8_0: tiles take the codes where they lie.
 #define Q8(C0, C1, NEXTX, NEXTW) \
 	MULTIPLY(C0, C1, TILELOAD(32, 6, 9, 5), TILELOAD(32, 7, 9, 6), NEXTX); \
 	FORTH(544, NEXTW)
 #define Q8ADDUP(SUMS) \
-	ADDUP(SUMS, 544, ASK(0), ASK(64), ASK(128), ASK(192), ASK(256), ASK(320), ASK(384), ASK(448); ASK(512))
+	ADDUP(SUMS, 544, ASK8(0), ASK8(64), ASK8(128), ASK8(192), ASK8(256), ASK8(320), ASK8(384), ASK8(448); ASK8(512))
 
 // func q8few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
 TEXT ·q8few(SB), 0, $72-105
@@ -317,7 +319,7 @@ end:
 	FORTH(288, NEXT)
 #define Q4(C0, C1, CODES, NEXT) MULTIPLY(C0, C1, TILELOAD(CODES, 12, 9, 5), TILELOAD((CODES+512), 12, 9, 6), NEXT)
 #define Q4ADDUP(SUMS, CODES, NEXT) \
-	ADDUP(SUMS, 288, UNPACK(0, SI, CODES), UNPACK(0, DI, CODES+512); ASK(0), UNPACK(1, SI, CODES); ASK(64), UNPACK(1, DI, CODES+512), UNPACK(2, SI, CODES); ASK(128), UNPACK(2, DI, CODES+512), UNPACK(3, SI, CODES); ASK(192), UNPACK(3, DI, CODES+512); ASK(256)); \
+	ADDUP(SUMS, 288, UNPACK(0, SI, CODES), UNPACK(0, DI, CODES+512); ASK4(0), UNPACK(1, SI, CODES); ASK4(64), UNPACK(1, DI, CODES+512), UNPACK(2, SI, CODES); ASK4(128), UNPACK(2, DI, CODES+512), UNPACK(3, SI, CODES); ASK4(192), UNPACK(3, DI, CODES+512); ASK4(256)); \
 	FORTH(288, NEXT)
 
 // func q4few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
