@@ -126,28 +126,41 @@ func (d *Device) Finite(src gpt2.Buffer, n int) bool { return d.cpu.Finite(src.(
 
 // Embed implements gpt2.Device.
 func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
-	out, t, p := x.(buffer), tokens.(*matrix), positions.(*matrix)
+	t, p := tokens.(*matrix), positions.(*matrix)
+	out, ok := x.(*residual)
+	if !ok {
+		out = &residual{floats: x.(buffer), width: t.In}
+	} else {
+		d.plan(out, len(rows), t.In)
+	}
 	if len(rows) > manyRows {
 		d.cpu.Each(len(rows), 4*len(rows)*t.In, func(first, end int) {
-			d.embed(out[first*t.In:], t, p, rows[first:end], make([]float32, t.In))
+			d.embed(out, t, p, rows[:end], first, make([]float32, 2*t.In))
 		})
 		return
 	}
-	d.position = slices.Grow(d.position[:0], t.In)[:t.In]
-	d.embed(out, t, p, rows, d.position)
+	d.position = slices.Grow(d.position[:0], 2*t.In)[:2*t.In]
+	d.embed(out, t, p, rows, 0, d.position)
 }
 
 // manyRows are worth the threads, and an allocation.
 const manyRows = 32
 
-func (d *Device) embed(out []float32, tokens, positions *matrix, rows []gpt2.Row, position []float32) {
-	width := tokens.In
-	for i, r := range rows {
-		row := out[i*width : (i+1)*width]
-		tokens.row(d.cpu, row, r.Token)
-		positions.row(d.cpu, position, r.Pos)
+// embed works in twice the width.
+func (d *Device) embed(out *residual, tokens, positions *matrix, rows []gpt2.Row, first int, work []float32) {
+	position, token := work[:tokens.In], work[tokens.In:]
+	for i := first; i < len(rows); i++ {
+		row := token
+		if !out.blocks {
+			row = out.row(nil, i)
+		}
+		tokens.row(d.cpu, row, rows[i].Token)
+		positions.row(d.cpu, position, rows[i].Pos)
 		for j, v := range position {
 			row[j] += v
+		}
+		if out.blocks {
+			out.setRow(i, row)
 		}
 	}
 }
@@ -155,15 +168,28 @@ func (d *Device) embed(out []float32, tokens, positions *matrix, rows []gpt2.Row
 // Norm implements gpt2.Device.
 func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon float32) {
 	var out kernel.Numbers
+	var tiles []byte
 	if o, ok := y.(*multiplicand); !ok {
 		out = numbers(y)
-	} else if tiles := d.tiles(o, rows, width); tiles != nil {
-		d.cpu.LayerNormTiles(tiles, x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
-		return
-	} else {
+	} else if tiles = d.tiles(o, rows, width); tiles == nil {
 		out = kernel.Floats(o.plain())
 	}
-	d.cpu.LayerNormOf(out, x.(buffer), gain.(buffer), bias.(buffer), rows, width, epsilon)
+	var in buffer
+	switch v := x.(type) {
+	case buffer:
+		in = v
+	case *residual:
+		if v.blocks && tiles != nil {
+			d.cpu.LayerNormBlocks(tiles, v.floats, gain.(buffer), bias.(buffer), rows, width, epsilon)
+			return
+		}
+		in = v.plain(rows)
+	}
+	if tiles != nil {
+		d.cpu.LayerNormTiles(tiles, in, gain.(buffer), bias.(buffer), rows, width, epsilon)
+		return
+	}
+	d.cpu.LayerNormOf(out, in, gain.(buffer), bias.(buffer), rows, width, epsilon)
 }
 
 // activations translates. Three of the model's names mean the same function:
@@ -188,10 +214,19 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 	}
 	m := &w.(*matrix).Weight
 	var out buffer
-	if o, ok := y.(*multiplicand); !ok {
-		out = y.(buffer)
-	} else if k.Tiles = d.tiles(o, rows, m.Out); k.Tiles == nil {
-		out = o.plain()
+	switch o := y.(type) {
+	case buffer:
+		out = o
+	case *multiplicand:
+		if k.Tiles = d.tiles(o, rows, m.Out); k.Tiles == nil {
+			out = o.plain()
+		}
+	case *residual:
+		if k.Blocks = o.blocks && d.cpu.Tiled(rows, m); k.Blocks {
+			out = o.floats
+		} else {
+			out = o.plain(rows)
+		}
 	}
 	switch in := x.(type) {
 	case buffer:
@@ -207,7 +242,14 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 
 // Gather implements gpt2.Device.
 func (d *Device) Gather(y, x gpt2.Buffer, indices []int, width int) {
-	dst, src := y.(buffer), x.(buffer)
+	dst := y.(buffer)
+	if o, ok := x.(*residual); ok {
+		for i, r := range indices {
+			copy(dst[i*width:][:width], o.row(dst[i*width:], r))
+		}
+		return
+	}
+	src := x.(buffer)
 	for i, r := range indices {
 		copy(dst[i*width:(i+1)*width], src[r*width:(r+1)*width])
 	}

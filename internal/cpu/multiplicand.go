@@ -3,6 +3,7 @@ package cpu
 import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -34,12 +35,19 @@ func (o *multiplicand) plain() buffer {
 // multiplied as tiles: whatever matrix that is with, it has the type that was asked
 // for. (One that cannot be quantised has another number of inputs.)
 func (d *Device) tiles(o *multiplicand, rows, width int) []byte {
-	if d.exact() || !d.cpu.Tiles(rows) || width%tensor.QuantBlock != 0 {
+	if !d.tiled(rows, width) {
 		return nil
 	}
 	if n := kernel.TileBytes(rows, width); len(o.tiles) < n {
-		o.tiles = make([]byte, n)
+		o.tiles = tensor.Bytes(mapped.Floats(max(n, leastTiles) / 4))
 	}
 	o.tiled = true
 	return o.tiles
+}
+
+// leastTiles is so much that it is on huge pages: products miss in the TLB else.
+const leastTiles = 2 << 20
+
+func (d *Device) tiled(rows, width int) bool {
+	return !d.exact() && d.cpu.Tiles(rows) && width%tensor.QuantBlock == 0
 }

@@ -54,12 +54,15 @@ type Device interface {
 	Gather(y, x Buffer, indices []int, width int)
 }
 
-// An Operands is a Device that may hold what is only multiplied in the form that
-// its products take.
+// An Operands is a Device that may hold what only some operations touch in the form
+// that its products take or give.
 type Operands interface {
 	// NewOperand allocates a buffer that is only overwritten by whole results of Norm,
 	// Linear or Attention and only read as the x of Linear.
 	NewOperand(n int) (Buffer, error)
+	// NewResidual allocates a buffer that Embed overwrites, Linear adds to, and only
+	// Norm and Gather read.
+	NewResidual(n int) (Buffer, error)
 }
 
 // Buffer is float32 memory of a Device.

@@ -149,16 +149,20 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 			*b, err = m.dev.NewBuffer(n)
 		}
 	}
-	operand := func(b *Buffer, n int) {
-		if o, ok := m.dev.(Operands); ok && err == nil {
-			*b, err = o.NewOperand(n)
-		} else {
-			alloc(b, n)
+	residual, operand := alloc, alloc
+	if o, ok := m.dev.(Operands); ok {
+		with := func(f func(int) (Buffer, error)) func(*Buffer, int) {
+			return func(b *Buffer, n int) {
+				if err == nil {
+					*b, err = f(n)
+				}
+			}
 		}
+		residual, operand = with(o.NewResidual), with(o.NewOperand)
 	}
 	if rows > m.rows {
 		embd := m.Config.Embd
-		alloc(&m.x, rows*embd)
+		residual(&m.x, rows*embd)
 		operand(&m.norm, rows*embd)
 		alloc(&m.qkv, rows*3*embd)
 		operand(&m.att, rows*embd)

@@ -80,7 +80,7 @@ func avx2TrainOps() *trainOps {
 func withTiles(o ops) *ops {
 	o.name = "amx"
 	o.tiles = &tileOps{
-		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product,
+		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product, norm: amx.NormTile, gate: amx.Gate,
 		packStream: amx.PackStream, stream: amx.StreamTiles,
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: amx.MultiplyRows, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,

@@ -74,6 +74,8 @@ type scratch struct {
 	stream  generic.TileStream
 	few     generic.FewProduct
 	rows    generic.Rows
+	ready   bool    // the panel that is multiplied next is packed
+	turn    int     // where
 	huge    reserve // what b is where that is on huge pages
 }
 
@@ -191,6 +193,8 @@ type tileOps struct {
 	packRows func(dst []byte, x []float32, ldx, rows, depth int)
 	pack     func(d tensor.DType, outMajor bool, dst, w []byte, stride, depth, cols int)
 	product  func(p *generic.Product)
+	norm     func(dst []byte, x, gain, bias []float32, rows int, epsilon float32, ahead int)
+	gate     func(x []float32, a, b float32) // as product does it
 
 	// A few rows times panels that stream by.
 	packStream func(dst []byte, x []float32, ldx, rows, depth int)

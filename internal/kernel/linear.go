@@ -56,6 +56,12 @@ type Epilogue struct {
 	// Tiles, if set, gets the results instead of y, in the form that the next
 	// product takes; only where Tiles reports that there is one, and not with Add.
 	Tiles []byte
+
+	// Blocks says that y is float32 in blocks, see BlockFloats; only where Tiles
+	// reports that products are tiles.
+	Blocks bool
+
+	rough bool // the activation is that of many rows in a matrix unit
 }
 
 // Blocking. A packed block of W (depthBlock × colBlock) and a member's tile of
@@ -96,8 +102,9 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 		c.linearTiles(y, x, rows, w, e)
 		return
 	}
-	if e.Tiles != nil {
-		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no tiles", w.In, w.Out, w.DType, rows))
+	e.rough = w.Tiles
+	if e.Tiles != nil || e.Blocks {
+		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no tiles or blocks", w.In, w.Out, w.DType, rows))
 	}
 	streamed := c.ops.streamed(rows, w)
 	if w.DType.IsQuantized() && !streamed {
@@ -125,6 +132,8 @@ func (w *Weight) check(y []float32, rows int, e Epilogue) {
 	room := len(y) >= rows*w.Out
 	if e.Tiles != nil {
 		room = !e.Add && len(e.Tiles) >= TileBytes(rows, w.Out)
+	} else if e.Blocks {
+		room = len(y) >= BlockFloats(rows, w.Out)
 	}
 	if !room || len(w.Data) < w.bytes() || w.Tiles && w.DType != tensor.BF16 ||
 		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
@@ -413,6 +422,10 @@ func (e *Epilogue) finish(o *ops, y, acc []float32, col int) {
 func (e *Epilogue) apply(o *ops, acc []float32, col int) {
 	if e.Bias != nil {
 		o.add(acc, e.Bias[col:][:len(acc)])
+	}
+	if a, b, ok := e.Activation.gate(); ok && e.rough {
+		o.tiles.gate(acc, a, b)
+		return
 	}
 	o.activate(acc, e.Activation)
 }

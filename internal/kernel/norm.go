@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"sync/atomic"
 
@@ -38,9 +39,25 @@ func (c *CPU) LayerNormTiles(y []byte, x, gain, bias []float32, rows, width int,
 	*t = normTask{}
 }
 
+// LayerNormBlocks is LayerNormTiles for an x in blocks of a whole number of columns.
+func (c *CPU) LayerNormBlocks(y []byte, x, gain, bias []float32, rows, width int, eps float32) {
+	if width%generic.TileStep != 0 || c.ops.tiles == nil {
+		panic(fmt.Sprintf("kernel: layer norm of blocks, %d columns", width))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.norm
+	t.ops, t.members, t.rows, t.width, t.eps = c.ops, c.members, rows, width, eps
+	t.tiles, t.x, t.gain, t.bias, t.blocks = y[:TileBytes(rows, width)], x[:BlockFloats(rows, width)], gain[:width], bias[:width], true
+	t.next.Store(0)
+	c.share(t, 4*rows*width)
+	*t = normTask{}
+}
+
 type normTask struct {
 	ops           *ops
 	tiles         []byte // instead of y
+	blocks        bool   // x is in blocks
 	members       []scratch
 	y             Numbers
 	x, gain, bias []float32
@@ -51,7 +68,11 @@ type normTask struct {
 
 // Run claims rows until none is left.
 func (t *normTask) Run(member int) {
-	if t.tiles != nil {
+	switch {
+	case t.blocks:
+		t.runBlocks()
+		return
+	case t.tiles != nil:
 		t.runTiles(&t.members[member])
 		return
 	}
@@ -96,5 +117,19 @@ func (t *normTask) runTiles(s *scratch) {
 			t.row(s.a[r*t.width:][:t.width], first+r)
 		}
 		t.ops.tiles.packRows(t.tiles[TileBytes(first, t.width):], s.a, t.width, n, t.width)
+	}
+}
+
+// runBlocks claims steps of rows until none is left.
+func (t *normTask) runBlocks() {
+	const claim = generic.TileStep
+	for {
+		first := int(t.next.Add(claim)) - claim
+		if first >= t.rows {
+			return
+		}
+		x := t.x[BlockFloats(first, t.width):]
+		ahead := BlockFloats(claim, t.width) * len(t.members)
+		t.ops.tiles.norm(t.tiles[TileBytes(first, t.width):], x, t.gain, t.bias, min(claim, t.rows-first), t.eps, ahead)
 	}
 }

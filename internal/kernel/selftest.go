@@ -66,6 +66,10 @@ var selfChecks = []struct {
 	{"few rows Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.few(o, tensor.Q8_0) }},
 	{"few rows Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.few(o, tensor.Q4_0) }},
 	{"stream of tiles", 1e-6, (*trial).streamTiles},
+	{"packing Q8_0 meanwhile", 0, func(t *trial, o *ops) []float32 { return t.meanwhile(o, tensor.Q8_0) }},
+	{"packing Q4_0 meanwhile", 0, func(t *trial, o *ops) []float32 { return t.meanwhile(o, tensor.Q4_0) }},
+	{"gate of tiles", 2e-4, (*trial).gate},
+	{"norm of blocks", 1e-2, (*trial).normTile},
 	{"gated tiles", 1e-2, (*trial).gatedTiles},
 	{"attention in tiles", 1e-2, (*trial).tileAttention},
 	{"scores F32", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F32) }},
@@ -126,7 +130,7 @@ func twinOps() *ops {
 	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
 	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{
-		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct,
+		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct, norm: generic.NormTile, gate: generic.Gate,
 		packStream: generic.PackStream, stream: generic.StreamTiles,
 		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, multiplyRows: generic.MultiplyRows, packStep: generic.PackStep, finish: generic.Finish, addRows: generic.AddHalfRows,

@@ -94,3 +94,41 @@ func (t *trial) tileAttention(o *ops) []float32 {
 	o.tiles.narrow(narrow, out, sums, rows)
 	return append(append(y, sums...), unpack(narrow, 1, rows)...)
 }
+
+// meanwhile is what a product packs beside itself.
+func (t *trial) meanwhile(o *ops, d tensor.DType) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	const steps, rows = 2, 35
+	a, b, dst := alignedBytes(4*generic.StepBytes), alignedBytes(steps*generic.StepBytes), alignedBytes(steps*generic.StepBytes)
+	pack := generic.Packing{
+		DType: d, Dst: dst, Steps: steps,
+		Src: t.panels(d, steps*generic.TileStep, generic.TileStep), Stride: PackedBytes(d, steps*generic.TileStep, panelOuts),
+	}
+	o.tiles.product(&generic.Product{
+		A: a, AStride: 2 * generic.StepBytes, B: b, Steps: steps, Rows: rows, Start: t.floats(32), C: alignedFloats(48 * 32), Pack: pack,
+	})
+	return unpack(dst, steps, 32)
+}
+
+// normTile is the layer norm of a few rows of two blocks.
+func (t *trial) normTile(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	const rows, width = 9, 64
+	dst := alignedBytes(2 * generic.StepBytes)
+	o.tiles.norm(dst, t.floats(BlockFloats(rows, width)), t.floats(width), t.floats(width), rows, 1e-5, 0)
+	return unpack(dst, 2, 32)
+}
+
+// gate is the activation of a few rows.
+func (t *trial) gate(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	x := t.floats(37)
+	o.tiles.gate(x, 1.5957691, 0.07135481)
+	return x
+}

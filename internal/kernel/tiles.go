@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -23,9 +24,26 @@ func (o *ops) tiled(rows int, w *Weight) bool {
 // that hold bfloat16, [⌈rows/32⌉][⌈width/32⌉][2][16][32].
 func (c *CPU) Tiles(rows int) bool { return c.ops.tiles != nil && rows > fewRows }
 
+// Tiled reports whether the product of so many rows with w does.
+func (c *CPU) Tiled(rows int, w *Weight) bool { return c.ops.tiled(rows, w) }
+
 // TileBytes returns the memory of rows of so many elements as tiles.
 func TileBytes(rows, width int) int {
 	return ceilDiv(rows, generic.TileStep) * ceilDiv(width, generic.TileStep) * generic.StepBytes
+}
+
+// BlockFloats returns the memory of rows of so many elements as blocks of 32 × 32:
+// [⌈rows/32⌉][⌈width/32⌉][32][32]. The results of a product follow each other
+// then; in rows they would come to lines that lie far apart, one by one.
+func BlockFloats(rows, width int) int { return TileBytes(rows, width) / 2 }
+
+// BlockCols is the width of a block.
+const BlockCols = generic.TileStep
+
+// BlockAt is where 32 elements of a row begin in blocks.
+func BlockAt(row, col, width int) int {
+	const step = generic.TileStep
+	return ((row/step*ceilDiv(width, step)+col/step)*step + row%step) * step
 }
 
 // LinearTiles is Linear for an x of tiles.
@@ -56,7 +74,7 @@ func (c *CPU) linearTiles(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t.prepare(c, y, rows, w, e)
 	t.x = x
 	if n := TileBytes(rows, w.In); len(t.a) < n {
-		t.a = alignedBytes(n)
+		t.a = tensor.Bytes(mapped.Floats(max(n, leastReserve) / 4))
 	}
 	t.next.Store(0)
 	c.share(t, rows*w.In)
@@ -75,7 +93,10 @@ func (t *tileTask) multiply() {
 	t.packed = true
 	t.depth = ceilDiv(t.steps, ceilDiv(t.steps, tileSteps)) * generic.TileStep
 	t.rowsBlock = min(rows, rowBlock)
-	t.cols = balanced(w.Out, ceilDiv(rows, rowBlock), c.team.Size(), generic.TileStep)
+	t.cols = generic.TileStep
+	if t.depth < w.In { // the same rows of x serve for many columns
+		t.cols = balanced(w.Out, ceilDiv(rows, rowBlock), c.team.Size(), generic.TileStep)
+	}
 	t.colBlocks = ceilDiv(w.Out, t.cols)
 	t.blocks = t.colBlocks * ceilDiv(rows, t.rowsBlock)
 	t.next.Store(0)
@@ -104,17 +125,24 @@ type tileTask struct {
 // Run claims parts until none is left.
 func (t *tileTask) Run(member int) {
 	s := &t.c.members[member]
-	for {
-		i := int(t.next.Add(1)) - 1
-		switch {
-		case t.packed && i < t.blocks:
-			t.block(s, i)
-		case !t.packed && i*generic.TileStep < t.rows:
-			row := i * generic.TileStep
-			t.c.ops.tiles.packRows(t.a[t.at(row, 0):], t.x[row*t.w.In:], t.w.In, min(generic.TileStep, t.rows-row), t.w.In)
-		default:
-			return
-		}
+	if !t.packed {
+		t.packX()
+		return
+	}
+	s.product, s.ready = generic.Product{}, false
+	for i := t.claim(); i < t.blocks; {
+		i = t.block(s, i)
+	}
+	s.product = generic.Product{}
+}
+
+func (t *tileTask) claim() int { return int(t.next.Add(1)) - 1 }
+
+// packX packs 32 rows of x at a time.
+func (t *tileTask) packX() {
+	const step = generic.TileStep
+	for row := t.claim() * step; row < t.rows; row = t.claim() * step {
+		t.c.ops.tiles.packRows(t.a[t.at(row, 0):], t.x[row*t.w.In:], t.w.In, min(step, t.rows-row), t.w.In)
 	}
 }
 
@@ -128,56 +156,106 @@ func (t *tileTask) at(row, k int) int {
 	return (row/generic.TileStep*t.steps + k/generic.TileStep) * generic.StepBytes
 }
 
-// block computes a block of columns, some inputs at a time: 32 columns are packed
-// and multiplied by all rows, while what is packed next is on its way.
-func (t *tileTask) block(s *scratch, i int) {
+// panel is what is packed and multiplied by all rows of a block at a time: inputs
+// k … of 32 columns, column j … of the block.
+type panel struct{ block, k, j int }
+
+// after returns the panel after p; following is the block after that of p.
+func (t *tileTask) after(p panel, following int) panel {
+	col, _ := t.part(p.block)
+	if p.j += generic.TileStep; p.j < min(t.cols, t.w.Out-col) {
+		return p
+	}
+	p.j = 0
+	if p.k += t.depth; p.k < t.w.In {
+		return p
+	}
+	return panel{block: following}
+}
+
+// block computes a block of columns, some inputs at a time, and claims the one that
+// is computed next. While a panel is multiplied, the next one is packed, and the
+// one after that brought nearer.
+func (t *tileTask) block(s *scratch, i int) (following int) {
 	col, row := t.part(i)
 	cols, rows := min(t.cols, t.w.Out-col), min(t.rowsBlock, t.rows-row)
 	wide, tall := roundUp(cols, generic.TileStep), roundUp(rows, generic.TileStep/2)
 	s.a = grow(s.a, wide)
-	if !t.w.Tiles {
-		s.b = grow(s.b, generic.TileStep*t.depth/2)
-	}
-	s.c = grow(s.c, wide*tall+workFloats)
+	size := generic.TileStep * 2 * t.depth
+	memory := s.tiles.bytes(2*size + 4*(wide*tall+workFloats))
+	b := memory[:2*size]
+	sums, _ := tensor.View[float32](memory[2*size:])
 	bias, p := s.a, &s.product
 	clear(bias)
 	if t.e.Bias != nil {
 		copy(bias, t.e.Bias[col:][:cols])
 	}
 	p.AStride, p.Rows = t.steps*generic.StepBytes, rows
-	for k := 0; k < t.w.In; k += t.depth {
-		depth := min(t.depth, t.w.In-k)
-		p.A, p.Steps = t.a[t.at(row, k):], ceilDiv(depth, generic.TileStep)
-		for j := 0; j < wide; j += generic.TileStep {
-			p.Cols = min(generic.TileStep, cols-j)
-			p.B = t.panel(s, k, col+j, depth, p.Cols)
-			p.Next = t.upcoming(i, k, j, cols)
-			p.C = s.c[j*tall:]
-			p.Start, p.Ld = p.C, generic.TileStep
-			if k == 0 {
-				p.Start, p.Ld = bias[j:], 0
-			}
-			t.columns(s, row, col+j, k+depth == t.w.In)
+	for now := (panel{block: i}); now.block == i; {
+		depth := min(t.depth, t.w.In-now.k)
+		p.A, p.Steps = t.a[t.at(row, now.k):], ceilDiv(depth, generic.TileStep)
+		p.Cols = min(generic.TileStep, cols-now.j)
+		next := t.after(now, t.blocks)
+		if next.block != i {
+			following = t.claim()
+			next.block = following
 		}
+		if t.w.Tiles {
+			p.B, p.Next = t.source(now).data, t.runs(next)
+		} else {
+			t.packW(s, b, now, next)
+		}
+		p.C = sums[now.j*tall:]
+		p.Start, p.Ld = p.C, generic.TileStep
+		if now.k == 0 {
+			p.Start, p.Ld = bias[now.j:], 0
+		}
+		last := now.k+depth == t.w.In
+		if last && p.Ld == 0 && t.e.Activation.fused() {
+			p.C = sums // they do not stay there
+		}
+		t.columns(p, row, col+now.j, last)
+		now = next
 	}
-	*p = generic.Product{}
+	return following
+}
+
+// packW makes the tiles of a panel, if they are not there, and has those of the
+// next one made. The two take turns in the halves of b.
+func (t *tileTask) packW(s *scratch, b []byte, now, next panel) {
+	p := &s.product
+	half := len(b) / 2
+	p.B = b[s.turn*half:][:half]
+	s.turn = 1 - s.turn
+	if !s.ready {
+		w := t.source(now)
+		t.c.ops.tiles.pack(t.w.DType, false, p.B, w.data, w.stride, w.depth, w.cols)
+	}
+	p.Pack, p.Next = generic.Packing{}, t.runs(t.after(next, next.block+t.c.team.Size()))
+	if s.ready = next.block < t.blocks; !s.ready {
+		return
+	}
+	w := t.source(next)
+	if s.ready = w.cols == generic.TileStep; s.ready {
+		p.Pack = generic.Packing{DType: t.w.DType, Dst: b[s.turn*half:], Src: w.data, Stride: w.stride, Steps: w.depth / generic.TileStep}
+	}
 }
 
 // workFloats is what a product works in whose results do not stay there.
 const workFloats = 2 * generic.TileStep * generic.TileStep
 
 // columns computes 32 columns for all rows of a block, or sums of them.
-func (t *tileTask) columns(s *scratch, row, col int, last bool) {
-	o, p := t.c.ops, &s.product
+func (t *tileTask) columns(p *generic.Product, row, col int, last bool) {
+	o := t.c.ops
 	p.Y, p.Tiles = nil, nil
 	if last && t.e.Activation.fused() {
-		if p.Ld == 0 {
-			p.C = s.c // the same all the time
-		}
 		if t.e.Tiles != nil {
 			p.Tiles, p.TileStride = t.e.Tiles[t.tile(row, col):], ceilDiv(t.w.Out, generic.TileStep)*generic.StepBytes
 		} else {
-			p.Y, p.LdY, p.Add = t.y[row*t.w.Out+col:], t.w.Out, t.e.Add
+			p.Y, p.LdY, p.YStride, p.Add = t.result(row, col), t.w.Out, t.w.Out*generic.TileStep, t.e.Add
+			if t.e.Blocks {
+				p.LdY, p.YStride = generic.TileStep, BlockFloats(generic.TileStep, t.w.Out)
+			}
 		}
 		p.GateA, p.GateB, p.Gate = t.e.Activation.gate()
 	}
@@ -191,7 +269,7 @@ func (t *tileTask) columns(s *scratch, row, col int, last bool) {
 		}
 	default:
 		for r := range p.Rows {
-			c, y := p.C[r*generic.TileStep:][:p.Cols], t.y[(row+r)*t.w.Out+col:]
+			c, y := p.C[r*generic.TileStep:][:p.Cols], t.result(row+r, col)[:p.Cols]
 			if o.activate(c, t.e.Activation); t.e.Add {
 				o.add(y, c)
 			} else {
@@ -201,15 +279,12 @@ func (t *tileTask) columns(s *scratch, row, col int, last bool) {
 	}
 }
 
-// panel returns the tiles of inputs k … and up to 32 columns of W.
-func (t *tileTask) panel(s *scratch, k, col, depth, cols int) []byte {
-	w := t.source(k, col, depth, cols)
-	if t.w.Tiles {
-		return w.data
+// result is where the results of a row and a column go.
+func (t *tileTask) result(row, col int) []float32 {
+	if t.e.Blocks {
+		return t.y[BlockAt(row, col, t.w.Out):]
 	}
-	packed := tensor.Bytes(s.b)
-	t.c.ops.tiles.pack(t.w.DType, false, packed, w.data, w.stride, depth, cols)
-	return packed
+	return t.y[row*t.w.Out+col:]
 }
 
 // part returns the first column and row of a block.
@@ -217,41 +292,35 @@ func (t *tileTask) part(i int) (col, row int) {
 	return i % t.colBlocks * t.cols, i / t.colBlocks * t.rowsBlock
 }
 
-// region is a part of W: so many runs of bytes, stride apart.
+// region is a panel of W: so many runs of bytes, stride apart.
 type region struct {
 	data            []byte
 	stride, n, each int
+	depth, cols     int
 }
 
-// source is where inputs k … and up to 32 columns of W lie.
-func (t *tileTask) source(k, col, depth, cols int) region {
+// source is where a panel lies.
+func (t *tileTask) source(p panel) region {
 	w := &t.w
+	col, _ := t.part(p.block)
+	col += p.j
+	r := region{depth: min(t.depth, w.In-p.k), cols: min(generic.TileStep, w.Out-col)}
 	if w.Tiles {
-		n := TileBytes(1, depth)
-		return region{w.Data[TileBytes(col, w.In)+TileBytes(1, k):][:n], n, 1, n}
+		r.n, r.each = 1, TileBytes(1, r.depth)
+		r.data = w.Data[TileBytes(col, w.In)+TileBytes(1, p.k):][:r.each]
+		return r
 	}
-	stride := PackedBytes(w.DType, w.In, panelOuts)
-	return region{w.Data[col/panelOuts*stride+PackedBytes(w.DType, k, panelOuts):], stride, ceilDiv(cols, panelOuts), PackedBytes(w.DType, depth, panelOuts)}
+	r.stride, r.n, r.each = PackedBytes(w.DType, w.In, panelOuts), ceilDiv(r.cols, panelOuts), PackedBytes(w.DType, r.depth, panelOuts)
+	r.data = w.Data[col/panelOuts*r.stride+PackedBytes(w.DType, p.k, panelOuts):]
+	return r
 }
 
-// upcoming returns two runs of memory that are packed after inputs k … and columns
-// j … of a block: of more columns, more inputs, or of the block that this member
-// probably has next.
-func (t *tileTask) upcoming(i, k, j, cols int) (next [2][]byte) {
-	if j += generic.TileStep; j >= cols {
-		j = 0
-		if k += t.depth; k >= t.w.In {
-			k = 0
-			if i += t.c.team.Size(); i >= t.blocks {
-				return next
-			}
-		}
-	}
-	col, _ := t.part(i)
-	if col += j; col >= t.w.Out {
+// runs returns the memory of a panel, if there is one, in two runs.
+func (t *tileTask) runs(p panel) (next [2][]byte) {
+	if p.block >= t.blocks {
 		return next
 	}
-	r := t.source(k, col, min(t.depth, t.w.In-k), min(generic.TileStep, t.w.Out-col))
+	r := t.source(p)
 	if r.n == 1 {
 		half := min(roundUp(r.each/2, 64), r.each)
 		next[0], next[1] = r.data[:half], r.data[half:r.each]

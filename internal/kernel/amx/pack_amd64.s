@@ -2,11 +2,7 @@
 
 #include "textflag.h"
 #include "transpose_amd64.h"
-
-DATA nibble<>+0(SB)/4, $0x0f0f0f0f
-GLOBL nibble<>(SB), RODATA, $4
-DATA eight<>+0(SB)/4, $0x08080808
-GLOBL eight<>(SB), RODATA, $4
+#include "pick_amd64.h"
 
 // Thirty-two elements at M (those of K1) as bfloat16 in V.
 #define LOADBF16(M, V) VMOVDQU16.Z M, K1, V

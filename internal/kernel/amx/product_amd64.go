@@ -3,14 +3,16 @@
 package amx
 
 import (
+	"fmt"
 	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// staying is how many steps of b stay in the first-level cache (40 of 48 KB)
+// staying is how many steps of b stay in the first-level cache (28 of 48 KB, beside what is packed and finished)
 // while the rows pass by. Of a longer b the others pass, too.
-const staying = 16
+const staying = 14
 
 // job is what the assembly is told, and where it keeps its place.
 type job struct {
@@ -30,9 +32,25 @@ type job struct {
 	rows, left   int // to be finished, of the block before and of those to come
 	cols         int
 	gateA, gateB float32
-	next0, next1 *byte
-	lines        int // of each to be prefetched in a step
+	next0        *byte
+	gap          uintptr // to the other run
+	lines        int     // of each to be prefetched in a step
+
+	// What is packed meanwhile, see the assembly.
+	form      int // of W, 0: nothing is packed
+	src, pair *byte
+	dst       *byte
+	//lint:ignore U1000 unit, at and now are the assembly's
+	unit, at, now uintptr
+	units, each   int // left, and of a step
 }
+
+// Forms of what is packed.
+const (
+	packNone = iota
+	packQ8
+	packQ4
+)
 
 const (
 	toGate = 1 << iota
@@ -58,8 +76,8 @@ func Product(p *generic.Product) {
 	}
 	switch {
 	case p.Y != nil:
-		_ = p.Y[(p.Rows-1)*p.LdY+p.Cols-1]
-		j.what, j.nexty, j.ldy, j.ystride = 0, unsafe.Pointer(&p.Y[0]), uintptr(p.LdY*4), uintptr(p.LdY*4*step)
+		_ = p.Y[(blocks-1)*p.YStride+(p.Rows-1)%step*p.LdY+p.Cols-1]
+		j.what, j.nexty, j.ldy, j.ystride = 0, unsafe.Pointer(&p.Y[0]), uintptr(p.LdY*4), uintptr(p.YStride*4)
 		if p.Add {
 			j.what = toAdd
 		}
@@ -76,21 +94,53 @@ func Product(p *generic.Product) {
 		}
 	}
 	j.ahead(p.Next, n*blocks)
+	j.pack(&p.Pack, n*blocks)
 	product(&j)
+}
+
+// pack spreads what is packed over so many steps. A unit becomes 128 bytes, of Q4_0 256.
+func (j *job) pack(p *generic.Packing, steps int) {
+	n := p.Steps
+	if n == 0 {
+		return
+	}
+	size := n * stepBytes
+	_, j.dst, j.src = p.Dst[size-1], &p.Dst[0], &p.Src[0]
+	j.units = size / 128
+	switch p.DType {
+	case tensor.Q8_0:
+		j.form, j.pair, _ = packQ8, &p.Src[p.Stride], p.Src[p.Stride+n*q8Bytes-1]
+	case tensor.Q4_0:
+		j.form, j.pair, _ = packQ4, &p.Src[p.Stride], p.Src[p.Stride+n*q4Bytes-1]
+		j.units /= 2
+	default:
+		panic(fmt.Sprintf("amx: %v is not packed meanwhile", p.DType))
+	}
+	j.each = (j.units + steps - 1) / steps
 }
 
 // ahead spreads what is to be prefetched over so many steps.
 func (j *job) ahead(next [2][]byte, steps int) {
-	j.next0, j.next1 = j.b, j.b // no harm
+	from := [2]*byte{j.b, j.b} // no harm
+	for i, n := range next {
+		if len(n) > 0 {
+			from[i] = &n[0]
+		}
+	}
+	j.next0, j.gap = from[0], uintptr(unsafe.Pointer(from[1]))-uintptr(unsafe.Pointer(from[0]))
 	bytes := max(len(next[0]), len(next[1]))
-	if len(next[0]) > 0 {
-		j.next0 = &next[0][0]
-	}
-	if len(next[1]) > 0 {
-		j.next1 = &next[1][0]
-	}
 	j.lines = (bytes + 64*steps - 1) / (64 * steps)
+}
+
+// Gate computes x/(1+exp(-x·(a+b·x²))) in place, about as exactly as bfloat16 needs it.
+func Gate(x []float32, a, b float32) {
+	if len(x) > 0 {
+		gate(&x[0], len(x), a, b)
+	}
 }
 
 //go:noescape
 func product(j *job)
+
+//go:noescape
+func gate(x *float32, n int, a, b float32)

@@ -3,68 +3,147 @@
 #include "go_asm.h"
 #include "textflag.h"
 #include "forms_amd64.h"
-#include "exp_amd64.h"
+#include "gate_amd64.h"
+#include "pick_amd64.h"
 
-// X = X / (1 + exp(-z)), z = X·(a + b·X²); spoils T to W. Z12 -a, Z13 -b.
-#define GATE(X, T, U, V, W) \
-	VMULPS X, X, T; \
-	VMINPS T, Z27, T; \
-	VFMADD213PS Z12, Z13, T; \
-	VMULPS X, T, T; \
-	EXP(T, U, V, W); \
-	VADDPS Z24, T, T; \
-	VDIVPS T, X, X
+// finish brings one row of the block before, 32 results at R10, to its place R8.
+// R12 rows left, R9 the distance of rows of y, R11 what becomes of them, as the bits
+// of toGate and the others. K1 and K2 are the columns.
+TEXT finish<>(SB), NOSPLIT, $0-0
+	VMOVUPS (R10), Z6
+	VMOVUPS 64(R10), Z7
+	TESTQ $const_toGate, R11
+	JZ   plain
+	GATE(Z6, Z0, Z1, Z2)
+	GATE(Z7, Z3, Z4, Z5)
+plain:
+	MOVQ job_ystride(R15), AX
+	CLAIM
+	TESTQ $const_toBF16, R11
+	JZ   wide
+	NARROW8
+	VMOVDQU64 Z8, (R8)
+	JMP  done
+wide:
+	CLAIM64
+	TESTQ $const_toAdd, R11
+	JZ   store
+	VMOVUPS.Z (R8), K1, Z0
+	VMOVUPS.Z 64(R8), K2, Z1
+	VADDPS Z6, Z0, Z6
+	VADDPS Z7, Z1, Z7
+store:
+	VMOVUPS Z6, K1, (R8)
+	VMOVUPS Z7, K2, 64(R8)
+done:
+	ADDQ R9, R8
+	ADDQ $128, R10
+	DECQ R12
+	RET
 
-// FINISH brings one row of the block before, 32 results at R10, to its place R8.
-// R12 rows left, R9 the distance of rows of y, R11 what becomes of them: bit 0
-// gate, bit 1 bfloat16, bit 2 add. K1 and K2 are the columns.
-#define FINISH(SKIP, PLAIN, WIDE, STORE, DONE) \
+#define FINISH(SKIP) \
 	TESTQ R12, R12; \
 	JZ   SKIP; \
-	VMOVUPS (R10), Z6; \
-	VMOVUPS 64(R10), Z7; \
-	TESTQ $1, R11; \
-	JZ   PLAIN; \
-	GATE(Z6, Z0, Z1, Z2, Z3); \
-	GATE(Z7, Z4, Z5, Z9, Z10); \
-PLAIN: \
-	MOVQ job_ystride(R15), AX; \
-	CLAIM; \
-	TESTQ $2, R11; \
-	JZ   WIDE; \
-	NARROW8; \
-	VMOVDQU64 Z8, (R8); \
-	JMP  DONE; \
-WIDE: \
-	CLAIM64; \
-	TESTQ $4, R11; \
-	JZ   STORE; \
-	VMOVUPS.Z (R8), K1, Z0; \
-	VMOVUPS.Z 64(R8), K2, Z1; \
-	VADDPS Z6, Z0, Z6; \
-	VADDPS Z7, Z1, Z7; \
-STORE: \
-	VMOVUPS Z6, K1, (R8); \
-	VMOVUPS Z7, K2, 64(R8); \
-DONE: \
-	ADDQ R9, R8; \
-	ADDQ $128, R10; \
-	DECQ R12; \
+	CALL finish<>(SB); \
 SKIP:
 
-// AHEAD asks for what is packed next: so many lines of two runs.
-#define AHEAD(LINE, DONE) \
+// AHEAD asks for what is packed next, so many lines of two runs, and packs a part of
+// what has been asked for.
+#define AHEAD(LINE, PACK, DONE) \
 	MOVQ job_lines(R15), AX; \
 	TESTQ AX, AX; \
-	JZ   DONE; \
+	JZ   PACK; \
+	MOVQ job_gap(R15), R14; \
 LINE: \
 	PREFETCHT1 (BX); \
-	PREFETCHT1 (R14); \
+	PREFETCHT1 (BX)(R14*1); \
 	ADDQ $64, BX; \
-	ADDQ $64, R14; \
 	DECQ AX; \
 	JNZ  LINE; \
+PACK: \
+	MOVQ job_unit(R15), AX; \
+	TESTQ AX, AX; \
+	JZ   DONE; \
+	CALL AX; \
 DONE:
+
+// A unit packs a part of a panel, as often as a step has to: four inputs (of Q4_0 twice)
+// of 16 outputs. Blocks lie at src and at pair by turns, for the two tiles of a step; R14 is how far
+// into the one at AX. UNPACK writes from dst + 2·R14 on.
+#define UNITBLOCK(UNPACK, SCALES, SIZE) \
+	MOVQ job_each(R15), AX; \
+	MOVQ AX, job_now(R15); \
+unit: \
+	MOVQ job_src(R15), AX; \
+	MOVQ job_at(R15), R14; \
+	VCVTPH2PS (AX), Z9; \
+	VMOVDQU64 SCALES(AX)(R14*1), Z0; \
+	SHLQ $1, R14; \
+	ADDQ job_dst(R15), R14; \
+	UNPACK; \
+	DECQ job_units(R15); \
+	JZ   last; \
+	MOVQ job_at(R15), R14; \
+	ADDQ $64, R14; \
+	CMPQ R14, $(SIZE-SCALES); \
+	JNE  same; \
+	ADDQ $SIZE, AX; \
+	MOVQ job_pair(R15), R14; \
+	MOVQ AX, job_pair(R15); \
+	MOVQ R14, job_src(R15); \
+	ADDQ $1024, job_dst(R15); \
+	XORQ R14, R14; \
+same: \
+	MOVQ R14, job_at(R15); \
+	DECQ job_now(R15); \
+	JNZ  unit; \
+	RET; \
+last: \
+	MOVQ $0, job_unit(R15); \
+	RET
+
+// Four signed bytes of 16 outputs in V, times Z9, become two rows of a tile at
+// AT(R14).
+#define BYTES(V, AT) \
+	VPSLLD $24, V, Z6; \
+	VPSLLD $16, V, Z7; \
+	VPSLLD $8, V, Z2; \
+	VPSRAD $24, V, Z3; \
+	VPSRAD $24, Z6, Z6; \
+	VPSRAD $24, Z7, Z7; \
+	VPSRAD $24, Z2, Z2; \
+	VCVTDQ2PS Z6, Z6; \
+	VCVTDQ2PS Z7, Z7; \
+	VCVTDQ2PS Z2, Z2; \
+	VCVTDQ2PS Z3, Z3; \
+	VMULPS Z9, Z6, Z6; \
+	VMULPS Z9, Z7, Z7; \
+	NARROW8; \
+	VPERMW Z8, Z29, Z8; \
+	VMOVDQU64 Z8, (AT)(R14); \
+	VMULPS Z9, Z2, Z6; \
+	VMULPS Z9, Z3, Z7; \
+	NARROW8; \
+	VPERMW Z8, Z29, Z8; \
+	VMOVDQU64 Z8, (AT+64)(R14)
+
+// The low halves of the bytes, less eight, are for this place, the high ones for
+// 16 inputs further on.
+#define NIBBLES \
+	VPSRLD $4, Z0, Z1; \
+	VPANDD Z28, Z0, Z0; \
+	VPANDD Z28, Z1, Z1; \
+	VPBROADCASTD eight<>(SB), Z4; \
+	VPSUBB Z4, Z0, Z0; \
+	VPSUBB Z4, Z1, Z1; \
+	BYTES(Z0, 0); \
+	BYTES(Z1, 512)
+
+TEXT unitQ8<>(SB), NOSPLIT, $0-0
+	UNITBLOCK(BYTES(Z0, 0), 32, const_q8Bytes)
+
+TEXT unitQ4<>(SB), NOSPLIT, $0-0
+	UNITBLOCK(NIBBLES, 32, const_q4Bytes)
 
 // func product(j *job)
 //
@@ -74,13 +153,12 @@ DONE:
 // of a long b, past the first-level one, in which the others stay.
 //
 // R15 the job, SI and DI walk over a and b, DX the distance of a tile's rows, CX
-// counts steps, R13 tiles of 16 rows left; BX and R14 what is prefetched. R8-R12
-// are of FINISH during the steps, else as in multiply.
+// counts steps, R13 tiles of 16 rows left; BX what is prefetched. R8-R12 are of
+// FINISH during the steps, else as in multiply. AX and R14 are anyone's.
 TEXT ·product(SB), NOSPLIT, $0-8
 	MOVQ j+0(FP), R15
 	MOVQ job_tiles(R15), R13
 	MOVQ job_next0(R15), BX
-	MOVQ job_next1(R15), R14
 	MOVQ $64, DX
 	MOVQ job_cols(R15), CX
 	MOVL $1, AX
@@ -88,13 +166,18 @@ TEXT ·product(SB), NOSPLIT, $0-8
 	DECQ AX
 	KMOVD AX, K1
 	KSHIFTRD $16, K1, K2
-	EXPCONST
-	VBROADCASTSS expConst<>+44(SB), Z27
-	VPXORD Z0, Z0, Z0
-	VBROADCASTSS job_gateA(R15), Z12
-	VBROADCASTSS job_gateB(R15), Z13
-	VSUBPS Z12, Z0, Z12
-	VSUBPS Z13, Z0, Z13
+	VMOVDQU64 halves<>(SB), Z29
+	VPBROADCASTD nibble<>(SB), Z28
+	XORQ AX, AX
+	MOVQ job_form(R15), CX
+	LEAQ unitQ8<>(SB), SI
+	CMPQ CX, $const_packQ8
+	CMOVQEQ SI, AX
+	LEAQ unitQ4<>(SB), SI
+	CMPQ CX, $const_packQ4
+	CMOVQEQ SI, AX
+	MOVQ AX, job_unit(R15)
+	GATECONST(job_gateA(R15), job_gateB(R15))
 	LEAQ tileConfig<>(SB), AX
 	LDTILECFG
 	XORQ R12, R12 // nothing to finish yet
@@ -140,7 +223,8 @@ twopass:
 	BF16C1
 	BF16C2
 	BF16C3
-	AHEAD(ahead0, aheaddone0)
+	AHEAD(line0, pack0, packed0)
+	FINISH(skip5)
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ CX
@@ -157,9 +241,9 @@ twostep:
 	BF16C1
 	BF16C2
 	BF16C3
-	AHEAD(ahead1, aheaddone1)
-	FINISH(skip0, plain0, wide0, store0, done0)
-	FINISH(skip1, plain1, wide1, store1, done1)
+	AHEAD(line1, pack1, packed1)
+	FINISH(skip0)
+	FINISH(skip1)
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ CX
@@ -176,7 +260,8 @@ onepass:
 	LOADB1T
 	BF16C0
 	BF16C1
-	AHEAD(ahead2, aheaddone2)
+	AHEAD(line2, pack2, packed2)
+	FINISH(skip6)
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ CX
@@ -190,15 +275,16 @@ onestep:
 	LOADB1
 	BF16C0
 	BF16C1
-	AHEAD(ahead3, aheaddone3)
-	FINISH(skip2, plain2, wide2, store2, done2)
+	AHEAD(line3, pack3, packed3)
+	FINISH(skip2)
+	FINISH(skip7)
 	ADDQ $2048, SI
 	ADDQ $2048, DI
 	DECQ CX
 	JNZ  onestep
 
 rest:
-	FINISH(skip3, plain3, wide3, store3, done3)
+	FINISH(skip3)
 	TESTQ R12, R12
 	JNZ  rest
 
@@ -252,7 +338,7 @@ next:
 	MOVQ job_from(R15), R10
 	MOVQ job_what(R15), R11
 last:
-	FINISH(skip4, plain4, wide4, store4, done4)
+	FINISH(skip4)
 	TESTQ R12, R12
 	JNZ  last
 	TILERELEASE

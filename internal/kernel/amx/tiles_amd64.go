@@ -7,6 +7,9 @@ import "github.com/gptctl/gptctl/internal/tensor"
 const (
 	step      = 32   // rows, columns, or depth
 	stepBytes = 2048 // of x or W
+
+	q8Bytes = 32 + 512 // of 32 inputs for 16 outputs: scales and numbers
+	q4Bytes = 32 + 256
 )
 
 func steps(n int) int { return (n + step - 1) / step }
@@ -96,9 +99,9 @@ func packTransposed(d tensor.DType, dst, w []byte, stride, depth, cols int) {
 }
 
 func packBlocks(d tensor.DType, dst, w []byte, stride, n, cols int) {
-	block, unpack := 32+512, dequantizeQ8
+	block, unpack := q8Bytes, dequantizeQ8
 	if d == tensor.Q4_0 {
-		block, unpack = 32+256, dequantizeQ4
+		block, unpack = q4Bytes, dequantizeQ4
 	}
 	for c := 0; c < steps(cols)*step; c += 16 {
 		to := dst[c/step*n*stepBytes+c%step/16*1024:]

@@ -2,6 +2,7 @@
 
 #include "textflag.h"
 #include "transpose_amd64.h"
+#include "pick_amd64.h"
 
 // VCVTNEPS2BF16 Z0, Y1
 #define ROUND BYTE $0x62; BYTE $0xf2; BYTE $0x7e; BYTE $0x48; BYTE $0x72; BYTE $0xc8

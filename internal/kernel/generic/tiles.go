@@ -130,6 +130,24 @@ func StoreTile(y []float32, ldy int, c []float32, rows, cols int, add bool) {
 	}
 }
 
+// NormTile writes the layer norm of up to 32 rows as tiles, zeros behind them. x is
+// [width/32][32][32], whole blocks; the order of sums is that of Sum and
+// SumSquares. The last number is a hint.
+func NormTile(dst []byte, x, gain, bias []float32, rows int, epsilon float32, _ int) {
+	width := len(gain)
+	row := make([]float32, TileStep*width)
+	for r := range rows {
+		v := row[r*width:][:width]
+		for i := range v {
+			v[i] = x[(i/TileStep*TileStep+r)*TileStep+i%TileStep]
+		}
+		mean := Sum(v) / float32(width)
+		variance := SumSquares(v, mean) / float32(width)
+		Normalize(v, v, gain, bias, mean, float32(1/math.Sqrt(float64(variance+epsilon))))
+	}
+	PackRowTiles(dst, row, width, rows, width)
+}
+
 // Product is 32 columns of a product and what becomes of them.
 type Product struct {
 	A       []byte // rows of x, as PackRowTiles writes them; those of 32 rows begin
@@ -147,6 +165,7 @@ type Product struct {
 
 	Y          []float32 // rows, LdY apart, of which Cols ≤ 32 elements are overwritten
 	LdY        int
+	YStride    int // of 32 rows from those before
 	Cols       int
 	Add        bool   // or added to
 	Tiles      []byte // if there is no Y: a step of each 32 rows for the next product, rounded to bfloat16,
@@ -155,11 +174,23 @@ type Product struct {
 	Gate         bool // before, x becomes x/(1+exp(-x·(GateA+GateB·x²)))
 	GateA, GateB float32
 
-	Next [2][]byte // what is packed next, a hint: it is brought to the second-level cache
+	Pack Packing   // what is packed meanwhile; its Dst overlaps nothing else
+	Next [2][]byte // what is packed after that, or the next B, a hint: it is brought to the second-level cache
+}
+
+// Packing is a whole panel of quantised W that becomes tiles, as PackTiles makes them.
+type Packing struct {
+	DType    tensor.DType
+	Dst, Src []byte
+	Stride   int // of two panels of 16 outputs
+	Steps    int // 0: nothing is packed
 }
 
 // MultiplyProduct computes p. Sums are as in MultiplyTiles.
 func MultiplyProduct(p *Product) {
+	if p.Pack.Steps > 0 {
+		PackTiles(p.Pack.DType, true, p.Pack.Dst, p.Pack.Src, p.Pack.Stride, p.Pack.Steps*TileStep, TileStep)
+	}
 	tiles := (p.Rows + 15) / 16
 	if p.Y == nil && p.Tiles == nil {
 		MultiplyTiles(p.C, p.Start, p.Ld, p.A, p.AStride, p.B, p.Steps, tiles)
@@ -172,7 +203,9 @@ func MultiplyProduct(p *Product) {
 		Gate(c, p.GateA, p.GateB)
 	}
 	if p.Y != nil {
-		StoreTile(p.Y, p.LdY, c, p.Rows, p.Cols, p.Add)
+		for r := 0; r < p.Rows; r += TileStep {
+			StoreTile(p.Y[r/TileStep*p.YStride:], p.LdY, c[r*TileStep:], min(TileStep, p.Rows-r), p.Cols, p.Add)
+		}
 		return
 	}
 	for r := range p.Rows {
