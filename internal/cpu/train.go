@@ -158,8 +158,8 @@ func (d *Device) ProductBackAct(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, x g
 }
 
 // ProductGrad implements train.Device.
-func (d *Device) ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, dtype, round tensor.DType, add bool) {
-	d.cpu.ProductOf(numbers(dw), numbers(x), numbers(dy), kernel.Product{M: in, N: out, K: rows, TransposeA: true, DType: dtype, Round: round, Add: add, Kept: true})
+func (d *Device) ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, dtype, round tensor.DType, add bool) (squares float64, ok bool) {
+	return d.cpu.ProductSquares(numbers(dw), numbers(x), numbers(dy), kernel.Product{M: in, N: out, K: rows, TransposeA: true, DType: dtype, Round: round, Add: add, Kept: true})
 }
 
 // EmbedTokens implements train.Device.

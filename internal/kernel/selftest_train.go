@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"slices"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -117,7 +118,9 @@ func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float
 	p.A, p.B, p.Start, p.Again, p.C = a[generic.StepBytes:], b[generic.StepBytes:], slices.Clone(c), true, alignedFloats(2*blockFloats)
 	p.DType, p.Y, p.LdY, p.Add, p.Round = tensor.F32, tensor.Bytes(y), trialCols*4, way == 1, way == 2
 	if way < 3 {
-		o.tiles.multiplyRows(&p)
+		if o.tiles.multiplyRows(&p); way == 0 {
+			y = append(y, float32(math.Sqrt(p.Squares)))
+		}
 		return y
 	}
 	half, act, slope := t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -45,10 +46,14 @@ func (c *CPU) Product(y, a, b []float32, p Product) {
 
 // ProductOf is Product of what may be bfloat16 in memory. Many rows of bf16, and
 // what lies as bfloat16, go through a matrix unit where there is one.
-func (c *CPU) ProductOf(y, a, b Numbers, p Product) {
+func (c *CPU) ProductOf(y, a, b Numbers, p Product) { c.ProductSquares(y, a, b, p) }
+
+// ProductSquares is ProductOf, and returns the sum of the squares of y where that costs
+// nothing, not where they overflow.
+func (c *CPU) ProductSquares(y, a, b Numbers, p Product) (squares float64, ok bool) {
 	p.check(y, a, b)
 	if p.M == 0 || p.N == 0 {
-		return
+		return 0, false
 	}
 	half := y.BF16 != nil || a.BF16 != nil || b.BF16 != nil
 	tiles := half || p.DType == tensor.BF16 && c.ops.tiles != nil && p.M > fewRows && p.K > 0
@@ -59,6 +64,8 @@ func (c *CPU) ProductOf(y, a, b Numbers, p Product) {
 	c.mu.Lock()
 	if tiles {
 		c.tileProduct(y, a, b, p)
+		squares = c.trainTiles.squares()
+		ok = y.BF16 == nil && !p.Add && !p.rounds() && p.K > 0 && !math.IsNaN(squares) && !math.IsInf(squares, 0)
 	} else {
 		c.plainProduct(y.F32, a.F32, b.F32, p)
 	}
@@ -69,7 +76,9 @@ func (c *CPU) ProductOf(y, a, b Numbers, p Product) {
 	}
 	if slope.len() > p.Slope.len() {
 		c.ActivateGrad(y.part(0, n), slope.part(0, n), p.Activation, p.Round)
+		ok = false
 	}
+	return squares, ok
 }
 
 // activates reports whether activations are computed as tiles are stored.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -62,6 +63,9 @@ type trainTiles struct {
 	n                 int // claims
 	next, front, back atomic.Int64
 
+	summed  []float64 // of each claim that writes results: their squares
+	writing int       // the first of a chunk that does; negative: it does not
+
 	packedA, packedB []byte
 	sums             []float32 // [tall][wide] blocks, of the chunks of K before, where there are several
 }
@@ -79,6 +83,7 @@ func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 	if p.TransposeB {
 		t.b.ld = p.K * t.b.d.Size()
 	}
+	t.summed = t.summed[:0]
 	rows, cols, depth := chunk(p.M), chunk(p.N), chunk(p.K)
 	none := [2]int{-1, -1}
 	inA, inB := none, none // what is packed
@@ -101,6 +106,14 @@ func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 		}
 	}
 	t.Product, t.y, t.a, t.b, t.packedA, t.packedB, t.sums, t.work = Product{}, stored{}, stored{}, stored{}, nil, nil, nil, nil
+}
+
+// squares is the sum of the squares of the product before, which c.mu protects.
+func (t *trainTiles) squares() (sum float64) {
+	for _, v := range t.summed {
+		sum += v
+	}
+	return sum
 }
 
 // panels is how many panels n rows or columns are.
@@ -213,7 +226,14 @@ func (t *trainTiles) multiply() {
 	if t.depth < t.K {
 		t.sums, _ = tensor.View[float32](t.c.train.sums32.bytes(4 * blockFloats * t.tall * t.wide))
 	}
-	t.share((*trainTiles).block, ceilDiv(t.tall, t.high)*ceilDiv(t.wide, t.broad), t.rows*t.cols*t.depth)
+	claims := ceilDiv(t.tall, t.high) * ceilDiv(t.wide, t.broad)
+	if t.writing = len(t.summed); t.k+t.depth == t.K {
+		t.summed = slices.Grow(t.summed, claims)[:t.writing+claims]
+		clear(t.summed[t.writing:])
+	} else {
+		t.writing = -1
+	}
+	t.share((*trainTiles).block, claims, t.rows*t.cols*t.depth)
 }
 
 // trainBlock is what a claim computes, in panels.
@@ -235,13 +255,23 @@ func (t *trainTiles) block(s *scratch, i int) {
 			for k := 0; k < t.steps; k += t.each {
 				t.multiplyRows(s, b, r, k)
 			}
+			t.square(s, i)
 		}
 		return
 	}
 	for k := 0; k < t.steps; k += t.each {
 		for r := range b.rows {
-			t.multiplyRows(s, b, r, k)
+			if t.multiplyRows(s, b, r, k); k+t.each >= t.steps {
+				t.square(s, i)
+			}
 		}
+	}
+}
+
+// square adds the squares of 32 rows that have been written, if they have.
+func (t *trainTiles) square(s *scratch, i int) {
+	if t.writing >= 0 {
+		t.summed[t.writing+i] += s.rows.Squares
 	}
 }
 

@@ -150,6 +150,9 @@ func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, aga
 		near(t, "sums", p.C, q.C, 1e-4)
 		return
 	}
+	if (way == 1 || way == 2) && math.Abs(p.Squares-q.Squares) > 1e-5*q.Squares {
+		t.Errorf("squares are %v, want %v", p.Squares, q.Squares)
+	}
 	for _, m := range [][2][]byte{{p.Y, q.Y}, {p.Act, q.Act}, {p.Slope, q.Slope}} {
 		got, want := make([]float32, len(m[0])/p.DType.Size()), make([]float32, len(m[0])/p.DType.Size())
 		tensor.ToFloat32(got, p.DType, m[0])
@@ -189,6 +192,33 @@ func TestProductActivates(t *testing.T) {
 					t.Errorf("derivative of activation %d, %d columns: other bits", f, n)
 				}
 			}
+		}
+	})
+}
+
+// The squares of a product are those of its result, or not said.
+func TestProductSquares(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(45, 46))
+		for _, s := range [][3]int{{40, 50, 37}, {33, 3200, 40}, {3200, 33, 40}, {40, 50, 3200}} {
+			p := Product{M: s[0], N: s[1], K: s[2], TransposeA: true, DType: tensor.BF16, Kept: true}
+			a, b, y := random(rng, p.M*p.K), random(rng, p.K*p.N), make([]float32, p.M*p.N)
+			got, ok := c.ProductSquares(Floats(y), Floats(a), Floats(b), p)
+			if want, _ := c.SumSquares(y); !ok || math.Abs(got-want) > 1e-5*want {
+				t.Errorf("%v: %v, %v, want %v", s, got, ok, want)
+			}
+			if p.Add = true; s[0] == 40 {
+				if _, ok := c.ProductSquares(Floats(y), Floats(a), Floats(b), p); ok {
+					t.Errorf("%v: squares of what was added", s)
+				}
+			}
+		}
+		p := Product{M: 40, N: 40, K: 40, DType: tensor.BF16}
+		a, y := random(rng, 1600), make([]float32, 1600)
+		a[5] = 1e30 // its square overflows a float32
+		if _, ok := c.ProductSquares(Floats(y), Floats(a), Floats(a), p); ok && o.name == "amx" {
+			t.Error("squares that overflow")
 		}
 	})
 }

@@ -20,6 +20,7 @@ func (p *pass) backward(ctx context.Context) error {
 		p.dropout(m.dx, p.n*p.cfg.Embd, 0, dropEmbedding)
 		if p.tokens.trained() {
 			p.begin(p.tokens)
+			p.tokens.squared = false
 		}
 		p.dev.EmbedGrad(p.tokens.grad, p.positions.grad, m.dx, p.Tokens, p.context, p.cfg.Embd)
 	}
@@ -123,7 +124,7 @@ func (p *pass) weightBack(w *param, x, dy gpt2.Buffer, rows, in, out int) {
 	if p.options.Precision == FP16 {
 		round = p.dtype
 	}
-	p.dev.ProductGrad(w.grad, x, dy, rows, in, out, p.dtype, round, w.begun)
+	w.squares, w.squared = p.dev.ProductGrad(w.grad, x, dy, rows, in, out, p.dtype, round, w.begun)
 	w.begun = true
 }
 

@@ -46,8 +46,9 @@ type Device interface {
 	// overwrites it and multiplies it by f'(x).
 	ProductBack(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, round tensor.DType, add bool)
 	ProductBackAct(dx, dy gpt2.Buffer, rows int, w gpt2.Matrix, x gpt2.Buffer, f gpt2.Activation, round tensor.DType)
-	// ProductGrad overwrites dw [in][out] with xᵀ·dy, multiplied in d, or adds it.
-	ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, d, round tensor.DType, add bool)
+	// ProductGrad overwrites dw [in][out] with xᵀ·dy, multiplied in d, or adds it. It
+	// returns Σdw² where that costs nothing: never where that is not finite.
+	ProductGrad(dw, x, dy gpt2.Buffer, rows, in, out int, d, round tensor.DType, add bool) (squares float64, ok bool)
 
 	// EmbedTokens overwrites x with token plus position embeddings; a row's
 	// position is its index modulo context. EmbedGrad adds to the gradients of

@@ -18,6 +18,8 @@ type param struct {
 	grad, m1, m2 gpt2.Buffer // nil if it is not trained
 	decay        bool        // a matrix or an embedding
 	begun        bool        // the gradient has been overwritten in this step
+	squared      bool        // squares is the sum of its squares
+	squares      float64
 }
 
 func (p *param) trained() bool { return p.grad != nil }

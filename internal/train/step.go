@@ -44,7 +44,10 @@ func (t *Trainer) Step(ctx context.Context, rows []Rows, h Hyper, ready func() e
 		if !p.trained() {
 			continue
 		}
-		squares, finite := t.dev.SumSquares(p.grad)
+		squares, finite := p.squares, true
+		if !p.squared {
+			squares, finite = t.dev.SumSquares(p.grad)
+		}
 		if !finite { // the way back begins at the end: the last one was the first
 			s.Bad = "the gradient of " + p.name
 		}
@@ -76,7 +79,7 @@ func (t *Trainer) Step(ctx context.Context, rows []Rows, h Hyper, ready func() e
 // gradients overwrites all gradients, times the scale.
 func (t *Trainer) gradients(ctx context.Context, rows []Rows, s *Stats) error {
 	for _, p := range t.params {
-		p.begun = false
+		p.begun, p.squared = false, false
 		if p.trained() && (!p.decay || p == t.positions) {
 			t.begin(p) // the others, matrices, are overwritten by the first product
 		}

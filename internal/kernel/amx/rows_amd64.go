@@ -32,7 +32,8 @@ type rowJob struct {
 	next0, next1 uintptr
 	//lint:ignore U1000 they are the assembly's
 	gateA, gateB, gate3B float32
-	lines                int // of each to be prefetched in a step
+	squares              [32]float32 // lanes of what is written as it is
+	lines                int         // of each to be prefetched in a step
 }
 
 func address[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
@@ -83,9 +84,18 @@ func (j *rowJob) store(p *generic.Rows) {
 		rowsToSums(j)
 	case whole:
 		rowsPast(j)
+		p.Squares = j.sum()
 	default:
 		rowsToFloats(j)
+		p.Squares = j.sum()
 	}
+}
+
+func (j *rowJob) sum() (sum float64) {
+	for _, v := range j.squares {
+		sum += float64(v)
+	}
+	return sum
 }
 
 func (j *rowJob) halves(p *generic.Rows, whole bool) {

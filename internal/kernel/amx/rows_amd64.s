@@ -19,7 +19,13 @@
 	DECQ R12; \
 SKIP:
 
+// Z4 and Z5 sum up the squares.
+#define SQUARES \
+	VFMADD231PS Z6, Z6, K1, Z4; \
+	VFMADD231PS Z7, Z7, K2, Z5
+
 #define FLOATS \
+	SQUARES; \
 	CLAIM; \
 	CLAIM64; \
 	VMOVUPS Z6, K1, (R8); \
@@ -37,6 +43,7 @@ SKIP:
 
 // Past the caches: whole lines.
 #define PAST \
+	SQUARES; \
 	VMOVNTPS Z6, (R8); \
 	VMOVNTPS Z7, 64(R8)
 
@@ -127,6 +134,10 @@ SKIP:
 	VMOVDQU16 Z8, K1, (R8)
 
 #define NOCONST
+
+#define NOSUMS \
+	VPXORD Z4, Z4, Z4; \
+	VPXORD Z5, Z5, Z5
 
 #define GATECONST \
 	EXPCONST; \
@@ -309,13 +320,15 @@ end: \
 	RESULT(skip3, STORE); \
 	TESTQ R12, R12; \
 	JNZ  end; \
+	VMOVUPS Z4, rowJob_squares(R15); \
+	VMOVUPS Z5, rowJob_squares+64(R15); \
 	SFENCE; \
 	VZEROUPPER; \
 	RET
 
 // func rowsToFloats(j *rowJob)
 TEXT ·rowsToFloats(SB), NOSPLIT, $0-8
-	ROWS(NOCONST, FLOATS)
+	ROWS(NOSUMS, FLOATS)
 
 // func rowsToSums(j *rowJob)
 TEXT ·rowsToSums(SB), NOSPLIT, $0-8
@@ -323,7 +336,7 @@ TEXT ·rowsToSums(SB), NOSPLIT, $0-8
 
 // func rowsPast(j *rowJob)
 TEXT ·rowsPast(SB), NOSPLIT, $0-8
-	ROWS(NOCONST, PAST)
+	ROWS(NOSUMS, PAST)
 
 // func rowsToHalves(j *rowJob)
 TEXT ·rowsToHalves(SB), NOSPLIT, $0-8

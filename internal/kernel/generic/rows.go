@@ -31,6 +31,10 @@ type Rows struct {
 	Act, Slope   []byte
 	GateA, GateB float32
 
+	// Squares is overwritten with the sum of the squares of a Y of float32 that is neither
+	// added to nor rounded.
+	Squares float64
+
 	Next [2][]byte // what is read next, a hint: it is brought to the second-level cache
 }
 
@@ -41,6 +45,7 @@ func MultiplyRows(p *Rows) {
 	if p.Y != nil {
 		c = make([]float32, p.Panels*block)
 	}
+	p.Squares = 0
 	for i := range p.Panels {
 		start, ld := p.Start[i*TileStep:], 0
 		if p.Again {
@@ -51,6 +56,9 @@ func MultiplyRows(p *Rows) {
 			at, cols := i*TileStep*p.DType.Size(), min(TileStep, p.Cols-i*TileStep)
 			Finish(p.DType, p.Round, p.Add, false, p.Y[at:], p.LdY, c[i*block:], TileStep, p.Rows, cols)
 			for r := range p.Rows {
+				for _, v := range c[i*block+r*TileStep:][:cols] {
+					p.Squares += float64(v) * float64(v)
+				}
 				if p.Act != nil || p.Slope != nil {
 					p.activate(at+r*p.LdY, cols)
 				}
