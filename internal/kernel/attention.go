@@ -89,7 +89,7 @@ func (c *CPU) AttentionTiles(tiles []byte, out, qkv []float32, rows []AttentionR
 	t.next.Store(0)
 	c.share(t, 2*work*width)
 	tiled = t.tiles != nil
-	*t = attentionTask{blocks: t.blocks[:0]}
+	*t = attentionTask{blocks: t.blocks[:0], claims: t.claims}
 	return tiled
 }
 
@@ -107,8 +107,10 @@ type attentionTask struct {
 	blocks   []rowRange
 	stores   int          // so many items come first that only store, panels of rows
 	unstored atomic.Int64 // those of them that are not done
-	each     int          // items of a claim
 	next     atomic.Int64
+	singles  bool // each row is of another sequence: items are claimed in runs
+	claims   []claim
+	each     int // items of a claim
 }
 
 // rowRange is a run of rows of one sequence.
@@ -121,7 +123,7 @@ type rowRange struct {
 // unpack keys and values rarely, few enough that the members finish together.
 const claimTiles = 4
 
-// singleClaims is how many claims of single rows a member has: so many that they
+// singleClaims is how many claims of its own single rows a member has: so many that they
 // finish together, so few that each is a run of items.
 const singleClaims = 4
 
@@ -146,10 +148,21 @@ func (t *attentionTask) plan() {
 		}
 	}
 	t.unstored.Store(int64(t.stores))
-	t.each = 1
-	if len(t.blocks) == len(t.rows) {
-		// Each member knows mostly what it will read next.
-		t.each = ceilDiv(len(t.rows)*t.Heads, singleClaims*t.c.team.Size())
+	if t.singles = len(t.blocks) == len(t.rows); t.singles {
+		t.planSingles()
+	}
+}
+
+// planSingles gives each member a run of items, so that it knows what it will read next.
+func (t *attentionTask) planSingles() {
+	items, members := len(t.rows)*t.Heads, t.c.team.Size()
+	t.each = ceilDiv(items, singleClaims*members)
+	if len(t.claims) < members {
+		t.claims = make([]claim, members)
+	}
+	for i := range t.claims {
+		t.claims[i].next.Store(int64(i * items / members))
+		t.claims[i].end = int64((i + 1) * items / members)
 	}
 }
 
@@ -170,22 +183,45 @@ func sameCache(a, b *AttentionRow) bool {
 // Run claims items until none is left: head by head, since the keys and values of
 // one stay in the second-level cache, of each the last rows (the longest) first.
 func (t *attentionTask) Run(member int) {
+	if t.singles {
+		t.runSingles(member)
+		return
+	}
 	s := &t.c.members[member]
 	items := t.stores + len(t.blocks)*t.Heads
 	for first := true; ; first = false {
-		to := int(t.next.Add(int64(t.each)))
-		if to-t.each >= items {
+		i := int(t.next.Add(1)) - 1
+		if i >= items {
 			return
 		}
 		if first {
-			t.prefetch(to - t.each)
+			t.prefetch(i)
 		}
-		for i := to - t.each; i < min(to, items); i++ {
-			next := i + 1
-			if next == to {
-				next += t.each * (t.c.team.Size() - 1) // others claim meanwhile
+		t.item(s, i, i+t.c.team.Size()) // others claim meanwhile
+	}
+}
+
+// runSingles claims a member's own items, then helps the others.
+func (t *attentionTask) runSingles(member int) {
+	s := &t.c.members[member]
+	for i := range t.claims {
+		c := &t.claims[(member+i)%len(t.claims)]
+		end := int(c.end)
+		for first := true; ; first = false {
+			to := int(c.next.Add(int64(t.each)))
+			if to-t.each >= end {
+				break
 			}
-			t.item(s, i, next)
+			if first {
+				t.prefetch(to - t.each)
+			}
+			for j := to - t.each; j < min(to, end); j++ {
+				next := j + 1
+				if next == end {
+					next = len(t.rows) * t.Heads // none
+				}
+				t.item(s, j, next)
+			}
 		}
 	}
 }
