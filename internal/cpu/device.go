@@ -44,6 +44,9 @@ type Device struct {
 	rows    []kernel.AttentionRow // reused by Attention
 
 	position []float32 // reused by Embed
+
+	whole bool  // the rows that Embed saw last are whole texts to attention
+	texts []int // rows of each
 }
 
 // New makes a device of the kernels and threads of cpu, which stay the caller's to close.
@@ -127,6 +130,7 @@ func (d *Device) Finite(src gpt2.Buffer, n int) bool { return d.cpu.Finite(src.(
 // Embed implements gpt2.Device.
 func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
 	t, p := tokens.(*matrix), positions.(*matrix)
+	d.whole = len(rows) > 0 && d.wholeTexts(rows)
 	out, ok := x.(*residual)
 	if !ok {
 		out = &residual{floats: x.(buffer), width: t.In}
@@ -218,7 +222,12 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 	case buffer:
 		out = o
 	case *multiplicand:
-		if k.Tiles = d.tiles(o, rows, m.Out); k.Tiles == nil {
+		if o.attended {
+			k.Tiles, k.HalvesFrom = d.qkv(o, rows, m)
+		} else {
+			k.Tiles = d.tiles(o, rows, m.Out)
+		}
+		if k.Tiles == nil {
 			out = o.plain()
 		}
 	case *residual:

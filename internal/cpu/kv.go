@@ -89,11 +89,20 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 		c := r.KV.(*kv)
 		d.rows = append(d.rows, kernel.AttentionRow{K: c.k[layer], V: c.v[layer], Cap: c.capacity, Len: r.Pos + 1})
 	}
+	var in kernel.QKV
+	switch q := qkv.(type) {
+	case buffer:
+		in.Floats = q
+	case *multiplicand:
+		if in.Floats = q.floats; q.tiled {
+			in.Tiles = q.tiles
+		}
+	}
 	if o, ok := out.(*multiplicand); !ok {
-		d.cpu.Attention(out.(buffer), qkv.(buffer), d.rows, shape)
+		d.cpu.AttentionTiles(nil, out.(buffer), in, d.rows, shape)
 	} else {
 		tiles := d.tiles(o, len(rows), shape.Heads*shape.HeadDim)
-		o.tiled = d.cpu.AttentionTiles(tiles, o.plain(), qkv.(buffer), d.rows, shape)
+		o.tiled = d.cpu.AttentionTiles(tiles, o.plain(), in, d.rows, shape)
 	}
 	runtime.KeepAlive(rows)
 }

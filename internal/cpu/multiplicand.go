@@ -15,6 +15,8 @@ type multiplicand struct {
 	floats buffer
 	tiles  []byte
 	tiled  bool // what was written last
+
+	attended bool // holds queries, keys and values
 }
 
 func (o *multiplicand) Len() int { return o.n }
@@ -22,10 +24,38 @@ func (o *multiplicand) Len() int { return o.n }
 // NewOperand implements gpt2.Operands.
 func (d *Device) NewOperand(n int) (gpt2.Buffer, error) { return &multiplicand{n: n}, nil }
 
+// NewQKV implements gpt2.Operands.
+func (d *Device) NewQKV(n int) (gpt2.Buffer, error) { return &multiplicand{n: n, attended: true}, nil }
+
+// qkv returns the memory of queries, keys and values to be written as tiles, if attention
+// takes these, and the column from which they are float16.
+func (d *Device) qkv(o *multiplicand, rows int, w *kernel.Weight) (tiles []byte, halves int) {
+	if !d.whole || d.options.KVType == tensor.F32 || !d.cpu.Tiled(rows, w) {
+		return nil, 0
+	}
+	if d.options.KVType == tensor.F16 {
+		halves = w.Out / 3
+	}
+	return d.tiles(o, rows, w.Out), halves
+}
+
+// wholeTexts reports whether attention to rows takes tiles.
+func (d *Device) wholeTexts(rows []gpt2.Row) bool {
+	d.texts = d.texts[:0]
+	for i, r := range rows {
+		if i == 0 || rows[i-1].KV != r.KV {
+			d.texts = append(d.texts, 0)
+		}
+		d.texts[len(d.texts)-1]++
+	}
+	k, ok := rows[0].KV.(*kv)
+	return ok && d.cpu.WholeTexts(d.texts, k.HeadDim)
+}
+
 // plain returns it as numbers.
 func (o *multiplicand) plain() buffer {
 	if o.floats == nil {
-		o.floats = make(buffer, o.n)
+		o.floats = mapped.Floats(o.n)
 	}
 	o.tiled = false
 	return o.floats

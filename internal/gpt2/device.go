@@ -60,6 +60,9 @@ type Operands interface {
 	// NewOperand allocates a buffer that is only overwritten by whole results of Norm,
 	// Linear or Attention and only read as the x of Linear.
 	NewOperand(n int) (Buffer, error)
+	// NewQKV allocates a buffer that Linear overwrites and only Attention reads, after an
+	// Embed of the same rows.
+	NewQKV(n int) (Buffer, error)
 	// NewResidual allocates a buffer that Embed overwrites, Linear adds to, and only
 	// Norm and Gather read.
 	NewResidual(n int) (Buffer, error)

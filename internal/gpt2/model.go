@@ -149,7 +149,7 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 			*b, err = m.dev.NewBuffer(n)
 		}
 	}
-	residual, operand := alloc, alloc
+	residual, qkv, operand := alloc, alloc, alloc
 	if o, ok := m.dev.(Operands); ok {
 		with := func(f func(int) (Buffer, error)) func(*Buffer, int) {
 			return func(b *Buffer, n int) {
@@ -158,13 +158,13 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 				}
 			}
 		}
-		residual, operand = with(o.NewResidual), with(o.NewOperand)
+		residual, qkv, operand = with(o.NewResidual), with(o.NewQKV), with(o.NewOperand)
 	}
 	if rows > m.rows {
 		embd := m.Config.Embd
 		residual(&m.x, rows*embd)
 		operand(&m.norm, rows*embd)
-		alloc(&m.qkv, rows*3*embd)
+		qkv(&m.qkv, rows*3*embd)
 		operand(&m.att, rows*embd)
 		operand(&m.mid, rows*m.Config.Inner)
 		m.rows = rows

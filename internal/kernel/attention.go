@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -55,19 +56,43 @@ type AttentionRow struct {
 // score and each output has one accumulator, over headDim and over the
 // positions in order.
 func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShape) {
-	c.AttentionTiles(nil, out, qkv, rows, s)
+	c.AttentionTiles(nil, out, QKV{Floats: qkv}, rows, s)
+}
+
+// QKV are queries, keys and values: [rows][3][heads][headDim] numbers, or that as the
+// tiles of a product, queries as bfloat16 and the others in the cache's type.
+type QKV struct {
+	Floats []float32
+	Tiles  []byte
+}
+
+// WholeTexts reports whether queries, keys and values may be tiles: texts of so many
+// rows each, one after the other, in heads of so many numbers.
+func (c *CPU) WholeTexts(texts []int, headDim int) bool {
+	first := 0
+	for _, n := range texts {
+		if !c.Tiles(n) || first%generic.TileStep != 0 {
+			return false
+		}
+		first += n
+	}
+	return headDim%generic.TileStep == 0
 }
 
 // AttentionTiles is Attention that writes the x of LinearTiles if it can, else out,
 // and reports which.
-func (c *CPU) AttentionTiles(tiles []byte, out, qkv []float32, rows []AttentionRow, s AttentionShape) (tiled bool) {
+func (c *CPU) AttentionTiles(tiles []byte, out []float32, qkv QKV, rows []AttentionRow, s AttentionShape) (tiled bool) {
 	width := s.Heads * s.HeadDim
 	if len(rows) == 0 || width == 0 {
 		return false
 	}
-	if len(out) < len(rows)*width || len(qkv) < len(rows)*3*width || !s.DType.IsFloat() {
-		panic(fmt.Sprintf("kernel: attention of %d rows %d×%d over %v: queries, keys and values %d, out %d elements",
-			len(rows), s.Heads, s.HeadDim, s.DType, len(qkv), len(out)))
+	room := len(qkv.Floats) >= len(rows)*3*width
+	if qkv.Tiles != nil {
+		room = len(qkv.Tiles) >= TileBytes(len(rows), 3*width) && s.DType != tensor.F32 && !s.Exact
+	}
+	if len(out) < len(rows)*width || !room || !s.DType.IsFloat() {
+		panic(fmt.Sprintf("kernel: attention of %d rows %d×%d over %v: queries, keys and values %d elements or %d bytes, out %d elements",
+			len(rows), s.Heads, s.HeadDim, s.DType, len(qkv.Floats), len(qkv.Tiles), len(out)))
 	}
 	work := 0
 	for i := range rows {
@@ -81,8 +106,11 @@ func (c *CPU) AttentionTiles(tiles []byte, out, qkv []float32, rows []AttentionR
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.attention
-	t.c, t.out, t.qkv, t.rows, t.AttentionShape = c, out, qkv, rows, s
+	t.c, t.out, t.qkv, t.packed, t.rows, t.AttentionShape = c, out, qkv.Floats, qkv.Tiles, rows, s
 	t.plan()
+	if t.packed != nil && !t.aligned() {
+		panic("kernel: attention of tiles to texts that are not whole steps")
+	}
 	if len(tiles) >= TileBytes(len(rows), width) && t.aligned() {
 		t.tiles = tiles
 	}
@@ -102,6 +130,7 @@ type attentionTask struct {
 	AttentionShape
 	c        *CPU
 	out, qkv []float32
+	packed   []byte // instead of qkv: tiles
 	tiles    []byte // instead of out
 	rows     []AttentionRow
 	blocks   []rowRange
@@ -320,7 +349,7 @@ func (t *attentionTask) computes(item int) bool {
 // prefetch asks for what an item reads first, so that memory is not idle in
 // between.
 func (t *attentionTask) prefetch(item int) {
-	if !t.computes(item) {
+	if !t.computes(item) || t.packed != nil {
 		return
 	}
 	if head, b := t.place(item); b.n == 1 {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -11,6 +12,10 @@ func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int) {
 	for end := b.first + b.n; b.first < end; {
 		if t.wholePanel(b.first, end) {
 			for h := fromHead; h < toHead; h++ {
+				if t.packed != nil {
+					t.storeSteps(b.first, h)
+					continue
+				}
 				if h+1 < toHead {
 					t.prefetchPanel(b.first, h+1)
 				}
@@ -22,6 +27,10 @@ func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int) {
 		if r := &t.rows[b.first]; r.Len > 0 {
 			for h := fromHead; h < toHead; h++ {
 				k, v := t.cache(r, h)
+				if t.packed != nil {
+					t.storeRow(k, v, b.first, h)
+					continue
+				}
 				q := t.query(b.first, h)
 				t.storeKey(s, k, q[width:], r.Len-1)
 				t.narrow(v[(r.Len-1)*t.HeadDim*t.DType.Size():], q[2*width:][:t.HeadDim])
@@ -99,6 +108,38 @@ func (t *attentionTask) storePanel(s *scratch, first, head int) {
 		for d := range dim {
 			t.narrow(k[(d*KVPanel+j)*size:], s.b[d*o.nr:][:o.nr])
 		}
+	}
+}
+
+// storeSteps is storePanel of tiles, which have the cache's type.
+func (t *attentionTask) storeSteps(first, head int) {
+	const step, bytes = generic.TileStep, generic.StepBytes
+	r := &t.rows[first]
+	k, v := t.cache(r, head)
+	row := t.HeadDim * 2
+	k, v = k[(r.Len-1)*row:], v[(r.Len-1)*row:]
+	for j := range t.HeadDim / step {
+		t.c.ops.tiles.turn(k[j*bytes:], t.packed[t.step(first, 1, head, j):])
+		values := t.packed[t.step(first, 2, head, j):][:bytes]
+		for i := range KVPanel {
+			copy(v[i*row+j*64:][:64], values[i*64:])
+		}
+	}
+}
+
+// storeRow stores one row of tiles.
+func (t *attentionTask) storeRow(k, v []byte, row, head int) {
+	const step = generic.TileStep
+	pos := t.rows[row].Len - 1
+	k = k[pos/KVPanel*KVPanel*t.HeadDim*2+pos%KVPanel*2:]
+	v = v[pos*t.HeadDim*2:]
+	for j := range t.HeadDim / step {
+		at := row % step * 64
+		key := t.packed[t.step(row, 1, head, j)+at:][:64]
+		for i := range step {
+			copy(k[(j*step+i)*KVPanel*2:][:2], key[i*2:])
+		}
+		copy(v[j*64:][:64], t.packed[t.step(row, 2, head, j)+at:])
 	}
 }
 

@@ -39,7 +39,11 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 		rows := min(step, b.n-i)
 		long := t.longest(b.first+i, rows)
 		n := ceilDiv(long, step)
-		o.packRows(q, t.qkv[(b.first+i)*3*width+head*dim:], 3*width, rows, dim)
+		if t.packed != nil {
+			q = t.packed[t.step(b.first+i, 0, head, 0):]
+		} else {
+			o.packRows(q, t.qkv[(b.first+i)*3*width+head*dim:], 3*width, rows, dim)
+		}
 		o.cross(scores, q, keys, steps*bytes, steps, n)
 		for r := range rows {
 			t.weigh(s, p, scores, r, n, b.first+i+r)
@@ -51,6 +55,14 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 		}
 		t.emit(s, b.first+i, head, rows, out)
 	}
+}
+
+// step is where numbers 32·j … of a head's queries (0), keys (1) or values (2) lie among
+// the tiles, of 32 rows from row on, one of a multiple of 32.
+func (t *attentionTask) step(row, part, head, j int) int {
+	const step = generic.TileStep
+	width := t.Heads * t.HeadDim
+	return (row/step*3*width/step + (part*width+head*t.HeadDim)/step + j) * generic.StepBytes
 }
 
 // aligned reports whether the results of all rows can be written as whole tiles.

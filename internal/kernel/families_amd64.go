@@ -82,7 +82,7 @@ func withTiles(o ops) *ops {
 	o.tiles = &tileOps{
 		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product, norm: amx.NormTile, gate: amx.Gate,
 		packStream: amx.PackStream, stream: amx.StreamTiles,
-		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile,
+		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile, turn: amx.TurnTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: amx.MultiplyRows, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,
 	}
 	if cpu.X86.HasAVX512VBMI {

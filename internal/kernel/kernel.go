@@ -204,6 +204,7 @@ type tileOps struct {
 	softmax func(dst []byte, s []float32, panels, n int, scale float32) (sum float32)
 	scale   func(y []float32, ldy int, c, by []float32, rows, cols int)
 	narrow  func(dst []byte, c, by []float32, rows int)
+	turn    func(dst, src []byte)
 
 	// few rows of blocks times panels of two runs; nil: products serve.
 	few func(p *generic.FewProduct)

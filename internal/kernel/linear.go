@@ -56,6 +56,9 @@ type Epilogue struct {
 	// Tiles, if set, gets the results instead of y, in the form that the next
 	// product takes; only where Tiles reports that there is one, and not with Add.
 	Tiles []byte
+	// HalvesFrom is the column from which Tiles get float16, a multiple of 32: keys and
+	// values go to a cache as they are. 0: all are bfloat16.
+	HalvesFrom int
 
 	// Blocks says that y is float32 in blocks, see BlockFloats; only where Tiles
 	// reports that products are tiles.

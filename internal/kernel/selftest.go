@@ -68,6 +68,8 @@ var selfChecks = []struct {
 	{"stream of tiles", 1e-6, (*trial).streamTiles},
 	{"packing Q8_0 meanwhile", 0, func(t *trial, o *ops) []float32 { return t.meanwhile(o, tensor.Q8_0) }},
 	{"packing Q4_0 meanwhile", 0, func(t *trial, o *ops) []float32 { return t.meanwhile(o, tensor.Q4_0) }},
+	{"tiles of halves", 1e-3, (*trial).halfTiles},
+	{"turned tiles", 0, (*trial).turnTile},
 	{"gate of tiles", 2e-4, (*trial).gate},
 	{"norm of blocks", 1e-2, (*trial).normTile},
 	{"gated tiles", 1e-2, (*trial).gatedTiles},
@@ -132,7 +134,7 @@ func twinOps() *ops {
 	o.tiles = &tileOps{
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct, norm: generic.NormTile, gate: generic.Gate,
 		packStream: generic.PackStream, stream: generic.StreamTiles,
-		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile,
+		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile, turn: generic.TurnTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, multiplyRows: generic.MultiplyRows, packStep: generic.PackStep, finish: generic.Finish, addRows: generic.AddHalfRows,
 		few: generic.Few,
 	}

@@ -132,3 +132,30 @@ func (t *trial) gate(o *ops) []float32 {
 	o.tiles.gate(x, 1.5957691, 0.07135481)
 	return x
 }
+
+// halfTiles are results in float16.
+func (t *trial) halfTiles(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	a, b, next := alignedBytes(generic.StepBytes), alignedBytes(generic.StepBytes), alignedBytes(generic.StepBytes)
+	o.tiles.packRows(a, t.floats(9*32), 32, 9, 32)
+	o.tiles.pack(tensor.BF16, true, b, t.weights(tensor.BF16, 32*32), 64, 32, 32)
+	o.tiles.product(&generic.Product{
+		A: a, AStride: generic.StepBytes, B: b, Steps: 1, Rows: 9, Start: t.floats(32), C: alignedFloats(workFloats),
+		Tiles: next, TileStride: generic.StepBytes, Cols: 32, Half: true,
+	})
+	y := make([]float32, 9*32)
+	tensor.ToFloat32(y, tensor.F16, next[:9*64])
+	return y
+}
+
+// turnTile is a step that is transposed.
+func (t *trial) turnTile(o *ops) []float32 {
+	if o.tiles == nil {
+		return nil
+	}
+	dst := alignedBytes(generic.StepBytes)
+	o.tiles.turn(dst, t.weights(tensor.BF16, 32*32))
+	return unpack(dst, 1, 32)
+}

@@ -251,6 +251,7 @@ func (t *tileTask) columns(p *generic.Product, row, col int, last bool) {
 	if last && t.e.Activation.fused() {
 		if t.e.Tiles != nil {
 			p.Tiles, p.TileStride = t.e.Tiles[t.tile(row, col):], ceilDiv(t.w.Out, generic.TileStep)*generic.StepBytes
+			p.Half = t.e.HalvesFrom > 0 && col >= t.e.HalvesFrom
 		} else {
 			p.Y, p.LdY, p.YStride, p.Add = t.result(row, col), t.w.Out, t.w.Out*generic.TileStep, t.e.Add
 			if t.e.Blocks {

@@ -240,6 +240,42 @@ func TestTwinPackMeanwhile(t *testing.T) {
 	}
 }
 
+func TestTwinTurnTile(t *testing.T) {
+	needsPacking(t)
+	src := guardedSteps(t, rand.New(rand.NewPCG(45, 46)), 1)
+	got, want := filled(t, generic.StepBytes), make([]byte, generic.StepBytes)
+	amx.TurnTile(got, src)
+	generic.TurnTile(want, src)
+	if !bytes.Equal(got, want) {
+		t.Error("turned differently")
+	}
+}
+
+// Results in float16, as conversions round them.
+func TestTwinHalfTiles(t *testing.T) {
+	needsTiles(t)
+	rng := rand.New(rand.NewPCG(47, 48))
+	for _, rows := range []int{1, 17, 40} {
+		p := generic.Product{
+			A: guardedSteps(t, rng, 2*ceilDiv(rows, 32)), AStride: 2 * generic.StepBytes, B: guardedSteps(t, rng, 2),
+			Steps: 2, Rows: rows, Start: guardedFloats(t, random(rng, 32)), Cols: 32, C: guardedFloats(t, make([]float32, workFloats)),
+			TileStride: generic.StepBytes, Half: true,
+		}
+		n := rows/32*generic.StepBytes + rows%32*64
+		p.Tiles = filled(t, n)
+		want := p
+		want.Tiles = make([]byte, n)
+		amx.Product(&p)
+		generic.MultiplyProduct(&want)
+		g, w := make([]float32, n/2), make([]float32, n/2)
+		tensor.ToFloat32(g, tensor.F16, p.Tiles)
+		tensor.ToFloat32(w, tensor.F16, want.Tiles)
+		for i := range w {
+			near(t, fmt.Sprintf("%d rows", rows), g[i:i+1], w[i:i+1], max(1e-6, math.Abs(float64(w[i]))/1000))
+		}
+	}
+}
+
 func TestTwinGate(t *testing.T) {
 	needsPacking(t)
 	rng := rand.New(rand.NewPCG(43, 44))

@@ -232,11 +232,11 @@ func TestTilesAsResults(t *testing.T) {
 		for i := range text {
 			text[i] = cache.at(i + 1)
 		}
-		if c.Attention(plain, qkv, text, s); !c.AttentionTiles(tiles, plain, qkv, text, s) {
+		if c.Attention(plain, qkv, text, s); !c.AttentionTiles(tiles, plain, QKV{Floats: qkv}, text, s) {
 			t.Fatal("attention gave no tiles")
 		}
 		sameTiles(t, o, "attention", tiles, plain, rows, in)
-		if c.AttentionTiles(tiles, plain, qkv, text[:16], s) {
+		if c.AttentionTiles(tiles, plain, QKV{Floats: qkv}, text[:16], s) {
 			t.Error("attention of a few rows gave tiles")
 		}
 	})
@@ -257,6 +257,59 @@ func sameTiles(t *testing.T, o *ops, name string, tiles []byte, y []float32, row
 			}
 		}
 	}
+}
+
+// Queries, keys and values as tiles are stored and attended to as the same numbers are,
+// wherever a text begins.
+func TestAttentionOfTiles(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		const rows, width = 70, 128
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(49, 50))
+		for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
+			for _, before := range []int{0, 7, 32} {
+				s := AttentionShape{2, 64, d, 0.2, false}
+				v := random(rng, rows*3*width)
+				tiles := make([]byte, TileBytes(rows, 3*width))
+				for r := range rows {
+					for col := 0; col < 3*width; col += 32 {
+						part := d
+						if col < width {
+							part = tensor.BF16
+						}
+						step := tiles[BlockAt(r, col, 3*width)*2:][:64]
+						tensor.FromFloat32(step, part, v[r*3*width+col:][:32])
+						tensor.ToFloat32(v[r*3*width+col:][:32], part, step)
+					}
+				}
+				history := random(rng, 40*3*width)
+				var out [2][]float32
+				var caches [2]*cache
+				for i, qkv := range []QKV{{Floats: v}, {Tiles: tiles}} {
+					caches[i] = newCache(t, s, before+rows, nil)
+					text := make([]AttentionRow, rows)
+					for r := range before {
+						row := []AttentionRow{caches[i].at(r + 1)}
+						c.Attention(make([]float32, width), history[r*3*width:], row, s)
+					}
+					for r := range text {
+						text[r] = caches[i].at(before + r + 1)
+					}
+					out[i] = make([]float32, rows*width)
+					c.AttentionTiles(nil, out[i], qkv, text, s)
+				}
+				if at := same(out[1], out[0]); at >= 0 {
+					t.Errorf("%v after %d: element %d is %v of tiles, %v of numbers", d, before, at, out[1][at], out[0][at])
+				}
+				if a, b := caches[0].at(1), caches[1].at(1); string(a.K) != string(b.K) || string(a.V) != string(b.V) {
+					t.Errorf("%v after %d: the caches differ", d, before)
+				}
+			}
+		}
+		if !c.WholeTexts([]int{64, 17}, 64) || c.WholeTexts([]int{63, 17}, 64) || c.WholeTexts([]int{64, 16}, 64) || c.WholeTexts([]int{64}, 48) {
+			t.Error("whole texts are others")
+		}
+	})
 }
 
 // blocksOf copies rows to blocks.

@@ -45,6 +45,18 @@ func NarrowTile(dst []byte, c, by []float32, rows int) {
 	scaleNarrow(&dst[0], &c[0], &by[0], rows)
 }
 
+// TurnTile transposes 32 rows of 32 numbers of 16 bits.
+func TurnTile(dst, src []byte) {
+	_, _ = dst[stepBytes-1], src[stepBytes-1]
+	var pairs [stepBytes]byte // of columns
+	transposeBF16(&pairs[0], &src[0], 64, 16, step)
+	transposeBF16(&pairs[1024], &src[1024], 64, 16, step)
+	splitPairs(&dst[0], &pairs[0])
+}
+
+//go:noescape
+func splitPairs(dst, pairs *byte)
+
 //go:noescape
 func cross(c *float32, a, b *byte, stride uintptr, steps, panels int)
 

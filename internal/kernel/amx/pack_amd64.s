@@ -298,3 +298,42 @@ q4block:
 q4done:
 	VZEROUPPER
 	RET
+
+DATA even<>+0(SB)/8, $0x0006000400020000
+DATA even<>+8(SB)/8, $0x000e000c000a0008
+DATA even<>+16(SB)/8, $0x0016001400120010
+DATA even<>+24(SB)/8, $0x001e001c001a0018
+DATA even<>+32(SB)/8, $0x0026002400220020
+DATA even<>+40(SB)/8, $0x002e002c002a0028
+DATA even<>+48(SB)/8, $0x0036003400320030
+DATA even<>+56(SB)/8, $0x003e003c003a0038
+GLOBL even<>(SB), RODATA, $64
+
+DATA one<>+0(SB)/4, $0x00010001
+GLOBL one<>(SB), RODATA, $4
+
+// func splitPairs(dst, pairs *byte)
+//
+// Rows of two tiles become two rows of 32: the first numbers of all pairs, and the second.
+TEXT ·splitPairs(SB), NOSPLIT, $0-16
+	MOVQ dst+0(FP), DI
+	MOVQ pairs+8(FP), SI
+	MOVQ $16, CX
+	VMOVDQU64 even<>(SB), Z30
+	VPBROADCASTD one<>(SB), Z31
+	VPADDW Z30, Z31, Z31
+
+rows:
+	VMOVDQU64 (SI), Z0
+	VMOVDQU64 1024(SI), Z1
+	VMOVDQA64 Z0, Z2
+	VPERMT2W Z1, Z30, Z2
+	VPERMT2W Z1, Z31, Z0
+	VMOVDQU64 Z2, (DI)
+	VMOVDQU64 Z0, 64(DI)
+	ADDQ $64, SI
+	SUBQ $-128, DI
+	DECQ CX
+	JNZ  rows
+	VZEROUPPER
+	RET

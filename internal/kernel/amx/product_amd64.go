@@ -56,6 +56,7 @@ const (
 	toGate = 1 << iota
 	toBF16
 	toAdd
+	toF16
 )
 
 // Product computes start + a·b for rows of x and 32 columns, and what follows.
@@ -84,6 +85,9 @@ func Product(p *generic.Product) {
 	case p.Tiles != nil:
 		_ = p.Tiles[(blocks-1)*p.TileStride+(p.Rows-1)%step*64+63]
 		j.what, j.nexty, j.ldy, j.ystride = toBF16, unsafe.Pointer(&p.Tiles[0]), 64, uintptr(p.TileStride)
+		if p.Half {
+			j.what = toF16
+		}
 	}
 	if j.what < 0 {
 		_ = p.C[tiles*16*step-1]

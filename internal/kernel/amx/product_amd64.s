@@ -20,9 +20,15 @@ plain:
 	MOVQ job_ystride(R15), AX
 	CLAIM
 	TESTQ $const_toBF16, R11
-	JZ   wide
+	JZ   half
 	NARROW8
 	VMOVDQU64 Z8, (R8)
+	JMP  done
+half:
+	TESTQ $const_toF16, R11
+	JZ   wide
+	VCVTPS2PH $0, Z6, (R8)
+	VCVTPS2PH $0, Z7, 32(R8)
 	JMP  done
 wide:
 	CLAIM64

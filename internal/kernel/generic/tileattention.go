@@ -56,3 +56,12 @@ func NarrowTile(dst []byte, c, by []float32, rows int) {
 		}
 	}
 }
+
+// TurnTile transposes 32 rows of 32 numbers of 16 bits.
+func TurnTile(dst, src []byte) {
+	for r := range TileStep {
+		for i := range TileStep {
+			copy(dst[i*64+r*2:][:2], src[r*64+i*2:])
+		}
+	}
+}

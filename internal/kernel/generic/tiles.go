@@ -170,6 +170,7 @@ type Product struct {
 	Add        bool   // or added to
 	Tiles      []byte // if there is no Y: a step of each 32 rows for the next product, rounded to bfloat16,
 	TileStride int    // so many bytes after the one before
+	Half       bool   // to float16 instead
 
 	Gate         bool // before, x becomes x/(1+exp(-x·(GateA+GateB·x²)))
 	GateA, GateB float32
@@ -210,7 +211,12 @@ func MultiplyProduct(p *Product) {
 	}
 	for r := range p.Rows {
 		for i, v := range c[r*TileStep:][:TileStep] {
-			binary.LittleEndian.PutUint16(p.Tiles[r/TileStep*p.TileStride+r%TileStep*64+i*2:], roundBF16(v))
+			to := p.Tiles[r/TileStep*p.TileStride+r%TileStep*64+i*2:]
+			if p.Half {
+				binary.LittleEndian.PutUint16(to, tensor.Float32ToF16(v))
+			} else {
+				binary.LittleEndian.PutUint16(to, roundBF16(v))
+			}
 		}
 	}
 }
