@@ -146,16 +146,21 @@ func (t *streamTask) few(s *scratch, first, second, n, m int) {
 	}
 }
 
-// pairs computes panels of a few rows from the columns first and second on.
+// pairs computes panels of a few rows from the columns first and second on: all of them
+// for as many rows as tiles take, then for the next ones, from the second-level cache.
 func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
-	p := &s.few
-	p.DType, p.LDY, p.X, p.Rows, p.Pairs, p.Add = t.w.DType, t.w.Out, s.blocks, t.rows, pairs, t.e.Add
-	p.Y0, p.Y1, p.W0, p.W1 = t.y[first:], t.y[second:], t.panel(first/t.cols), t.panel(second/t.cols)
-	p.Bias0, p.Bias1 = nil, nil
+	p, n := &s.few, t.w.In/tensor.QuantBlock
+	p.DType, p.LDY, p.Pairs, p.Add = t.w.DType, t.w.Out, pairs, t.e.Add
+	p.W0, p.W1 = t.panel(first/t.cols), t.panel(second/t.cols)
 	if t.e.Bias != nil {
 		p.Bias0, p.Bias1 = t.e.Bias[first:], t.e.Bias[second:]
 	}
-	t.c.ops.tiles.few(p)
+	each := ceilDiv(t.rows, ceilDiv(t.rows, generic.FewRows))
+	for r := 0; r < t.rows; r += each {
+		p.Rows, p.X = min(each, t.rows-r), s.blocks[r*n:][:generic.FewRows*n]
+		p.Y0, p.Y1 = t.y[r*t.w.Out+first:], t.y[r*t.w.Out+second:]
+		t.c.ops.tiles.few(p)
+	}
 	*p = generic.FewProduct{Work: p.Work}
 	for r := range t.rows {
 		for _, col := range [...]int{first, second} {
@@ -217,7 +222,7 @@ func (t *streamTask) prepare(s *scratch, first, second int) {
 		n := len(x) / tensor.QuantBlock
 		room := n
 		if t.rows > 1 {
-			room = n / t.rows * generic.FewRows
+			room = n + n/t.rows*generic.FewRows
 			s.few.Work = growBytes(s.few.Work, generic.FewWork)
 		}
 		s.blocks = growBlocks(s.blocks, room)
@@ -242,9 +247,11 @@ func (t *streamTask) store(y []float32, first, n int) {
 	}
 }
 
-// leastFew is from how many rows on tiles are faster: they take as long for one row as
-// for eight.
-const leastFew = 5
+// tilesPay reports whether tiles are faster than vectors for a few rows of blocks: they
+// take as long for one row as for eight.
+func tilesPay(rows int) bool {
+	return rows >= 5 && rows <= generic.FewRows || rows >= 12 && rows <= fewRows
+}
 
 // streamed reports whether the product of rows with w is a streamTask.
 func (o *ops) streamed(rows int, w *Weight) bool {
@@ -254,7 +261,7 @@ func (o *ops) streamed(rows int, w *Weight) bool {
 	case w.Tiles:
 		return rows <= fewRows
 	case rows > 1:
-		return rows >= leastFew && rows <= generic.FewRows && w.DType.IsQuantized() && o.tiles != nil && o.tiles.few != nil
+		return tilesPay(rows) && w.DType.IsQuantized() && o.tiles != nil && o.tiles.few != nil
 	}
 	if w.DType.IsQuantized() {
 		return o.streamBlocks != nil
