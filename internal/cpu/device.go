@@ -158,6 +158,9 @@ func (d *Device) embed(out *residual, tokens, positions *matrix, rows []gpt2.Row
 		if !out.blocks {
 			row = out.row(nil, i)
 		}
+		if tokens.Tiles && i+1 < len(rows) {
+			tokens.PrefetchTileRow(rows[i+1].Token)
+		}
 		tokens.row(d.cpu, row, rows[i].Token)
 		positions.row(d.cpu, position, rows[i].Pos)
 		for j, v := range position {

@@ -46,8 +46,9 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 		}
 		o.cross(scores, q, keys, steps*bytes, steps, n)
 		for r := range rows {
-			t.weigh(s, p, scores, r, n, b.first+i+r)
+			s.lens[r] = t.rows[b.first+i+r].Len
 		}
+		o.softmax(p, scores, s.small[:], s.lens[:rows], n, t.Scale)
 		clearRows(p, rows, n)
 		o.cross(out, p, values, panels*bytes, n, steps)
 		if !finite(t.c.ops.sum(out)) {
@@ -90,16 +91,6 @@ func (t *attentionTask) emit(s *scratch, first, head, rows int, out []float32) {
 			continue
 		}
 		o.scale(t.out[first*width+head*dim+j*step:], width, c, s.small[:], rows, min(step, dim-j*step))
-	}
-}
-
-// weigh turns a row of scores into weights; s.small gets what they are divided by,
-// as a factor.
-func (t *attentionTask) weigh(s *scratch, p []byte, scores []float32, r, panels, row int) {
-	n := t.rows[row].Len
-	sum := t.c.ops.tiles.softmax(p[r*64:], scores[r*generic.TileStep:], panels, n, t.Scale)
-	if s.small[r] = 1 / sum; n == 0 {
-		s.small[r] = 0
 	}
 }
 

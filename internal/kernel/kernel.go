@@ -67,6 +67,7 @@ type scratch struct {
 	p, q    []uint32
 	blocks  []generic.Block
 	small   [256]float32
+	lens    [generic.TileStep]int
 	lanes   [16]float64
 	tiles   reserve
 	ahead   generic.Ahead
@@ -201,7 +202,7 @@ type tileOps struct {
 	stream     func(f *generic.TileStream)
 
 	cross   func(c []float32, a, b []byte, stride, steps, panels int)
-	softmax func(dst []byte, s []float32, panels, n int, scale float32) (sum float32)
+	softmax func(dst []byte, s, by []float32, lens []int, panels int, scale float32)
 	scale   func(y []float32, ldy int, c, by []float32, rows, cols int)
 	narrow  func(dst []byte, c, by []float32, rows int)
 	turn    func(dst, src []byte)

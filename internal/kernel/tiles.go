@@ -9,9 +9,14 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// tileSteps bounds the steps of W that are packed at a time: so many of x, 512 rows,
-// take 850 KB of the second-level cache, beside what is packed and sums of it.
-const tileSteps = 26
+// tileSteps are so many steps that 512 rows of x take 850 KB of the second-level cache.
+// Of more, someSteps are multiplied at a time, by tileCols columns, whose sums stay in
+// that cache too: x, which comes from further away, is read once for all of them.
+const (
+	tileSteps = 26
+	someSteps = 12
+	tileCols  = 384
+)
 
 // tiled reports whether a product of many rows goes through a matrix unit. That
 // rounds x to bfloat16, and so are quantised weights.
@@ -91,11 +96,12 @@ func (t *tileTask) prepare(c *CPU, y []float32, rows int, w *Weight, e Epilogue)
 func (t *tileTask) multiply() {
 	c, w, rows := t.c, &t.w, t.rows
 	t.packed = true
-	t.depth = ceilDiv(t.steps, ceilDiv(t.steps, tileSteps)) * generic.TileStep
 	t.rowsBlock = min(rows, rowBlock)
-	t.cols = generic.TileStep
-	if t.depth < w.In { // the same rows of x serve for many columns
-		t.cols = balanced(w.Out, ceilDiv(rows, rowBlock), c.team.Size(), generic.TileStep)
+	t.depth, t.cols = t.steps*generic.TileStep, generic.TileStep
+	if t.steps > tileSteps {
+		t.depth = ceilDiv(t.steps, ceilDiv(t.steps, someSteps)) * generic.TileStep
+		members := c.team.Size() // have as many blocks each
+		t.cols = roundUp(ceilDiv(w.Out, members*ceilDiv(w.Out, members*tileCols)), generic.TileStep)
 	}
 	t.colBlocks = ceilDiv(w.Out, t.cols)
 	t.blocks = t.colBlocks * ceilDiv(rows, t.rowsBlock)

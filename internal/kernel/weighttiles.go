@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -71,15 +73,26 @@ func (t *tilePackTask) Run(int) {
 	}
 }
 
+// PrefetchTileRow asks for what TileRow reads: 1 KB of each step.
+func (w *Weight) PrefetchTileRow(o int) {
+	const step = generic.TileStep
+	if w.In > 0 {
+		prefetchRows(&w.Data[TileBytes(o/step*step, w.In)+o%step/16*1024], generic.StepBytes, ceilDiv(w.In, step), 1024)
+	}
+}
+
 // TileRow converts output o of a weight in tiles to float32.
 func (w *Weight) TileRow(dst []float32, o int) {
 	const step = generic.TileStep
 	panel := w.Data[TileBytes(o/step*step, w.In)+o%step/16*1024+o%16*4:]
-	for k := 0; k < w.In; k += 2 {
-		pair := panel[k/step*generic.StepBytes+k%step/2*64:]
-		dst[k] = tensor.BF16ToFloat32(uint16(pair[0]) | uint16(pair[1])<<8)
-		if k+1 < w.In {
-			dst[k+1] = tensor.BF16ToFloat32(uint16(pair[2]) | uint16(pair[3])<<8)
+	for k := 0; k < w.In; k += step {
+		tile := panel[k/step*generic.StepBytes:]
+		for i := k; i < min(k+step, w.In); i += 2 {
+			pair := binary.LittleEndian.Uint32(tile[(i-k)/2*64:])
+			dst[i] = math.Float32frombits(pair << 16)
+			if i+1 < w.In {
+				dst[i+1] = math.Float32frombits(pair &^ 0xffff)
+			}
 		}
 	}
 }

@@ -15,16 +15,23 @@ func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
 	cross(&c[0], &a[0], &b[0], uintptr(stride), steps, panels)
 }
 
-// SoftmaxTile writes a row of weights and returns their sum.
-func SoftmaxTile(dst []byte, s []float32, panels, n int, scale float32) float32 {
+// SoftmaxTile writes rows of weights and what they are to be multiplied by.
+func SoftmaxTile(dst []byte, s, by []float32, lens []int, panels int, scale float32) {
+	if len(lens) == 0 {
+		return
+	}
 	if panels == 0 {
-		return 0
+		clear(by[:len(lens)])
+		return
 	}
-	_, _ = dst[(panels-1)*stepBytes+63], s[(panels-1)*step*step+step-1]
-	if n > panels*step {
-		panic("amx: more scores than panels hold")
+	rows := len(lens)
+	_, _, _ = dst[(panels-1)*stepBytes+rows*64-1], s[(panels-1)*step*step+rows*step-1], by[rows-1]
+	for _, n := range lens {
+		if n > panels*step {
+			panic("amx: more scores than panels hold")
+		}
 	}
-	return softmax(&dst[0], &s[0], panels, n, scale)
+	softmax(&dst[0], &s[0], &by[0], &lens[0], rows, panels, scale)
 }
 
 // ScaleTile multiplies the rows of c and writes them as rows of y.
@@ -61,7 +68,7 @@ func splitPairs(dst, pairs *byte)
 func cross(c *float32, a, b *byte, stride uintptr, steps, panels int)
 
 //go:noescape
-func softmax(dst *byte, s *float32, panels, n int, scale float32) (sum float32)
+func softmax(dst *byte, s, by *float32, lens *int, rows, panels int, scale float32)
 
 //go:noescape
 func scaleStore(dst *float32, ld uintptr, c, a *float32, rows, cols int)

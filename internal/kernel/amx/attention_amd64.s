@@ -2,7 +2,10 @@
 
 #include "textflag.h"
 #include "forms_amd64.h"
-#include "exp_amd64.h"
+#include "gate_amd64.h"
+
+DATA negative<>+0(SB)/4, $0xff800000 // -Inf
+GLOBL negative<>(SB), RODATA|NOPTR, $4
 
 // func cross(c *float32, a *byte, b *byte, stride uintptr, steps, panels int)
 //
@@ -49,23 +52,53 @@ crossstep:
 	TILERELEASE
 	RET
 
-// func softmax(dst *byte, s *float32, panels, n int, scale float32) (sum float32)
+// P = 2^(P·Z12 - Z13), spoils T and U, see gate_amd64.h. NaN passes.
+#define WEIGHT(P, T, U) \
+	VFMSUB213PS Z13, Z12, P; \
+	VMAXPS P, Z17, P; \
+	VREDUCEPS $9, P, T; \
+	VMOVAPS Z18, U; \
+	VFMADD213PS Z19, T, U; \
+	VFMADD213PS Z20, T, U; \
+	VFMADD213PS Z21, T, U; \
+	VSCALEFPS P, U, P
+
+// The largest of the lanes of Z13 and Z14, or their sum, in all lanes of Z13.
+#define EVERY(OP) \
+	OP Z14, Z13, Z13; \
+	VSHUFF32X4 $0x4e, Z13, Z13, Z0; \
+	OP Z0, Z13, Z13; \
+	VSHUFF32X4 $0xb1, Z13, Z13, Z0; \
+	OP Z0, Z13, Z13; \
+	VPERMILPS $0x4e, Z13, Z0; \
+	OP Z0, Z13, Z13; \
+	VPERMILPS $0xb1, Z13, Z0; \
+	OP Z0, Z13, Z13
+
+// func softmax(dst *byte, s, by *float32, lens *int, rows, panels int, scale float32)
 //
-// One row of scores, 32 to a panel, 4096 bytes apart, of which the first n count:
-// exp(scale·s - largest) as bfloat16, 64 bytes to a step; zeros from n on. DI dst,
-// SI s, BX scores left, DX panels left. Z12 the factor, Z13 the largest, Z10 and
-// Z11 sums.
-TEXT ·softmax(SB), NOSPLIT, $0-44
-	MOVQ s+8(FP), SI
-	MOVQ n+24(FP), BX
-	VBROADCASTSS scale+32(FP), Z12
-	EXPCONST
-	VBROADCASTSS expConst<>+48(SB), Z13
-	VMOVAPS Z13, Z14
+// Rows of scores, 32 to a panel, 4096 bytes apart, of which the first so many count:
+// exp(scale·s - largest) as bfloat16, 64 bytes to a step; zeros behind. R8 dst, R9 s,
+// R10 by, R11 lens, R13 rows left; DI and SI walk over the panels, BX scores left, DX
+// panels left. Z12 the factor, Z13 and Z14 the largest, Z10 and Z11 sums.
+TEXT ·softmax(SB), NOSPLIT, $0-52
+	MOVQ dst+0(FP), R8
+	MOVQ s+8(FP), R9
+	MOVQ by+16(FP), R10
+	MOVQ lens+24(FP), R11
+	MOVQ rows+32(FP), R13
+	GATECONST(scale+48(FP), scale+48(FP))
+	VPXORD Z15, Z15, Z15
+	VSUBPS Z12, Z15, Z12 // in units of log₂e
+	VBROADCASTSS negative<>(SB), Z15
+
+row:
+	MOVQ R9, SI
+	MOVQ (R11), BX
+	VMOVAPS Z15, Z13
+	VMOVAPS Z15, Z14
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	KXNORD K0, K0, K1
-	KXNORD K0, K0, K2
 
 largest:
 	CMPQ BX, $32
@@ -89,29 +122,19 @@ largesttail:
 	VMAXPS Z14, Z1, K2, Z14
 
 reduce:
-	VMAXPS Z14, Z13, Z13
-	VSHUFF32X4 $0x4e, Z13, Z13, Z0
-	VMAXPS Z0, Z13, Z13
-	VSHUFF32X4 $0xb1, Z13, Z13, Z0
-	VMAXPS Z0, Z13, Z13
-	VPERMILPS $0x4e, Z13, Z0
-	VMAXPS Z0, Z13, Z13
-	VPERMILPS $0xb1, Z13, Z0
-	VMAXPS Z0, Z13, Z13
-	MOVQ dst+0(FP), DI
-	MOVQ s+8(FP), SI
-	MOVQ panels+16(FP), DX
-	MOVQ n+24(FP), BX
+	EVERY(VMAXPS)
+	MOVQ R8, DI
+	MOVQ R9, SI
+	MOVQ panels+40(FP), DX
+	MOVQ (R11), BX
 
 weigh:
 	CMPQ BX, $32
 	JLT  weightail
-	VMULPS (SI), Z12, Z6
-	VMULPS 64(SI), Z12, Z7
-	VSUBPS Z13, Z6, Z6
-	VSUBPS Z13, Z7, Z7
-	EXP(Z6, Z0, Z1, Z2)
-	EXP(Z7, Z3, Z4, Z5)
+	VMOVUPS (SI), Z6
+	VMOVUPS 64(SI), Z7
+	WEIGHT(Z6, Z0, Z1)
+	WEIGHT(Z7, Z2, Z3)
 	VADDPS Z6, Z10, Z10
 	VADDPS Z7, Z11, Z11
 	NARROW8
@@ -125,12 +148,10 @@ weigh:
 weightail:
 	TESTQ BX, BX
 	JZ   zeros
-	VMULPS.Z (SI), Z12, K1, Z6
-	VMULPS.Z 64(SI), Z12, K2, Z7
-	VSUBPS Z13, Z6, Z6
-	VSUBPS Z13, Z7, Z7
-	EXP(Z6, Z0, Z1, Z2)
-	EXP(Z7, Z3, Z4, Z5)
+	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z 64(SI), K2, Z7
+	WEIGHT(Z6, Z0, Z1)
+	WEIGHT(Z7, Z2, Z3)
 	VMOVAPS.Z Z6, K1, Z6
 	VMOVAPS.Z Z7, K2, Z7
 	VADDPS Z6, Z10, Z10
@@ -150,16 +171,21 @@ zero:
 	JMP  zero
 
 sum:
-	VADDPS Z11, Z10, Z8
-	VEXTRACTF64X4 $1, Z8, Y9
-	VADDPS Y9, Y8, Y8
-	VEXTRACTF128 $1, Y8, X9
-	VADDPS X9, X8, X8
-	VPERMILPS $0x4e, X8, X9
-	VADDPS X9, X8, X8
-	VPERMILPS $0x55, X8, X9
-	VADDSS X9, X8, X8
-	VMOVSS X8, sum+40(FP)
+	VMOVAPS Z10, Z13
+	VMOVAPS Z11, Z14
+	EVERY(VADDPS)
+	VDIVSS X13, X22, X13
+	CMPQ (R11), $0
+	JNE  some
+	VPXORD X13, X13, X13
+some:
+	VMOVSS X13, (R10)
+	ADDQ $64, R8
+	ADDQ $128, R9
+	ADDQ $4, R10
+	ADDQ $8, R11
+	DECQ R13
+	JNZ  row
 	VZEROUPPER
 	RET
 

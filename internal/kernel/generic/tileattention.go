@@ -11,31 +11,25 @@ func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
 	}
 }
 
-// SoftmaxTile takes the first n scores of a row, 32 in a row of each of some
-// panels [32][32], and writes exp(scale·s - the largest) as a row of steps, rounded
-// to bfloat16, and zeros behind. It returns the sum of what was rounded, of sixteen
-// lanes for the even halves of the panels and sixteen for the odd.
-func SoftmaxTile(dst []byte, s []float32, panels, n int, scale float32) float32 {
-	row := make([]float32, panels*TileStep)
-	for i := range n {
-		row[i] = s[i/TileStep*TileStep*TileStep+i%TileStep]
-	}
-	p := row[:n]
-	largest := ScaleMax(p, scale)
-	ExpSum(p, largest)
-	var even, odd [16]float32
-	for i, v := range row {
-		if i%TileStep < 16 {
-			even[i%16] += v
-		} else {
-			odd[i%16] += v
+// SoftmaxTile takes rows of scores, 32 in a row of each of some panels [32][32], of which
+// the first so many count, and writes exp(scale·s - the largest) as rows of steps,
+// rounded to bfloat16, and zeros behind. by gets one over the sum of what was rounded,
+// zero for a row of none.
+func SoftmaxTile(dst []byte, s, by []float32, lens []int, panels int, scale float32) {
+	for r, n := range lens {
+		row := make([]float32, panels*TileStep)
+		for i := range n {
+			row[i] = s[(i/TileStep*TileStep+r)*TileStep+i%TileStep]
 		}
-		binary.LittleEndian.PutUint16(dst[i/TileStep*StepBytes+i%TileStep*2:], roundBF16(v))
+		p := row[:n]
+		sum := ExpSum(p, ScaleMax(p, scale))
+		for i, v := range row {
+			binary.LittleEndian.PutUint16(dst[i/TileStep*StepBytes+r*64+i%TileStep*2:], roundBF16(v))
+		}
+		if by[r] = 1 / sum; n == 0 {
+			by[r] = 0
+		}
 	}
-	for i := range even {
-		even[i] += odd[i]
-	}
-	return tree(&even)
 }
 
 // ScaleTile multiplies each row of c [rows][32] by a number and writes cols of it
