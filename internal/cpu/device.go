@@ -43,6 +43,8 @@ type Device struct {
 	free    []byte                // what is left of it
 	rows    []kernel.AttentionRow // reused by Attention
 
+	first, last *matrix // of those that were loaded
+
 	position []float32 // reused by Embed
 
 	whole bool  // the rows that Embed saw last are whole texts to attention

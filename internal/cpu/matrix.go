@@ -73,7 +73,18 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	default:
 		d.convert(m, want)
 	}
+	d.link(m)
 	return m, err
+}
+
+// link says that matrices are multiplied by in the order in which they are loaded, and
+// then from the beginning: with a tied head that is so.
+func (d *Device) link(m *matrix) {
+	if d.first == nil {
+		d.first, d.last = m, m
+	}
+	d.last.Next, m.Next = &m.Weight, &d.first.Weight
+	d.last = m
 }
 
 // panelsFrom is the size from which a matrix is worth panels: a smaller one is

@@ -96,7 +96,7 @@ func withTiles(o ops) *ops {
 // readAhead takes the kernels that ask for memory ahead of the hardware, which
 // Intel's cores read a tenth faster with, and AMD's slower.
 func readAhead(o *ops) {
-	o.stream, o.accumulate = avx512.StreamAhead, avx512.AccumulateNear
+	o.stream, o.accumulate, o.streamsAhead = avx512.StreamAhead, avx512.AccumulateNear, true
 	if o.streamBlocks != nil {
 		o.streamBlocks = avx512.StreamBlocksAhead
 	}

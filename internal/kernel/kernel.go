@@ -71,6 +71,7 @@ type scratch struct {
 	lanes   [16]float64
 	tiles   reserve
 	ahead   generic.Ahead
+	next    [2][]byte // what the member probably reads next, as far as it was not asked for
 	product generic.Product
 	stream  generic.TileStream
 	few     generic.FewProduct
@@ -100,7 +101,13 @@ func New(o Options) (*CPU, error) {
 		wide.pairs, wide.tiles = nil, nil
 		chosen = &wide
 	}
-	return &CPU{ops: chosen, skipped: skipped, team: NewTeam(n), members: make([]scratch, n)}, nil
+	c := &CPU{ops: chosen, skipped: skipped, members: make([]scratch, n)}
+	var idle func(int) bool
+	if chosen.streamsAhead {
+		idle = c.streamAhead
+	}
+	c.team = NewTeam(n, idle)
+	return c, nil
 }
 
 // Close stops the threads. The CPU is not used afterwards.
@@ -183,6 +190,9 @@ type ops struct {
 	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
 	peakInt8 func(n int) (ops int)
 	peakBF16 func(n int) (ops int) // nil where bf16 is widened to float32
+
+	// streamsAhead says that members who wait ask for what they will read next.
+	streamsAhead bool
 
 	few   int      // a few rows are best a multiple of it
 	pairs *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32

@@ -20,6 +20,10 @@ type Weight struct {
 	Panels bool
 	// Tiles says that Data is BF16 as PackTiles makes it, for a matrix unit.
 	Tiles bool
+
+	// Next is the weight that is probably multiplied by next, or nil: it may be asked
+	// for before.
+	Next *Weight
 }
 
 // panelCols is the width of a panel of floats.

@@ -29,13 +29,11 @@ func (t *streamTask) run(l *linearTask) {
 	if len(t.claims) < members {
 		t.claims = make([]claim, members)
 	}
-	t.linearTask, t.cols, t.bytes = l, panelCols, PanelBytes(l.w.DType, l.w.In, panelCols)
-	switch {
-	case l.w.DType.IsQuantized():
-		t.cols, t.bytes = panelOuts, PackedBytes(l.w.DType, l.w.In, panelOuts)
-	case l.w.Tiles:
-		t.bytes, t.bias, l.e.Bias = TileBytes(panelCols, l.w.In), l.e.Bias, nil
+	t.linearTask = l
+	if l.w.Tiles {
+		t.bias, l.e.Bias = l.e.Bias, nil
 	}
+	t.cols, t.bytes = l.w.panel()
 	t.panels = ceilDiv(l.w.Out, t.cols)
 	t.paired = l.w.DType == tensor.BF16 && c.ops.pairs != nil && !l.w.Tiles
 	t.step = max(1, streamBytes/(2*t.bytes))
@@ -48,9 +46,22 @@ func (t *streamTask) run(l *linearTask) {
 	t.linearTask, t.bias = nil, nil
 }
 
+// panel is what a panel holds, in columns and bytes.
+func (w *Weight) panel() (cols, bytes int) {
+	switch {
+	case w.DType.IsQuantized():
+		return panelOuts, PackedBytes(w.DType, w.In, panelOuts)
+	case w.Tiles:
+		return panelCols, TileBytes(panelCols, w.In)
+	}
+	return panelCols, PanelBytes(w.DType, w.In, panelCols)
+}
+
 // part is a member's run of panels.
-func (t *streamTask) part(member int) (from, to int) {
-	return member * t.panels / len(t.claims), (member + 1) * t.panels / len(t.claims)
+func (t *streamTask) part(member int) (from, to int) { return part(t.panels, member, len(t.claims)) }
+
+func part(panels, member, members int) (from, to int) {
+	return member * panels / members, (member + 1) * panels / members
 }
 
 // Run claims pairs until none is left.
@@ -79,6 +90,7 @@ func (t *streamTask) Run(member int) {
 			}
 		}
 	}
+	t.c.expect(member, t.w.Next)
 }
 
 // fewBlocks reports whether x is a few rows of blocks.

@@ -18,7 +18,8 @@ type Task interface{ Run(member int) }
 // gets no processor in time finds the task finished and leaves it alone.
 type Team struct {
 	workers []worker
-	spins   int // rounds of pause before parking
+	spins   int                   // rounds of pause before parking
+	idle    func(member int) bool // a little that a member does while it waits; false: there is no more
 
 	task    Task
 	stop    bool          // read by a worker after it has joined
@@ -61,11 +62,12 @@ var spinRounds = sync.OnceValue(func() int {
 	return int(min(most, rounds*spinTime/max(best, 1)))
 })
 
-// NewTeam starts n-1 goroutines, n ≥ 1.
-func NewTeam(n int) *Team {
-	t := &Team{workers: make([]worker, n-1), done: make(chan struct{}, 1), spins: spinRounds()}
+// NewTeam starts n-1 goroutines, n ≥ 1. Members that wait call idle, if there is one,
+// until it returns false.
+func NewTeam(n int, idle func(member int) bool) *Team {
+	t := &Team{workers: make([]worker, n-1), done: make(chan struct{}, 1), spins: spinRounds(), idle: idle}
 	if n > runtime.GOMAXPROCS(0) {
-		t.spins = 0 // someone would spin where another has to work
+		t.spins, t.idle = 0, nil // someone would spin where another has to work
 	}
 	for i := range t.workers {
 		w := &t.workers[i]
@@ -132,6 +134,8 @@ func (t *Team) begin(task Task) {
 // end closes the call and waits for those who have joined it.
 func (t *Team) end() {
 	t.state.And(^uint64(open))
+	for t.idle != nil && joined(t.state.Load()) != 0 && t.idle(0) {
+	}
 	for range t.spins {
 		if joined(t.state.Load()) == 0 {
 			return
@@ -157,7 +161,7 @@ func (t *Team) work(w *worker, member int) {
 	defer close(w.stopped)
 	var seen uint32
 	for {
-		state := t.await(w, seen)
+		state := t.await(w, member, seen)
 		for state&open != 0 && !t.state.CompareAndSwap(state, state+1) {
 			state = t.state.Load()
 		}
@@ -176,7 +180,9 @@ func (t *Team) work(w *worker, member int) {
 }
 
 // await returns the state when it is of a call that is not the seen one.
-func (t *Team) await(w *worker, seen uint32) uint64 {
+func (t *Team) await(w *worker, member int, seen uint32) uint64 {
+	for t.idle != nil && callOf(t.state.Load()) == seen && t.idle(member) {
+	}
 	for range t.spins {
 		if s := t.state.Load(); callOf(s) != seen {
 			return s

@@ -17,7 +17,7 @@ func (t *countTask) Run(member int) { t.calls[member].Add(1) }
 func TestTeam(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, n := range []int{1, 2, 3, 8} {
-		team := NewTeam(n)
+		team := NewTeam(n, nil)
 		var task countTask
 		const calls = 1000
 		for i := range calls {
@@ -47,6 +47,40 @@ func TestTeam(t *testing.T) {
 	}
 }
 
+// Members that wait do what idle says until it has no more, each by itself.
+func TestTeamIdle(t *testing.T) {
+	const members, most = 2, 1000
+	var left [members]int // each member's own
+	var done [members]atomic.Int32
+	var task countTask
+	team := NewTeam(members, func(member int) bool {
+		if left[member] == 0 {
+			return false
+		}
+		left[member]--
+		done[member].Add(1)
+		return true
+	})
+	refill := taskFunc(func(member int) { left[member] = 5; task.Run(member) })
+	for i := 0; i < most && done[1].Load() == 0; i++ {
+		team.Run(refill)
+		time.Sleep(time.Millisecond)
+	}
+	team.Close()
+	for m := range members {
+		if got, most := done[m].Load(), 5*task.calls[m].Load(); got > most {
+			t.Errorf("member %d: %d times idle, want %d at most", m, got, most)
+		}
+	}
+	if runtime.GOMAXPROCS(0) >= members && done[1].Load() == 0 {
+		t.Error("the worker never did anything while it waited")
+	}
+}
+
+type taskFunc func(member int)
+
+func (f taskFunc) Run(member int) { f(member) }
+
 // panicTask lets one member panic, after all have come.
 type panicTask struct {
 	member, members int
@@ -64,7 +98,7 @@ func (t *panicTask) Run(member int) {
 }
 
 func TestTeamPanic(t *testing.T) {
-	team := NewTeam(3)
+	team := NewTeam(3, nil)
 	defer team.Close()
 	for m := range 3 {
 		func() {

@@ -21,7 +21,7 @@ func tiled(t *testing.T, f func(t *testing.T, o *ops)) {
 }
 
 func cpuOf(t *testing.T, o *ops, threads int) *CPU {
-	c := &CPU{ops: o, team: NewTeam(threads), members: make([]scratch, threads)}
+	c := &CPU{ops: o, team: NewTeam(threads, nil), members: make([]scratch, threads)}
 	t.Cleanup(c.Close)
 	return c
 }

@@ -1,0 +1,58 @@
+package kernel
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// What a member expects is where its two streams of the next weight begin, and is asked
+// for until nothing is left.
+func TestExpect(t *testing.T) {
+	o := twinOps()
+	o.streamsAhead = true
+	for _, members := range []int{1, 2, 3, 8} {
+		c := cpuOf(t, o, members)
+		for _, w := range []Weight{
+			{In: 96, Out: 32 * 50, DType: tensor.Q8_0},
+			{In: 4096, Out: 32 * 33, DType: tensor.Q4_0},
+			{In: 700, Out: 1000, DType: tensor.F32, Panels: true},
+			{In: 700, Out: 1000, DType: tensor.BF16, Tiles: true},
+			{In: 64, Out: 3, DType: tensor.BF16, Tiles: true},
+		} {
+			w.Data = make([]byte, w.bytes())
+			cols, bytes := w.panel()
+			panels := ceilDiv(w.Out, cols)
+			for m := range members {
+				c.expect(m, &w)
+				from, to := part(panels, m, members)
+				for i, first := range []int{from, from + ceilDiv(to-from, 2)} {
+					got := c.members[m].next[i]
+					room := to*bytes - first*bytes
+					if i == 0 {
+						room = ceilDiv(to-from, 2) * bytes
+					}
+					if len(got) != min(room, expected) {
+						t.Errorf("member %d, stream %d: %d bytes of %d", m, i, len(got), room)
+					}
+					if at := unsafe.SliceData(w.Data[first*bytes:]); len(got) > 0 && unsafe.SliceData(got) != at {
+						t.Errorf("member %d, stream %d begins elsewhere", m, i)
+					}
+				}
+				calls := 0
+				for c.streamAhead(m) {
+					calls++
+				}
+				if most := expected / expectedStep; calls > most {
+					t.Errorf("member %d asked %d times", m, calls)
+				}
+			}
+		}
+		c.expect(0, &Weight{In: 8, Out: 8, DType: tensor.F32, Data: make([]byte, 256)}) // read in another order
+		if c.streamAhead(0) {
+			t.Error("something is expected of a weight that no member has a part of")
+		}
+		c.expect(0, nil)
+	}
+}
