@@ -61,8 +61,16 @@ func TestTeamIdle(t *testing.T) {
 		done[member].Add(1)
 		return true
 	})
-	refill := taskFunc(func(member int) { left[member] = 5; task.Run(member) })
+	var come atomic.Int32
+	refill := taskFunc(func(member int) {
+		left[member] = 5
+		task.Run(member)
+		for come.Add(1); come.Load() < members; { // all of them
+			runtime.Gosched()
+		}
+	})
 	for i := 0; i < most && done[1].Load() == 0; i++ {
+		come.Store(0)
 		team.Run(refill)
 		time.Sleep(time.Millisecond)
 	}
