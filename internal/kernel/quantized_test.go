@@ -260,7 +260,7 @@ func TestLinearQuantized(t *testing.T) {
 			rng := rand.New(rand.NewPCG(25, 1))
 			for _, s := range [][2]int{{0, 5}, {32, 1}, {32, 257}, {96, 100}, {64, 600}, {416, 33}} {
 				for _, d := range quantTypes {
-					for _, rows := range []int{1, 2, 3, 5, 8, 11, 13, 16, 17, 29, 75} {
+					for _, rows := range []int{1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 29, 75} {
 						if family == "generic" && rows > 16 {
 							continue
 						}
@@ -302,7 +302,7 @@ func TestLinearQuantizedTails(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		rng := rand.New(rand.NewPCG(27, 1))
 		for out := range 258 {
-			for i, rows := range []int{1, 3, 6} {
+			for i, rows := range []int{1, 3, 7} {
 				w := packedRandom(t, rng, 32, out, quantTypes[(out+i)%2])
 				x, start := guardedFloats(t, random(rng, rows*32)), random(rng, rows*out)
 				e := Epilogue{Add: out%3 == 0}

@@ -260,9 +260,14 @@ func (t *streamTask) store(y []float32, first, n int) {
 }
 
 // tilesPay reports whether tiles are faster than vectors for a few rows of blocks: they
-// take as long for one row as for eight.
-func tilesPay(rows int) bool {
-	return rows >= 5 && rows <= generic.FewRows || rows >= 12 && rows <= fewRows
+// take as long for one row as for eight, and what vectors save must be more than memory
+// takes anyway.
+func tilesPay(d tensor.DType, rows int) bool {
+	least := 4
+	if d == tensor.Q4_0 {
+		least = 7
+	}
+	return rows >= least && rows <= generic.FewRows || rows >= 12 && rows <= fewRows
 }
 
 // streamed reports whether the product of rows with w is a streamTask.
@@ -273,7 +278,7 @@ func (o *ops) streamed(rows int, w *Weight) bool {
 	case w.Tiles:
 		return rows <= fewRows
 	case rows > 1:
-		return tilesPay(rows) && w.DType.IsQuantized() && o.tiles != nil && o.tiles.few != nil
+		return tilesPay(w.DType, rows) && w.DType.IsQuantized() && o.tiles != nil && o.tiles.few != nil
 	}
 	if w.DType.IsQuantized() {
 		return o.streamBlocks != nil
