@@ -13,7 +13,7 @@ func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int) {
 		if t.wholePanel(b.first, end) {
 			for h := fromHead; h < toHead; h++ {
 				if t.packed != nil {
-					t.storeSteps(b.first, h)
+					t.storeSteps(s, b.first, h)
 					continue
 				}
 				if h+1 < toHead {
@@ -112,19 +112,34 @@ func (t *attentionTask) storePanel(s *scratch, first, head int) {
 }
 
 // storeSteps is storePanel of tiles, which have the cache's type.
-func (t *attentionTask) storeSteps(first, head int) {
+func (t *attentionTask) storeSteps(s *scratch, first, head int) {
 	const step, bytes = generic.TileStep, generic.StepBytes
 	r := &t.rows[first]
 	k, v := t.cache(r, head)
 	row := t.HeadDim * 2
 	k, v = k[(r.Len-1)*row:], v[(r.Len-1)*row:]
 	for j := range t.HeadDim / step {
-		t.c.ops.tiles.turn(k[j*bytes:], t.packed[t.step(first, 1, head, j):])
-		values := t.packed[t.step(first, 2, head, j):][:bytes]
+		t.c.ops.tiles.turn(k[j*bytes:], t.together(s, first, 1, head, j))
+		values := t.together(s, first, 2, head, j)
 		for i := range KVPanel {
 			copy(v[i*row+j*64:][:64], values[i*64:])
 		}
 	}
+}
+
+// together returns a step of keys or values from any row on, in the scratch if it lies
+// in two.
+func (t *attentionTask) together(s *scratch, first, part, head, j int) []byte {
+	const step, bytes = generic.TileStep, generic.StepBytes
+	at := first % step * 64
+	all := t.packed[t.step(first, part, head, j):][:bytes]
+	if at == 0 {
+		return all
+	}
+	s.b = grow(s.b, bytes/4)
+	both := tensor.Bytes(s.b)
+	copy(both[copy(both, all[at:]):bytes], t.packed[t.step(first+step, part, head, j):])
+	return both
 }
 
 // storeRow stores one row of tiles.

@@ -59,7 +59,7 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 }
 
 // step is where numbers 32·j … of a head's queries (0), keys (1) or values (2) lie among
-// the tiles, of 32 rows from row on, one of a multiple of 32.
+// the tiles, of the 32 rows that row is one of.
 func (t *attentionTask) step(row, part, head, j int) int {
 	const step = generic.TileStep
 	width := t.Heads * t.HeadDim

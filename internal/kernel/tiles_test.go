@@ -263,12 +263,13 @@ func sameTiles(t *testing.T, o *ops, name string, tiles []byte, y []float32, row
 // wherever a text begins.
 func TestAttentionOfTiles(t *testing.T) {
 	tiled(t, func(t *testing.T, o *ops) {
-		const rows, width = 70, 128
+		const rows = 110
 		c := cpuOf(t, o, 2)
 		rng := rand.New(rand.NewPCG(49, 50))
 		for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
-			for _, before := range []int{0, 7, 32} {
-				s := AttentionShape{2, 64, d, 0.2, false}
+			for i, before := range []int{0, 7, 7, 32} {
+				s := AttentionShape{2 + 4*(i%2), 64, d, 0.2, false} // all rows in three blocks, or in one
+				width := s.Heads * s.HeadDim
 				v := random(rng, rows*3*width)
 				tiles := make([]byte, TileBytes(rows, 3*width))
 				for r := range rows {
