@@ -106,8 +106,12 @@ func TestLogits(t *testing.T) {
 			t.Fatalf("%s: the adapter changes nothing", test.name)
 		}
 		for _, layout := range []gpt2.Layout{gpt2.InOut, gpt2.OutIn} {
-			for _, d := range []tensor.DType{tensor.Invalid, tensor.F16} {
-				t.Run(fmt.Sprint(test.name, layout, d), func(t *testing.T) {
+			for _, kind := range []struct {
+				d    tensor.DType
+				wide bool // no matrix unit
+			}{{tensor.Invalid, false}, {tensor.F16, true}, {tensor.F16, false}} {
+				d := kind.d
+				t.Run(fmt.Sprint(test.name, layout, d, kind.wide), func(t *testing.T) {
 					c, w := base(t, nil)
 					if layout == gpt2.OutIn {
 						transpose(w)
@@ -116,7 +120,7 @@ func TestLogits(t *testing.T) {
 					if b.Modules() != test.modules || len(b.Ignored) > 0 {
 						t.Errorf("%d matrices, %v ignored, want %d", b.Modules(), b.Ignored, test.modules)
 					}
-					k, err := kernel.New(kernel.Options{Threads: 2})
+					k, err := kernel.New(kernel.Options{Threads: 2, Wide: kind.wide})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -126,6 +130,9 @@ func TestLogits(t *testing.T) {
 					most := 1e-5
 					if d == tensor.F16 {
 						most = 3e-3
+						if k.InTiles(d) { // then they are bfloat16
+							most = 3e-2
+						}
 					}
 					if e := distance(got, want); !(e <= most) {
 						t.Errorf("relative error %.2g, want at most %g", e, most)
