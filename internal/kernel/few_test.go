@@ -14,7 +14,7 @@ import (
 func TestTwinFew(t *testing.T) {
 	assembly(t, func(t *testing.T, o, _ *ops) {
 		if o.tiles == nil || o.tiles.few == nil {
-			t.Skip("none")
+			t.Skip("the family has no byte tiles")
 		}
 		rng := rand.New(rand.NewPCG(55, 56))
 		work := alignedBytes(generic.FewWork)

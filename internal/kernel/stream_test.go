@@ -21,7 +21,7 @@ func streams(t *testing.T, f func(t *testing.T, o *ops)) {
 func TestTwinStream(t *testing.T) {
 	streams(t, func(t *testing.T, o *ops) {
 		if o.stream == nil {
-			t.Skip("none")
+			t.Skip("the family has no kernel for streams")
 		}
 		rng := rand.New(rand.NewPCG(51, 52))
 		for depth := range 70 {
@@ -58,7 +58,7 @@ func TestTwinStream(t *testing.T) {
 func TestTwinStreamBlocks(t *testing.T) {
 	streams(t, func(t *testing.T, o *ops) {
 		if o.streamBlocks == nil {
-			t.Skip("none")
+			t.Skip("the family has no kernel for streams")
 		}
 		rng := rand.New(rand.NewPCG(53, 54))
 		for n := range 40 {
