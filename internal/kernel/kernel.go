@@ -71,7 +71,8 @@ type scratch struct {
 	lanes   [16]float64
 	tiles   reserve
 	ahead   generic.Ahead
-	next    [2][]byte // what the member probably reads next, as far as it was not asked for
+	end     generic.End // of ahead
+	next    [2][]byte   // what the member probably reads next, as far as it was not asked for
 	product generic.Product
 	stream  generic.TileStream
 	few     generic.FewProduct

@@ -430,6 +430,10 @@ func (e *Epilogue) apply(o *ops, acc []float32, col int) {
 	if e.Bias != nil {
 		o.add(acc, e.Bias[col:][:len(acc)])
 	}
+	e.activate(o, acc)
+}
+
+func (e *Epilogue) activate(o *ops, acc []float32) {
 	if a, b, ok := e.Activation.gate(); ok && e.rough {
 		o.tiles.gate(acc, a, b)
 		return

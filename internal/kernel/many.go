@@ -3,6 +3,7 @@ package kernel
 import (
 	"unsafe"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -96,6 +97,7 @@ func (t *manyTask) item(s *scratch, item int) {
 	p := t.place(item)
 	first, end := p.row, min(p.row+t.each, t.rows)
 	// Sums lie where the results will, unless these are added to what is there.
+	ends := t.ends()
 	c, ldc := t.y[first*t.w.Out+p.col:], t.w.Out
 	inPlace := !t.e.Add && t.w.Out%o.nr == 0
 	if !inPlace {
@@ -121,13 +123,21 @@ func (t *manyTask) item(s *scratch, item int) {
 		}
 	}
 	for r := first; r < end; r++ {
-		sums := c[(r-first)*ldc:][:p.cols]
-		if inPlace {
-			t.e.apply(o, sums, p.col)
-		} else {
-			t.finish(sums, r, p.col)
+		switch sums := c[(r-first)*ldc:]; {
+		case ends:
+			t.e.activate(o, t.y[r*t.w.Out+p.col:][:p.cols])
+		case inPlace:
+			t.e.apply(o, sums[:p.cols], p.col)
+		default:
+			t.finish(sums[:p.cols], r, p.col)
 		}
 	}
+}
+
+// ends reports whether tiles of results are finished as they are stored, but for an
+// activation, which comes after.
+func (t *manyTask) ends() bool {
+	return t.w.Out%t.c.ops.nr == 0 && !(t.e.Add && t.e.Activation != None)
 }
 
 // panels returns a block of W, and how far its panels are apart.
@@ -158,8 +168,16 @@ func (t *manyTask) part(s *scratch, c []float32, ldc int, w []float32, panel int
 	tiles := ceilDiv(p.rows, o.mr)
 	bytes := ceilDiv(p.depth*o.nr*4, tiles*64) * 64 // of a panel during a tile
 	x := next.row
+	h.End = nil
+	if p.k+p.depth == in && t.ends() {
+		h.End = &s.end
+		s.end.LD, s.end.Add = t.w.Out, t.e.Add
+	}
 	for j := 0; j < p.cols; j += o.nr {
 		b := w[j/o.nr*panel:]
+		if t.e.Bias != nil && h.End != nil {
+			s.end.Bias = t.e.Bias[p.col+j:][:o.nr]
+		}
 		ahead := t.nextPanel(b, panel, j+o.nr < p.cols, p, next)
 		for i := range tiles {
 			r := i * o.mr
@@ -173,9 +191,13 @@ func (t *manyTask) part(s *scratch, c []float32, ldc int, w []float32, panel int
 			if p.k+p.depth == in {
 				h.Y, h.LDY = &t.y[(p.row+r)*t.w.Out+min(p.col+j, t.w.Out-1)], uintptr(t.w.Out*4)
 			}
+			if h.End != nil {
+				s.end.Out = t.y[(p.row+r)*t.w.Out+p.col+j:]
+			}
 			o.multiplyAhead(c[r*ldc+j:], ldc, t.x[(p.row+r)*in+p.k:], in, b, min(o.mr, p.rows-r), p.depth, p.k > 0, h)
 		}
 	}
+	h.End, s.end = nil, generic.End{}
 }
 
 // nextPanel returns the memory of the panel after b.

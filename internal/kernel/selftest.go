@@ -249,6 +249,16 @@ func (t *trial) multiplyAhead(o *ops) []float32 {
 			out = append(out, c[i*o.nr:][:cols]...)
 		}
 	}
+	y := make([]float32, rows*o.nr)
+	for _, add := range []bool{false, true} {
+		for i := 0; i < rows; i += o.mr {
+			h.End = &generic.End{Out: y[i*o.nr:], LD: o.nr, Bias: b[:o.nr], Add: add}
+			o.multiplyAhead(c[i*o.nr:], o.nr, a[i*depth:], depth, b, min(o.mr, rows-i), depth, false, &h)
+		}
+		for i := range rows {
+			out = append(out, y[i*o.nr:][:cols]...)
+		}
+	}
 	return out
 }
 

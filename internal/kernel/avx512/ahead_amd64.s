@@ -30,13 +30,39 @@
 	ADDQ $16, DX; \
 	SUBQ $4, CX
 
+#define TILE12(X) \
+	X(Z8, Z9); \
+	X(Z10, Z11); \
+	X(Z12, Z13); \
+	X(Z14, Z15); \
+	X(Z16, Z17); \
+	X(Z18, Z19); \
+	X(Z20, Z21); \
+	X(Z22, Z23); \
+	X(Z24, Z25); \
+	X(Z26, Z27); \
+	X(Z28, Z29); \
+	X(Z30, Z31)
+
+#define BIASROW(LO, HI) \
+	VADDPS Z0, LO, LO; \
+	VADDPS Z1, HI, HI
+#define BIASTILE12 TILE12(BIASROW)
+
+#define ADDROW(LO, HI) \
+	VADDPS (DI), LO, LO; \
+	VADDPS 64(DI), HI, HI; \
+	ADDQ   R11, DI
+#define ADDTILE12 TILE12(ADDROW)
+
 // func multiply12Ahead(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, k int, load bool, h *generic.Ahead)
 //
 // multiply12 with rows of b that follow each other. Meanwhile it asks for memory, a
 // line or two at a time and all along, so that neither what it loads itself nor what
 // comes after it waits: in each round, of four k, for two rows of a (R12, R8 apart)
 // and for b (R15, by R10 in a round); now and then, twelve times, for two lines of
-// results (R13, R11 apart). DI counts the rounds from one to the next, n.
+// results (R13, R11 apart). DI counts the rounds from one to the next, n. In the end
+// sums go where generic.End (R10) says.
 TEXT ·multiply12Ahead(SB), NOSPLIT, $8-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), R11
@@ -103,8 +129,29 @@ loop1:
 	JMP  loop1
 
 store:
-	MOVQ c+0(FP), DI
-	MOVQ ldc+8(FP), R11
+	MOVQ  c+0(FP), DI
+	MOVQ  ldc+8(FP), R11
+	MOVQ  h+56(FP), R10
+	MOVQ  40(R10), R10
+	TESTQ R10, R10
+	JZ    stored
+	MOVQ  0(R10), DI
+	MOVQ  24(R10), R11
+	SHLQ  $2, R11
+	MOVQ  32(R10), AX
+	TESTQ AX, AX
+	JZ    biased
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	BIASTILE12
+
+biased:
+	CMPB 56(R10), $0
+	JEQ  stored
+	ADDTILE12
+	MOVQ 0(R10), DI
+
+stored:
 	STORETILE12
 	VZEROUPPER
 	RET

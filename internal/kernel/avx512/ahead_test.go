@@ -30,13 +30,29 @@ func TestMultiplyAhead(t *testing.T) {
 			for _, load := range []bool{false, true} {
 				lda, ldc := k+3, NR+1
 				a, b, c := random(mr*lda+1), random(k*NR+1), random(mr*ldc+1)
-				want := append([]float32(nil), c...)
+				want, before := append([]float32(nil), c...), append([]float32(nil), c...)
 				Multiply(want, ldc, a, lda, b, NR, mr, k, load)
 				h := generic.Ahead{Y: &c[0], LDY: uintptr(ldc * 4), A: &a[0], B: &tensor.Bytes(b)[0], Step: uintptr(k)}
 				MultiplyAhead(c, ldc, a, lda, b, mr, k, load, &h)
 				for i := range c {
 					if c[i] != want[i] {
 						t.Fatalf("%d rows, k %d, load %v: element %d is %v, want %v", mr, k, load, i, c[i], want[i])
+					}
+				}
+				for _, bias := range [][]float32{nil, random(NR + 1)[1:]} {
+					for _, add := range []bool{false, true} {
+						c, y := append([]float32(nil), before...), random(mr*(NR+3) + 1)[1:]
+						end := generic.End{Out: y, LD: NR + 3, Bias: bias, Add: add}
+						wanted := end
+						wanted.Out = append([]float32(nil), y...)
+						wanted.Rows(append([]float32(nil), want...), ldc, mr, NR, generic.Add)
+						h.End = &end
+						MultiplyAhead(c, ldc, a, lda, b, mr, k, load, &h)
+						for i := range y {
+							if y[i] != wanted.Out[i] {
+								t.Fatalf("%d rows, k %d, load %v, bias %v, add %v: element %d is %v, want %v", mr, k, load, bias != nil, add, i, y[i], wanted.Out[i])
+							}
+						}
 					}
 				}
 				// Nothing at all.
