@@ -128,7 +128,7 @@ func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, aga
 		return guarded(t, n)
 	}
 	q := p
-	p.C, q.C = guardedFloats(t, make([]float32, max(2, panels)*blockFloats)), make([]float32, max(2, panels)*blockFloats)
+	p.C, q.C = guardedFloats(t, make([]float32, panels*blockFloats)), make([]float32, panels*blockFloats)
 	for i, to := range []*generic.Rows{&p, &q} {
 		if way > 0 {
 			to.Y = memory(i == 0)
@@ -165,6 +165,18 @@ func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, aga
 			near(t, fmt.Sprintf("way %d, number %d", way, i), got[i:i+1], want[i:i+1], within)
 		}
 	}
+}
+
+// A single panel of columns that does not stay with all of K: what LoRA has of a low
+// rank and a wide matrix.
+func TestProductOfOnePanel(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(45, 46))
+		for _, k := range []int{2304, 2*trainChunk*generic.TileStep + 70} {
+			checkProduct(t, c, rng, Product{M: 200, N: 8, K: k, DType: tensor.BF16})
+		}
+	})
 }
 
 // An activation that is computed as results are stored has the bits of one afterwards.

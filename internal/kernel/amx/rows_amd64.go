@@ -71,7 +71,7 @@ func MultiplyRows(p *generic.Rows) {
 
 func (j *rowJob) store(p *generic.Rows) {
 	size := p.DType.Size()
-	_, _ = p.C[2*step*step-1], p.Y[(p.Rows-1)*p.LdY+p.Cols*size-1]
+	_, _ = p.C[min(2, p.Panels)*step*step-1], p.Y[(p.Rows-1)*p.LdY+p.Cols*size-1]
 	j.from = j.c + step*step*4
 	j.nexty, j.ldy, j.width, j.rows = address(p.Y), uintptr(p.LdY), uintptr(step*size), p.Rows
 	whole := p.Past && p.Cols%step == 0 && wholeLines(p.Y, p.LdY, p.Cols) // may go past the caches

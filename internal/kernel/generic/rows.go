@@ -14,8 +14,8 @@ type Rows struct {
 	Start []float32
 	Again bool
 
-	// C is where sums stay, if there is no Y; else two blocks to work in. It may be
-	// Start.
+	// C is where sums stay, if there is no Y; else two blocks to work in, or one for a
+	// single panel. It may be Start.
 	C []float32
 
 	DType      tensor.DType
