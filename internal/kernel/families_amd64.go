@@ -97,6 +97,7 @@ func withTiles(o ops) *ops {
 // Intel's cores read a tenth faster with, and AMD's slower.
 func readAhead(o *ops) {
 	o.stream, o.accumulate, o.streamsAhead = avx512.StreamAhead, avx512.AccumulateNear, true
+	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {
 		o.streamBlocks = avx512.StreamBlocksAhead
 	}

@@ -5,31 +5,31 @@ package avx512
 import "github.com/gptctl/gptctl/internal/tensor"
 
 //go:noescape
-func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte)
+func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte, last int)
 
 //go:noescape
-func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte)
+func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
 
 //go:noescape
-func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte)
+func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
 
 //go:noescape
-func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
 
 //go:noescape
-func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
 
 //go:noescape
-func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
 
 //go:noescape
-func values32F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+func values32F32(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
 
 //go:noescape
-func values32F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+func values32F16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
 
 //go:noescape
-func values32BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+func values32BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
 
 //go:noescape
 func narrowF16(dst *byte, src *float32, n int)
@@ -55,6 +55,18 @@ func Triangle(c []float32, ldc int, a []float32, lda int, b []float32, ldb int) 
 
 // Scores computes the products of one query with panels of 32 keys.
 func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte) {
+	scores(d, s, q, k, panels, dim, next, lastBytes)
+}
+
+// ScoresAhead is Scores that asks for as many of the next keys as it reads itself.
+func ScoresAhead(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte) {
+	scores(d, s, q, k, panels, dim, next, len(k))
+}
+
+// lastBytes of keys or values are those at which the next ones are asked for.
+const lastBytes = 8192
+
+func scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte, last int) {
 	if panels == 0 {
 		return
 	}
@@ -64,6 +76,9 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []by
 		return
 	}
 	_, _ = q[dim-1], k[panels*dim*32*d.Size()-1]
+	if len(next) == 0 {
+		last = lastBytes
+	}
 	f := scoresF32
 	switch d {
 	case tensor.F16:
@@ -71,13 +86,25 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []by
 	case tensor.BF16:
 		f = scoresBF16
 	}
-	f(&s[0], &q[0], &k[0], panels, dim, hint(next, k))
+	f(&s[0], &q[0], &k[0], panels, dim, hint(next, k), last)
 }
 
 // Values adds probabilities × values; dim is a multiple of 32.
 func Values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
+	values(d, out, p, v, dim, next, lastBytes)
+}
+
+// ValuesAhead is Values that asks for as many of the next values as it reads itself.
+func ValuesAhead(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
+	values(d, out, p, v, dim, next, len(v))
+}
+
+func values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte, last int) {
 	if len(p) == 0 || dim == 0 {
 		return
+	}
+	if len(next) == 0 {
+		last = lastBytes
 	}
 	size := d.Size()
 	_, _ = out[dim-1], v[len(p)*dim*size-1]
@@ -90,10 +117,10 @@ func Values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
 	}
 	j := 0
 	for ; j+64 <= dim; j += 64 {
-		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v))
+		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v), last)
 	}
 	if j < dim {
-		f32(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v))
+		f32(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v), last)
 	}
 }
 
