@@ -178,10 +178,13 @@ func (d *Device) embed(out *residual, tokens, positions *matrix, rows []gpt2.Row
 func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon float32) {
 	var out kernel.Numbers
 	var tiles []byte
+	var codes kernel.Codes
 	if o, ok := y.(*multiplicand); !ok {
 		out = numbers(y)
-	} else if tiles = d.tiles(o, rows, width); tiles == nil {
-		out = kernel.Floats(o.plain())
+	} else if codes = d.few(o, rows, width); codes.DType == tensor.Invalid {
+		if tiles = d.tiles(o, rows, width); tiles == nil {
+			out = kernel.Floats(o.plain())
+		}
 	}
 	var in buffer
 	switch v := x.(type) {
@@ -193,6 +196,10 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 			return
 		}
 		in = v.plain(rows)
+	}
+	if codes.DType != tensor.Invalid {
+		d.cpu.LayerNormCodes(codes, in, gain.(buffer), bias.(buffer), rows, width, epsilon)
+		return
 	}
 	if tiles != nil {
 		d.cpu.LayerNormTiles(tiles, in, gain.(buffer), bias.(buffer), rows, width, epsilon)
@@ -231,8 +238,13 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 			k.Tiles, k.HalvesFrom = d.qkv(o, rows, m)
 		} else {
 			k.Tiles = d.tiles(o, rows, m.Out)
+			if d.cpu.TakesCodes(rows, m.DType) {
+				k.Codes = d.few(o, rows, m.Out)
+			}
 		}
-		if k.Tiles == nil {
+		if k.Codes.DType != tensor.Invalid {
+			out = o.floats
+		} else if k.Tiles == nil {
 			out = o.plain()
 		}
 	case *residual:
@@ -246,7 +258,9 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 	case buffer:
 		d.cpu.Linear(out, in, rows, m, k)
 	case *multiplicand:
-		if in.tiled {
+		if in.coded {
+			d.cpu.LinearCodes(out, in.codes, rows, m, k)
+		} else if in.tiled {
 			d.cpu.LinearTiles(out, in.tiles, rows, m, k)
 		} else {
 			d.cpu.Linear(out, in.plain(), rows, m, k)

@@ -98,10 +98,18 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 			in.Tiles = q.tiles
 		}
 	}
+	width := shape.Heads * shape.HeadDim
+	if o, ok := out.(*multiplicand); ok && shape.HeadDim%tensor.QuantBlock == 0 {
+		if codes := d.few(o, len(rows), width); codes.DType != tensor.Invalid {
+			d.cpu.AttentionCodes(codes, o.floats, in.Floats, d.rows, shape)
+			runtime.KeepAlive(rows)
+			return
+		}
+	}
 	if o, ok := out.(*multiplicand); !ok {
 		d.cpu.AttentionTiles(nil, out.(buffer), in, d.rows, shape)
 	} else {
-		tiles := d.tiles(o, len(rows), shape.Heads*shape.HeadDim)
+		tiles := d.tiles(o, len(rows), width)
 		o.tiled = d.cpu.AttentionTiles(tiles, o.plain(), in, d.rows, shape)
 	}
 	runtime.KeepAlive(rows)

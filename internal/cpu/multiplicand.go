@@ -14,7 +14,9 @@ type multiplicand struct {
 	n      int
 	floats buffer
 	tiles  []byte
+	codes  kernel.Codes
 	tiled  bool // what was written last
+	coded  bool // the same
 
 	attended bool // holds queries, keys and values
 }
@@ -57,8 +59,22 @@ func (o *multiplicand) plain() buffer {
 	if o.floats == nil {
 		o.floats = mapped.Floats(o.n)
 	}
-	o.tiled = false
+	o.tiled, o.coded = false, false
 	return o.floats
+}
+
+// few returns the memory of a few rows of a multiplicand to be written as codes, if that
+// is what products take.
+func (d *Device) few(o *multiplicand, rows, width int) (q kernel.Codes) {
+	if width%tensor.QuantBlock != 0 || !d.cpu.TakesCodes(rows, d.options.DType) {
+		return q
+	}
+	o.plain() // where some work
+	if n := kernel.CodeBlocks(rows, width); len(o.codes.Blocks) < n {
+		o.codes.Blocks = kernel.NewBlocks(n)
+	}
+	o.codes.DType, o.coded = d.options.DType, true
+	return o.codes
 }
 
 // tiles returns the memory of a multiplicand to be written, if rows of it will be
@@ -71,7 +87,7 @@ func (d *Device) tiles(o *multiplicand, rows, width int) []byte {
 	if n := kernel.TileBytes(rows, width); len(o.tiles) < n {
 		o.tiles = tensor.Bytes(mapped.Floats(max(n, leastTiles) / 4))
 	}
-	o.tiled = true
+	o.tiled, o.coded = true, false
 	return o.tiles
 }
 

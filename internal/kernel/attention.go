@@ -82,6 +82,19 @@ func (c *CPU) WholeTexts(texts []int, headDim int) bool {
 // AttentionTiles is Attention that writes the x of LinearTiles if it can, else out,
 // and reports which.
 func (c *CPU) AttentionTiles(tiles []byte, out []float32, qkv QKV, rows []AttentionRow, s AttentionShape) (tiled bool) {
+	return c.attend(tiles, Codes{}, out, qkv, rows, s)
+}
+
+// AttentionCodes is Attention of heads of whole blocks that writes the x of LinearCodes as
+// well.
+func (c *CPU) AttentionCodes(codes Codes, out, qkv []float32, rows []AttentionRow, s AttentionShape) {
+	if codes.check(len(rows), s.Heads*s.HeadDim); s.HeadDim%tensor.QuantBlock != 0 || len(rows) > fewRows {
+		panic(fmt.Sprintf("kernel: codes of attention of %d rows in heads of %d", len(rows), s.HeadDim))
+	}
+	c.attend(nil, codes, out, QKV{Floats: qkv}, rows, s)
+}
+
+func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []AttentionRow, s AttentionShape) (tiled bool) {
 	width := s.Heads * s.HeadDim
 	if len(rows) == 0 || width == 0 {
 		return false
@@ -106,7 +119,7 @@ func (c *CPU) AttentionTiles(tiles []byte, out []float32, qkv QKV, rows []Attent
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.attention
-	t.c, t.out, t.qkv, t.packed, t.rows, t.AttentionShape = c, out, qkv.Floats, qkv.Tiles, rows, s
+	t.c, t.out, t.codes, t.qkv, t.packed, t.rows, t.AttentionShape = c, out, codes, qkv.Floats, qkv.Tiles, rows, s
 	t.plan()
 	if t.packed != nil && !t.aligned() {
 		panic("kernel: attention of tiles to texts that are not whole steps")
@@ -132,6 +145,7 @@ type attentionTask struct {
 	out, qkv []float32
 	packed   []byte // instead of qkv: tiles
 	tiles    []byte // instead of out
+	codes    Codes  // beside out, which is room then
 	rows     []AttentionRow
 	blocks   []rowRange
 	stores   int          // so many items come first that only store, panels of rows
@@ -276,6 +290,9 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	} else {
 		t.prefetch(next)
 		t.block(s, b, head)
+	}
+	for r := b.first; t.codes.wanted() && r < b.first+b.n; r++ {
+		t.codes.put(t.c.ops, t.output(r, head), r, t.Heads*t.HeadDim, head*t.HeadDim)
 	}
 }
 

@@ -60,6 +60,9 @@ type Epilogue struct {
 	// Tiles, if set, gets the results instead of y, in the form that the next
 	// product takes; only where Tiles reports that there is one, and not with Add.
 	Tiles []byte
+	// Codes, if wanted, get the results: y is only room then. With few rows that
+	// TakesCodes of a weight like it, and not with Add.
+	Codes Codes
 	// HalvesFrom is the column from which Tiles get float16, a multiple of 32: keys and
 	// values go to a cache as they are. 0: all are bfloat16.
 	HalvesFrom int
@@ -96,6 +99,11 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	if rows < 0 || len(x) < rows*w.In {
 		panic(fmt.Sprintf("kernel: linear of %d inputs on %d rows: x %d elements", w.In, rows, len(x)))
 	}
+	c.linearOf(y, x, Codes{}, rows, w, e)
+}
+
+// linearOf is Linear of numbers or of codes.
+func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilogue) {
 	w.check(y, rows, e)
 	if w.Tiles && c.ops.tiles == nil {
 		panic("kernel: linear with tiles and no matrix unit")
@@ -114,12 +122,15 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no tiles or blocks", w.In, w.Out, w.DType, rows))
 	}
 	streamed := c.ops.streamed(rows, w)
+	if e.Codes.wanted() && !(streamed && rows > 1 && w.DType.IsQuantized() && !e.Add) {
+		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no codes", w.In, w.Out, w.DType, rows))
+	}
 	if w.DType.IsQuantized() && !streamed {
 		c.linearQuantized(y, x, rows, w, e)
 		return
 	}
 	t := &c.linear
-	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
+	t.c, t.y, t.x, t.codes, t.rows, t.w, t.e = c, y, x, codes, rows, *w, e
 	switch {
 	case streamed:
 		c.stream.run(t)
@@ -137,6 +148,7 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 // check panics if y, the weight or the epilogue are not what their shapes say.
 func (w *Weight) check(y []float32, rows int, e Epilogue) {
 	room := len(y) >= rows*w.Out
+	e.Codes.check(rows, w.Out)
 	if e.Tiles != nil {
 		room = !e.Add && len(e.Tiles) >= TileBytes(rows, w.Out)
 	} else if e.Blocks {
@@ -153,6 +165,7 @@ func (w *Weight) check(y []float32, rows int, e Epilogue) {
 type linearTask struct {
 	c         *CPU
 	y, x      []float32
+	codes     Codes // instead of x
 	rows      int
 	ldx       int
 	pairs     []uint32 // x rounded to bf16, rows ldp apart; nil: float32 is used

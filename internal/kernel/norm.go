@@ -57,6 +57,7 @@ func (c *CPU) LayerNormBlocks(y []byte, x, gain, bias []float32, rows, width int
 type normTask struct {
 	ops           *ops
 	tiles         []byte // instead of y
+	codes         Codes  // the same
 	blocks        bool   // x is in blocks
 	members       []scratch
 	y             Numbers
@@ -69,6 +70,9 @@ type normTask struct {
 // Run claims rows until none is left.
 func (t *normTask) Run(member int) {
 	switch {
+	case t.codes.wanted():
+		t.runCodes(&t.members[member])
+		return
 	case t.blocks:
 		t.runBlocks()
 		return

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"unsafe"
+
 	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -13,8 +15,9 @@ type streamTask struct {
 	*linearTask
 	cols, bytes int // of a panel
 	panels      int
-	step        int       // pairs of panels that are claimed at a time
-	claims      []claim   // of two panels each
+	unit        int       // panels that stay together
+	step        int       // pairs of units that are claimed at a time
+	claims      []claim   // of two units each
 	paired      bool      // x is multiplied as pairs of bf16
 	bias        []float32 // that the sums of tiles start with
 }
@@ -36,11 +39,15 @@ func (t *streamTask) run(l *linearTask) {
 	t.cols, t.bytes = l.w.panel()
 	t.panels = ceilDiv(l.w.Out, t.cols)
 	t.paired = l.w.DType == tensor.BF16 && c.ops.pairs != nil && !l.w.Tiles
-	t.step = max(1, streamBytes/(2*t.bytes))
+	t.unit = 1
+	if l.e.Codes.wanted() {
+		t.unit = tensor.QuantBlock / panelOuts
+	}
+	t.step = max(1, streamBytes/(2*t.unit*t.bytes))
 	for i := range t.claims {
 		from, to := t.part(i)
 		t.claims[i].next.Store(0)
-		t.claims[i].end = int64(ceilDiv(to-from, 2))
+		t.claims[i].end = int64(ceilDiv(to-from, 2*t.unit))
 	}
 	c.share(t, l.rows*l.w.In*l.w.Out)
 	t.linearTask, t.bias = nil, nil
@@ -58,7 +65,10 @@ func (w *Weight) panel() (cols, bytes int) {
 }
 
 // part is a member's run of panels.
-func (t *streamTask) part(member int) (from, to int) { return part(t.panels, member, len(t.claims)) }
+func (t *streamTask) part(member int) (from, to int) {
+	from, to = part(t.panels/t.unit, member, len(t.claims))
+	return from * t.unit, to * t.unit
+}
 
 func part(panels, member, members int) (from, to int) {
 	return member * panels / members, (member + 1) * panels / members
@@ -78,7 +88,8 @@ func (t *streamTask) Run(member int) {
 			if n <= 0 {
 				break
 			}
-			first, second := from+pair, from+pair+int(c.end)
+			first, second := from+pair*t.unit, from+(pair+int(c.end))*t.unit
+			n *= t.unit
 			if !ready {
 				t.prepare(s, first, min(second, t.panels-1))
 				ready = true
@@ -156,6 +167,26 @@ func (t *streamTask) few(s *scratch, first, second, n, m int) {
 	for i := pairs; i < m; i++ {
 		t.alone(s, second+i)
 	}
+	if t.e.Codes.wanted() {
+		t.encode(first, n)
+		t.encode(second, m)
+	}
+}
+
+// encode quantises n panels of results while they are in a cache.
+func (t *streamTask) encode(first, n int) {
+	col := first * t.cols
+	for r := 0; r < t.rows && n > 0; r++ {
+		t.e.Codes.put(t.c.ops, t.y[r*t.w.Out+col:][:n*t.cols], r, t.w.Out, col)
+	}
+}
+
+// x8 returns the blocks of x.
+func (t *streamTask) x8(s *scratch) []generic.Block {
+	if t.codes.wanted() {
+		return t.codes.Blocks
+	}
+	return s.blocks
 }
 
 // pairs computes panels of a few rows from the columns first and second on: all of them
@@ -169,7 +200,7 @@ func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
 	}
 	each := ceilDiv(t.rows, ceilDiv(t.rows, generic.FewRows))
 	for r := 0; r < t.rows; r += each {
-		p.Rows, p.X = min(each, t.rows-r), s.blocks[r*n:][:generic.FewRows*n]
+		p.Rows, p.X = min(each, t.rows-r), t.x8(s)[r*n:][:generic.FewRows*n]
 		p.Y0, p.Y1 = t.y[r*t.w.Out+first:], t.y[r*t.w.Out+second:]
 		t.c.ops.tiles.few(p)
 	}
@@ -184,7 +215,7 @@ func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
 // alone computes a panel of a few rows.
 func (t *streamTask) alone(s *scratch, panel int) {
 	col := panel * t.cols
-	t.c.ops.products(t.w.DType, s.c, t.cols, s.blocks[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(panel)[:t.bytes], 1)
+	t.c.ops.products(t.w.DType, s.c, t.cols, t.x8(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(panel)[:t.bytes], 1)
 	for r := range t.rows {
 		t.finish(s.c[r*t.cols:][:min(t.cols, t.w.Out-col)], r, col)
 	}
@@ -228,6 +259,14 @@ func (t *streamTask) prepare(s *scratch, first, second int) {
 	for _, p := range [...]int{first, second} {
 		prefetchRows(&t.panel(p)[0], 0, 1, min(t.bytes, firstRead))
 	}
+	if t.fewBlocks() {
+		s.few.Work = growBytes(s.few.Work, generic.FewWork)
+	}
+	if t.codes.wanted() {
+		b := t.codes.Blocks[:t.rows*t.w.In/tensor.QuantBlock]
+		prefetchRows((*byte)(unsafe.Pointer(&b[0])), 0, 1, len(b)*int(unsafe.Sizeof(b[0])))
+		return
+	}
 	o, x := t.c.ops, t.x[:t.rows*t.w.In]
 	switch {
 	case t.w.DType.IsQuantized():
@@ -235,7 +274,6 @@ func (t *streamTask) prepare(s *scratch, first, second int) {
 		room := n
 		if t.rows > 1 {
 			room = n + n/t.rows*generic.FewRows
-			s.few.Work = growBytes(s.few.Work, generic.FewWork)
 		}
 		s.blocks = growBlocks(s.blocks, room)
 		o.quantize(s.blocks[:n], x, t.w.DType)
@@ -270,6 +308,11 @@ func tilesPay(d tensor.DType, rows int) bool {
 	return rows >= least && rows <= generic.FewRows || rows >= 12 && rows <= fewRows
 }
 
+// fewTiles reports whether products of a few rows with weights of type d are tiles.
+func (o *ops) fewTiles(rows int, d tensor.DType) bool {
+	return rows > 1 && d.IsQuantized() && tilesPay(d, rows) && o.tiles != nil && o.tiles.few != nil
+}
+
 // streamed reports whether the product of rows with w is a streamTask.
 func (o *ops) streamed(rows int, w *Weight) bool {
 	switch {
@@ -278,7 +321,7 @@ func (o *ops) streamed(rows int, w *Weight) bool {
 	case w.Tiles:
 		return rows <= fewRows
 	case rows > 1:
-		return tilesPay(w.DType, rows) && w.DType.IsQuantized() && o.tiles != nil && o.tiles.few != nil
+		return o.fewTiles(rows, w.DType)
 	}
 	if w.DType.IsQuantized() {
 		return o.streamBlocks != nil

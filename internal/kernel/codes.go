@@ -1,0 +1,80 @@
+package kernel
+
+import (
+	"fmt"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Codes are a few rows of x as a product with quantised weights takes them: what makes
+// the rows writes them so, a member its own part, where else each member would quantise
+// all of them.
+type Codes struct {
+	DType  tensor.DType    // of the weights; Invalid: none are wanted
+	Blocks []generic.Block // see CodeBlocks
+}
+
+// TakesCodes reports whether rows may be Codes for weights of type d, of any width that
+// is a multiple of 32.
+func (c *CPU) TakesCodes(rows int, d tensor.DType) bool { return c.ops.fewTiles(rows, d) }
+
+// CodeBlocks is how many blocks the Codes of rows have: some more, that do not matter.
+func CodeBlocks(rows, width int) int {
+	return (rows + generic.FewRows) * (width / tensor.QuantBlock)
+}
+
+// NewBlocks makes room for Codes.
+func NewBlocks(n int) []generic.Block { return make([]generic.Block, n) }
+
+func (q *Codes) wanted() bool { return q.DType != tensor.Invalid }
+
+// check panics if there is no room for rows.
+func (q *Codes) check(rows, width int) {
+	if q.wanted() && (width%tensor.QuantBlock != 0 || len(q.Blocks) < CodeBlocks(rows, width)) {
+		panic(fmt.Sprintf("kernel: codes of %d rows of %d: %d blocks", rows, width, len(q.Blocks)))
+	}
+}
+
+// put quantises a part of a row, whole blocks.
+func (q *Codes) put(o *ops, x []float32, row, width, col int) {
+	o.quantize(q.Blocks[(row*width+col)/tensor.QuantBlock:][:len(x)/tensor.QuantBlock], x, q.DType)
+}
+
+// LinearCodes is Linear of Codes.
+func (c *CPU) LinearCodes(y []float32, x Codes, rows int, w *Weight, e Epilogue) {
+	x.check(rows, w.In)
+	if x.DType != w.DType || !c.TakesCodes(rows, w.DType) {
+		panic(fmt.Sprintf("kernel: codes for %v of %d rows times %v", x.DType, rows, w.DType))
+	}
+	c.linearOf(y, nil, x, rows, w, e)
+}
+
+// LayerNormCodes is LayerNorm that writes the x of LinearCodes.
+func (c *CPU) LayerNormCodes(y Codes, x, gain, bias []float32, rows, width int, eps float32) {
+	y.check(rows, width)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.norm
+	t.ops, t.members, t.rows, t.width, t.eps = c.ops, c.members, rows, width, eps
+	t.codes, t.x, t.gain, t.bias = y, x[:rows*width], gain[:width], bias[:width]
+	t.next.Store(0)
+	c.share(t, 4*rows*width)
+	*t = normTask{}
+}
+
+// runCodes claims rows until none is left.
+func (t *normTask) runCodes(s *scratch) {
+	s.a = grow(s.a, t.width)
+	each := min(4, ceilDiv(t.rows, len(t.members)))
+	for {
+		last := int(t.next.Add(int64(each)))
+		if last-each >= t.rows {
+			return
+		}
+		for r := last - each; r < min(last, t.rows); r++ {
+			t.row(s.a[:t.width], r)
+			t.codes.put(t.ops, s.a[:t.width], r, t.width, 0)
+		}
+	}
+}
