@@ -70,6 +70,8 @@ type scratch struct {
 	lens    [generic.TileStep]int
 	lanes   [16]float64
 	tiles   reserve
+	packed  reserve       // columns of a product of training …
+	columns packedColumns // … which they are
 	ahead   generic.Ahead
 	end     generic.End // of ahead
 	next    [2][]byte   // what the member probably reads next, as far as it was not asked for
@@ -120,6 +122,7 @@ func (c *CPU) Close() {
 	c.product.huge.free()
 	for i := range c.members {
 		c.members[i].tiles.free()
+		c.members[i].packed.free()
 		c.members[i].huge.free()
 	}
 }

@@ -26,16 +26,17 @@ func (s *stored) at(row, col int) []byte {
 	return s.data[row*s.ld+col*s.d.Size():]
 }
 
-// A product is computed in chunks, whose factors are both packed whole by all members.
-// Then each claims a block of results: columns that stay in its second-level cache,
-// and rows whose panels stay in the first-level one while the columns pass by.
+// A product is computed in chunks, whose rows are packed whole by all members. Then each
+// claims a block of results and packs its columns, which stay in its second-level cache,
+// and rows pass by, whose panels stay in the first-level one meanwhile. Where K is too
+// deep for that, columns are packed whole as well, and some of K is multiplied at a time.
 const (
 	trainChunk = 96        // panels of 32 rows, columns or depth
 	trainCache = 800 << 10 // bytes of columns: more of them evict each other
 	trainSteps = 24        // of K that are multiplied at a time
 	trainWide  = 8         // panels of columns that stay with all of K, at least
-	trainHigh  = 4         // panels of rows of a claim
-	trainSums  = 16        // the same where sums of some of K have to stay in the cache
+	trainParts = 4         // claims of a member, at least
+	trainSums  = 16        // panels of rows of a claim where sums of some of K stay in the cache
 
 	packPanels = 2  // of a claim, all of K that is multiplied at a time
 	packLong   = 48 // of a claim of one step, which are read along the rows in memory
@@ -58,13 +59,14 @@ type trainTiles struct {
 	each        int  // steps that are multiplied at a time
 	whole       bool // columns stay with all of K
 	high, broad int  // panels of a claim
+	product     int  // a number of its own
 
 	work              func(t *trainTiles, s *scratch, i int)
 	n                 int // claims
 	next, front, back atomic.Int64
 
-	summed  []float64 // of each claim that writes results: their squares
-	writing int       // the first of a chunk that does; negative: it does not
+	summed  []float64 // of 32 rows of a block each: their squares
+	writing int       // the first of a chunk that writes results; negative: it does not
 
 	packedA, packedB []byte
 	sums             []float32 // [tall][wide] blocks, of the chunks of K before, where there are several
@@ -74,6 +76,7 @@ type trainTiles struct {
 func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 	t := &c.trainTiles
 	t.c, t.Product = c, p
+	t.product++
 	t.y = stored{data: y.bytes(), d: y.dtype(), ld: p.N * y.dtype().Size()}
 	t.a = stored{data: a.bytes(), d: a.dtype(), ld: p.K * a.dtype().Size(), turn: p.TransposeA}
 	t.b = stored{data: b.bytes(), d: b.dtype(), ld: p.N * b.dtype().Size(), turn: p.TransposeB}
@@ -84,7 +87,10 @@ func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 		t.b.ld = p.K * t.b.d.Size()
 	}
 	t.summed = t.summed[:0]
-	rows, cols, depth := chunk(p.M), chunk(p.N), chunk(p.K)
+	rows, cols, depth := chunk(p.M), p.N, chunk(p.K)
+	if t.whole = trainCache/(panels(depth)*generic.StepBytes) >= trainWide; !t.whole {
+		cols = chunk(p.N)
+	}
 	none := [2]int{-1, -1}
 	inA, inB := none, none // what is packed
 	for t.col = 0; t.col < p.N; t.col += cols {
@@ -97,7 +103,7 @@ func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 					inA = now
 					t.packA()
 				}
-				if now := [2]int{t.col, t.k}; now != inB {
+				if now := [2]int{t.col, t.k}; now != inB && !t.whole {
 					inB = now
 					t.packB()
 				}
@@ -216,24 +222,50 @@ func (t *trainTiles) packStep(_ *scratch, i int) {
 		t.deep(k, 1), min(packLong*generic.TileStep, t.cols-col))
 }
 
+// columns packs the columns of a block with all of K, if the member has not. A panel's
+// steps are together.
+func (t *trainTiles) columns(s *scratch, b trainBlock) {
+	col := b.col * generic.TileStep
+	now := packedColumns{t.product, t.col + col}
+	if s.columns == now {
+		return
+	}
+	s.columns = now
+	panel := t.steps * generic.StepBytes
+	dst, n := s.packed.bytes(b.cols*panel), min(b.cols*generic.TileStep, t.cols-col)
+	if t.b.turn {
+		t.c.ops.tiles.pack(t.b.d, true, dst, t.b.at(t.k, now.col), t.b.ld, t.depth, n)
+		return
+	}
+	for k := range t.steps {
+		t.c.ops.tiles.packStep(t.b.d, dst[k*generic.StepBytes:], panel, t.b.at(t.k+k*generic.TileStep, now.col), t.b.ld, t.deep(k, 1), n)
+	}
+}
+
+// packedColumns says which columns of which product a member has packed, from where on.
+type packedColumns struct{ product, col int }
+
 // multiply multiplies a chunk.
 func (t *trainTiles) multiply() {
-	t.broad, t.high = trainCache/(t.steps*generic.StepBytes), trainHigh
-	if t.whole = t.broad >= trainWide; !t.whole {
-		t.broad, t.high = trainCache/(t.each*generic.StepBytes), trainSums
+	if t.whole {
+		t.broad = even(t.wide, trainCache/(t.steps*generic.StepBytes))
+		// Members that share columns pack them each: claims are as high as may be.
+		t.high = max(t.tall*ceilDiv(t.wide, t.broad)/(trainParts*len(t.c.members)), 1)
+	} else {
+		t.broad, t.high = even(t.wide, trainCache/(t.each*generic.StepBytes)), trainSums
 	}
-	t.broad, t.high = even(t.wide, t.broad), even(t.tall, t.high)
+	t.high = even(t.tall, t.high)
+	across := ceilDiv(t.wide, t.broad)
 	if t.depth < t.K {
 		t.sums, _ = tensor.View[float32](t.c.train.sums32.bytes(4 * blockFloats * t.tall * t.wide))
 	}
-	claims := ceilDiv(t.tall, t.high) * ceilDiv(t.wide, t.broad)
 	if t.writing = len(t.summed); t.k+t.depth == t.K {
-		t.summed = slices.Grow(t.summed, claims)[:t.writing+claims]
+		t.summed = slices.Grow(t.summed, t.tall*across)[:t.writing+t.tall*across]
 		clear(t.summed[t.writing:])
 	} else {
 		t.writing = -1
 	}
-	t.share((*trainTiles).block, claims, t.rows*t.cols*t.depth)
+	t.share((*trainTiles).block, ceilDiv(t.tall, t.high)*across, t.rows*t.cols*t.depth)
 }
 
 // trainBlock is what a claim computes, in panels.
@@ -251,27 +283,28 @@ func (t *trainTiles) block(s *scratch, i int) {
 		copy(s.a, t.Bias[from:min(from+len(s.a), t.N)])
 	}
 	if t.whole {
+		t.columns(s, b)
 		for r := range b.rows {
 			for k := 0; k < t.steps; k += t.each {
 				t.multiplyRows(s, b, r, k)
 			}
-			t.square(s, i)
+			t.square(s, b, r)
 		}
 		return
 	}
 	for k := 0; k < t.steps; k += t.each {
 		for r := range b.rows {
 			if t.multiplyRows(s, b, r, k); k+t.each >= t.steps {
-				t.square(s, i)
+				t.square(s, b, r)
 			}
 		}
 	}
 }
 
-// square adds the squares of 32 rows that have been written, if they have.
-func (t *trainTiles) square(s *scratch, i int) {
+// square keeps the squares of 32 rows that have been written, if they have.
+func (t *trainTiles) square(s *scratch, b trainBlock, r int) {
 	if t.writing >= 0 {
-		t.summed[t.writing+i] += s.rows.Squares
+		t.summed[t.writing+(b.row+r)*ceilDiv(t.wide, t.broad)+b.col/t.broad] = s.rows.Squares
 	}
 }
 
@@ -293,7 +326,12 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 	o, p := t.c.ops.tiles, &s.rows
 	row, col := (b.row+r)*generic.TileStep, b.col*generic.TileStep
 	p.Steps, p.Panels = min(t.each, t.steps-k), b.cols
-	p.A, p.B, p.BStride = t.packedA[t.at(t.tall, b.row+r, k):], t.packedB[t.at(t.wide, b.col, k):], p.Steps*generic.StepBytes
+	p.A, p.B, p.BStride = t.packedA[t.at(t.tall, b.row+r, k):], nil, p.Steps*generic.StepBytes
+	if t.whole {
+		p.B, p.BStride = s.packed.m.Data[k*generic.StepBytes:], t.steps*generic.StepBytes
+	} else {
+		p.B = t.packedB[t.at(t.wide, b.col, k):]
+	}
 	p.Rows, p.Cols = min(generic.TileStep, t.rows-row), min(b.cols*generic.TileStep, t.cols-col)
 	c := t.sumsOf(s, b, r)
 	p.C, p.Start, p.Again = c, s.a, t.k+k > 0
