@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
@@ -15,8 +16,10 @@ import (
 // in a line.
 type kv struct {
 	kernel.AttentionShape
+	cpu      *kernel.CPU
 	capacity int
-	k, v     [][]byte // [layers]
+	k, v     [][]byte  // [layers]
+	byRows   [][]int32 // [layers][heads], which panel of k lies by rows
 }
 
 // NewKV implements gpt2.Device. The memory is the system's zero pages until
@@ -26,7 +29,7 @@ func (d *Device) NewKV(s gpt2.KVShape, capacity int) (gpt2.KV, error) {
 	if !d.options.KVType.IsFloat() {
 		return nil, fmt.Errorf("keys and values of type %v: want F32, F16 or BF16", d.options.KVType)
 	}
-	c := &kv{capacity: capacity, k: make([][]byte, s.Layers), v: make([][]byte, s.Layers)}
+	c := &kv{cpu: d.cpu, capacity: capacity, k: make([][]byte, s.Layers), v: make([][]byte, s.Layers), byRows: make([][]int32, s.Layers)}
 	c.Heads, c.HeadDim, c.DType = s.Heads, s.HeadDim, d.options.KVType
 	keys, values := c.KeyBytes(capacity), c.ValueBytes(capacity)
 	memory := mapped.Anonymous(s.Layers * (roundUp(keys) + roundUp(values)))
@@ -35,8 +38,14 @@ func (d *Device) NewKV(s gpt2.KVShape, capacity int) (gpt2.KV, error) {
 	for i := range s.Layers {
 		c.k[i], all = all[:keys:keys], all[roundUp(keys):]
 		c.v[i], all = all[:values:values], all[roundUp(values):]
+		c.byRows[i] = slices.Repeat([]int32{-1}, s.Heads)
 	}
 	return c, nil
+}
+
+// row is a position of a layer.
+func (c *kv) row(layer, length int) kernel.AttentionRow {
+	return kernel.AttentionRow{K: c.k[layer], V: c.v[layer], Cap: c.capacity, Len: length, ByRows: c.byRows[layer]}
 }
 
 // roundUp returns whole cache lines.
@@ -48,6 +57,8 @@ func (c *kv) CopyFrom(other gpt2.KV, from, to int) {
 	size := c.DType.Size()
 	row := c.HeadDim * size
 	for l := range c.k {
+		c.cpu.InPanels(c.row(l, 0), c.AttentionShape)
+		c.cpu.InPanels(o.row(l, 0), c.AttentionShape)
 		for h := range c.Heads {
 			dst, src := h*c.capacity, h*o.capacity
 			copy(c.v[l][(dst+from)*row:(dst+to)*row], o.v[l][(src+from)*row:])
@@ -87,7 +98,7 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 	d.rows = d.rows[:0]
 	for _, r := range rows {
 		c := r.KV.(*kv)
-		d.rows = append(d.rows, kernel.AttentionRow{K: c.k[layer], V: c.v[layer], Cap: c.capacity, Len: r.Pos + 1})
+		d.rows = append(d.rows, c.row(layer, r.Pos+1))
 	}
 	var in kernel.QKV
 	switch q := qkv.(type) {

@@ -60,19 +60,31 @@ func random(n int) []float32 {
 
 // A copy of some positions is what was read at these positions.
 func TestKVCopyFrom(t *testing.T) {
+	for _, dim := range []int{5, 32} { // in heads of 32 single rows are stored in another way
+		before := kvShape.HeadDim
+		kvShape.HeadDim = dim
+		copyFrom(t)
+		kvShape.HeadDim = before
+	}
+}
+
+func copyFrom(t *testing.T) {
 	width := 3 * kvShape.Heads * kvShape.HeadDim
 	for _, kvType := range []tensor.DType{tensor.Invalid, tensor.F32, tensor.F16, tensor.BF16} {
 		d := newDevice(t, kvType)
 		for _, span := range [][2]int{{0, 0}, {0, 1}, {0, 100}, {31, 33}, {32, 64}, {5, 20}, {40, 100}, {99, 100}} {
 			from, to := span[0], span[1]
-			t.Run(fmt.Sprint(kvType, from, to), func(t *testing.T) {
+			t.Run(fmt.Sprint(kvShape.HeadDim, kvType, from, to), func(t *testing.T) {
 				qkv := random(100 * width)
 				other := slices.Clone(qkv)
 				for i := from * width; i < to*width; i++ {
 					other[i] = -3 // what the copy must replace
 				}
 				source, target, want := newKV(t, d, 110), newKV(t, d, 103), newKV(t, d, 103)
-				read(d, source, qkv, 0)
+				read(d, source, qkv[:90*width], 0)
+				for i := 90; i < 100; i++ { // one at a time, as texts are decoded
+					read(d, source, qkv[:(i+1)*width][i*width:], i)
+				}
 				read(d, target, other, 0)
 				read(d, want, qkv, 0)
 				target.CopyFrom(source, from, to)

@@ -42,6 +42,10 @@ func (s AttentionShape) ValueBytes(positions int) int {
 type AttentionRow struct {
 	K, V     []byte
 	Cap, Len int
+
+	// ByRows, if set, is attention's to keep: [heads], the panel of K that lies the other
+	// way, [32][headDim], or -1. At first it is -1; InPanels makes it so again.
+	ByRows []int32
 }
 
 // Attention puts the key and the value of each row into its cache and computes
@@ -152,6 +156,7 @@ type attentionTask struct {
 	unstored atomic.Int64 // those of them that are not done
 	next     atomic.Int64
 	singles  bool // each row is of another sequence: items are claimed in runs
+	turning  bool // they keep unfinished panels by rows
 	claims   []claim
 	each     int // items of a claim
 }
@@ -193,6 +198,9 @@ func (t *attentionTask) plan() {
 	t.unstored.Store(int64(t.stores))
 	if t.singles = len(t.blocks) == len(t.rows); t.singles {
 		t.planSingles()
+	}
+	if t.turning = t.rowKeys(); !t.turning {
+		t.settle()
 	}
 }
 
@@ -278,9 +286,12 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 		return
 	}
 	head, b := t.place(i)
-	if t.stores > 0 {
+	switch {
+	case t.stores > 0:
 		t.await()
-	} else {
+	case t.byRows(b.first) && t.rows[b.first].Len > 0:
+		t.storeByRows(s, b.first, head)
+	default:
 		t.store(s, b, head, head+1)
 	}
 	if b.n == 1 {
@@ -351,7 +362,7 @@ func (t *attentionTask) single(s *scratch, row, head, next int) {
 	}
 	s.c = grow(s.c, panels*KVPanel)
 	nextK, nextV := t.upcoming(next)
-	o.scores(t.DType, s.c, t.query(row, head)[:dim], k, panels, dim, nextK)
+	t.scoresOf(s.c, row, head, next, k, nextK)
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))
 	o.values(t.DType, out, p, v, dim, nextV)
@@ -409,6 +420,9 @@ func (t *attentionTask) upcoming(item int) (k, v []byte) {
 // prefetchLast asks for the panel that a row's key goes to, every line of which is
 // written, if it is not among the first keys.
 func (t *attentionTask) prefetchLast(row int, k []byte) {
+	if t.byRows(row) {
+		return
+	}
 	panel := KVPanel * t.HeadDim * t.DType.Size()
 	if last := (t.rows[row].Len - 1) / KVPanel * panel; last+panel > firstBytes {
 		prefetchRows(&k[last], 0, 1, panel)

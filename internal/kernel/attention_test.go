@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -24,7 +25,7 @@ func newCache(t testing.TB, s AttentionShape, positions int, qkv []float32) *cac
 	t.Helper()
 	width := s.Heads * s.HeadDim
 	tokens := len(qkv) / (3 * width)
-	c := &cache{row: AttentionRow{K: alignedBytes(s.KeyBytes(positions)), V: alignedBytes(s.ValueBytes(positions)), Cap: positions}}
+	c := &cache{row: AttentionRow{K: alignedBytes(s.KeyBytes(positions)), V: alignedBytes(s.ValueBytes(positions)), Cap: positions, ByRows: slices.Repeat([]int32{-1}, s.Heads)}}
 	for i := range c.row.K {
 		c.row.K[i] = 0xff
 	}

@@ -31,6 +31,90 @@ func TestTwinScores(t *testing.T) {
 	})
 }
 
+// Scores of keys that lie by rows have the bits of those in panels.
+func TestTwinScoreRows(t *testing.T) {
+	assembly(t, func(t *testing.T, o, g *ops) {
+		if o.scoreRows == nil {
+			t.Skip("the family has none")
+		}
+		rng := rand.New(rand.NewPCG(23, 24))
+		for _, d := range kvTypes[1:] {
+			for dim := 0; dim <= 80; dim += 8 {
+				for n := 1; n <= KVPanel; n++ {
+					v := random(rng, KVPanel*dim)
+					if n%3 == 0 {
+						special(rng, v)
+					}
+					turned := make([]float32, len(v))
+					for i := range KVPanel {
+						for j := range dim {
+							turned[j*KVPanel+i] = v[i*dim+j]
+						}
+					}
+					rows, columns, q := encode(t, d, v), encode(t, d, turned), guardedFloats(t, random(rng, dim))
+					got := guardedFloats(t, random(rng, KVPanel))
+					want, twin := make([]float32, KVPanel), make([]float32, KVPanel)
+					o.scoreRows(d, got, q, rows, n, dim, nil)
+					o.scores(d, want, q, columns, 1, dim, nil)
+					g.scoreRows(d, twin, q, rows, n, dim, nil)
+					if at := same(got[:n], want[:n]); at >= 0 {
+						t.Fatalf("%v, dim %d, key %d of %d: got %v, want %v", d, dim, at, n, got[at], want[at])
+					}
+					near(t, d.String(), got[:n], twin[:n], 2e-5)
+				}
+			}
+		}
+	})
+}
+
+// Single rows that come one after another, jump back or change with rows of other kinds
+// leave keys that are whole in panels.
+func TestKeysByRows(t *testing.T) {
+	eachFamily(t, func(t *testing.T, c *CPU) {
+		for _, d := range kvTypes {
+			s := AttentionShape{3, 64, d, 0.3, false}
+			const tokens, width = 100, 3 * 64
+			qkv := random(rand.New(rand.NewPCG(25, 26)), tokens*3*width)
+			whole, parts := newCache(t, s, tokens, qkv), newCache(t, s, tokens, nil)
+			want, got := make([]float32, tokens*width), make([]float32, tokens*width)
+			part := func(cache *cache, out []float32, from, n int) {
+				rows := make([]AttentionRow, n)
+				for i := range rows {
+					rows[i] = cache.at(from + i + 1)
+				}
+				c.Attention(out[from*width:], qkv[from*3*width:], rows, s)
+			}
+			for i := range tokens {
+				part(whole, want, i, 1)
+			}
+			for _, p := range [][2]int{{0, 5}, {5, 1}, {6, 1}, {3, 1}, {4, 1}, {5, 1}, {6, 1}, {7, 10}, {17, 1}, {18, 13}, {31, 1}, {32, 1}, {33, 1}, {30, 1}, {31, 1}, {32, 1}, {33, 7}} {
+				part(parts, got, p[0], p[1])
+			}
+			for i := 40; i < tokens; i++ {
+				part(parts, got, i, 1)
+			}
+			for _, cache := range []*cache{whole, parts} {
+				c.InPanels(cache.row, s)
+				for h, p := range cache.row.ByRows {
+					if p >= 0 {
+						t.Errorf("%v: head %d has panel %d by rows", d, h, p)
+					}
+				}
+			}
+			if at := same(got, want); at >= 0 {
+				t.Errorf("%v: element %d of position %d differs", d, at%width, at/width)
+			}
+			full := newCache(t, s, tokens, qkv)
+			for i, cache := range []*cache{whole, parts} {
+				// The rest of the last panel does not matter.
+				if n := 96 * 64 * d.Size(); !bytes.Equal(cache.row.K[:n], full.row.K[:n]) || !bytes.Equal(cache.row.V, full.row.V) {
+					t.Errorf("%v: keys or values %d are not what was stored", d, i)
+				}
+			}
+		}
+	})
+}
+
 func TestTwinValues(t *testing.T) {
 	assembly(t, func(t *testing.T, o, g *ops) {
 		rng := rand.New(rand.NewPCG(17, 18))

@@ -16,7 +16,7 @@ func genericOps() *ops {
 			generic.PackTransposed(generic.NR, dst, src, n, dim)
 		},
 		multiply: generic.Multiply, dots: generic.Dots,
-		scores: generic.Scores, values: generic.Values, narrow: generic.Narrow, widen: generic.Widen, triangle: generic.Triangle,
+		scores: generic.Scores, scoreRows: generic.ScoreRows, values: generic.Values, narrow: generic.Narrow, widen: generic.Widen, triangle: generic.Triangle,
 		add: generic.Add, scale: generic.Scale, sum: generic.Sum, sumSquares: generic.SumSquares,
 		normalize: generic.Normalize, scaleMax: generic.ScaleMax, expSum: generic.ExpSum, gate: generic.Gate,
 		train: genericTrainOps(), peak: generic.Peak, reads: []func([]byte) float32{generic.Read},

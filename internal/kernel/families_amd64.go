@@ -88,6 +88,7 @@ func withTiles(o ops) *ops {
 	if cpu.X86.HasAVX512VBMI {
 		o.tiles.few = amx.Few
 	}
+	o.scoreRows = avx512.ScoreRows
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
 	o.pairs = nil // bf16 goes by tiles
 	return &o

@@ -170,8 +170,10 @@ type ops struct {
 	// What is most likely read next, a hint, is prefetched along with the rest.
 	scores func(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte)
 	values func(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) // dim is a multiple of nr
-	narrow func(d tensor.DType, dst []byte, src []float32)                        // to F16 or BF16
-	widen  func(d tensor.DType, dst []float32, src []byte)                        // from F16 or BF16
+	// scoreRows is scores of keys that lie by rows, of 16 bits; dim is a multiple of 8.
+	scoreRows func(d tensor.DType, s, q []float32, k []byte, n, dim int, next []byte)
+	narrow    func(d tensor.DType, dst []byte, src []float32) // to F16 or BF16
+	widen     func(d tensor.DType, dst []float32, src []byte) // from F16 or BF16
 	// triangle is multiply with load, mr rows, of which row i takes the first i of
 	// the mr-1 rows of b.
 	triangle func(c []float32, ldc int, a []float32, lda int, b []float32, ldb int)

@@ -79,6 +79,8 @@ var selfChecks = []struct {
 	{"multiply rounded pairs", 1e-6, (*trial).multiplyFloats},
 	{"scores F16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.F16) }},
 	{"scores BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.BF16) }},
+	{"scores by rows F16", 1e-6, func(t *trial, o *ops) []float32 { return t.scoreRows(o, tensor.F16) }},
+	{"scores by rows BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scoreRows(o, tensor.BF16) }},
 	{"values F32", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.F32) }},
 	{"values F16", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.F16) }},
 	{"values BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.values(o, tensor.BF16) }},

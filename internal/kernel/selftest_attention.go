@@ -15,6 +15,19 @@ func (t *trial) scores(o *ops, d tensor.DType) []float32 {
 	return s
 }
 
+func (t *trial) scoreRows(o *ops, d tensor.DType) (all []float32) {
+	if o.scoreRows == nil {
+		return nil
+	}
+	const dim = 40
+	s, q, k := make([]float32, KVPanel), t.floats(dim), t.weights(d, KVPanel*dim)
+	for _, n := range []int{3, 11, 24, KVPanel} {
+		o.scoreRows(d, s, q, k, n, dim, nil)
+		all = append(all, s[:n]...)
+	}
+	return all
+}
+
 func (t *trial) values(o *ops, d tensor.DType) []float32 {
 	if o.values == nil {
 		return nil

@@ -14,6 +14,12 @@ func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
 func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
 
 //go:noescape
+func scoreRowsF16(s, q *float32, k *byte, n, dim int, next *byte)
+
+//go:noescape
+func scoreRowsBF16(s, q *float32, k *byte, n, dim int, next *byte)
+
+//go:noescape
 func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
 
 //go:noescape
@@ -87,6 +93,22 @@ func scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []by
 		f = scoresBF16
 	}
 	f(&s[0], &q[0], &k[0], panels, dim, hint(next, k), last)
+}
+
+// ScoreRows computes the products of one query with n keys of 16 bits, 1 to 32, that lie
+// row by row in a panel; dim is a multiple of 8. It asks for as many of the next ones.
+func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, next []byte) {
+	_ = s[31]
+	if dim == 0 {
+		clear(s[:32])
+		return
+	}
+	_, _ = q[dim-1], k[32*dim*2-1]
+	f := scoreRowsF16
+	if d == tensor.BF16 {
+		f = scoreRowsBF16
+	}
+	f(&s[0], &q[0], &k[0], n, dim, hint(next, k))
 }
 
 // Values adds probabilities × values; dim is a multiple of 32.

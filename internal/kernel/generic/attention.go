@@ -19,6 +19,20 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ []byte)
 	}
 }
 
+// ScoreRows is Scores for n keys of 16 bits, at most 32, in a panel that lies the other
+// way: [32][dim]. What s has from n on, up to 32, is of no meaning.
+func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, _ []byte) {
+	var buf [block]float32
+	for i := range n {
+		s[i] = 0
+		for j := 0; j < dim; j += block {
+			for c, y := range convert(&buf, d, k[(i*dim+j)*d.Size():], min(block, dim-j)) {
+				s[i] += float32(q[j+c] * y)
+			}
+		}
+	}
+}
+
 // Values computes out[j] += Σ p[i]·v[i][j], i in order, for rows of dim values of
 // type d one after another.
 func Values(d tensor.DType, out, p []float32, v []byte, dim int, _ []byte) {
