@@ -47,6 +47,9 @@ type Device struct {
 
 	position []float32 // reused by Embed
 
+	finite    buffer // what the last product has seen to be finite
+	allFinite bool
+
 	whole bool  // the rows that Embed saw last are whole texts to attention
 	texts []int // rows of each
 }
@@ -127,7 +130,12 @@ func (d *Device) Read(src gpt2.Buffer, n int) ([]float32, error) {
 }
 
 // Finite implements gpt2.Device.
-func (d *Device) Finite(src gpt2.Buffer, n int) bool { return d.cpu.Finite(src.(buffer)[:n]) }
+func (d *Device) Finite(src gpt2.Buffer, n int) bool {
+	v := src.(buffer)[:n]
+	known := n > 0 && n <= len(d.finite) && &v[0] == &d.finite[0]
+	d.finite = nil
+	return known || d.cpu.Finite(v)
+}
 
 // Embed implements gpt2.Device.
 func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
@@ -229,6 +237,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 		k.Bias = e.Bias.(buffer)
 	}
 	m := &w.(*matrix).Weight
+	d.finite, k.Finite = nil, &d.allFinite
 	var out buffer
 	switch o := y.(type) {
 	case buffer:
@@ -242,9 +251,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 				k.Codes = d.few(o, rows, m.Out)
 			}
 		}
-		if k.Codes.DType != tensor.Invalid {
-			out = o.floats
-		} else if k.Tiles == nil {
+		if k.Codes.DType == tensor.Invalid && k.Tiles == nil {
 			out = o.plain()
 		}
 	case *residual:
@@ -265,6 +272,9 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 		} else {
 			d.cpu.Linear(out, in.plain(), rows, m, k)
 		}
+	}
+	if o, ok := y.(buffer); ok && d.allFinite {
+		d.finite = o[:rows*m.Out]
 	}
 }
 

@@ -111,6 +111,7 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 	}
 	width := shape.Heads * shape.HeadDim
 	if o, ok := out.(*multiplicand); ok && shape.HeadDim%tensor.QuantBlock == 0 {
+		o.plain() // where it works
 		if codes := d.few(o, len(rows), width); codes.DType != tensor.Invalid {
 			d.cpu.AttentionCodes(codes, o.floats, in.Floats, d.rows, shape)
 			runtime.KeepAlive(rows)

@@ -69,7 +69,6 @@ func (d *Device) few(o *multiplicand, rows, width int) (q kernel.Codes) {
 	if width%tensor.QuantBlock != 0 || !d.cpu.TakesCodes(rows, d.options.DType) {
 		return q
 	}
-	o.plain() // where some work
 	if n := kernel.CodeBlocks(rows, width); len(o.codes.Blocks) < n {
 		o.codes.Blocks = kernel.NewBlocks(n)
 	}

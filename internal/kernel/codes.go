@@ -38,6 +38,9 @@ func (q *Codes) check(rows, width int) {
 
 // put quantises a part of a row, whole blocks.
 func (q *Codes) put(o *ops, x []float32, row, width, col int) {
+	if len(x) == 0 {
+		return
+	}
 	o.quantize(q.Blocks[(row*width+col)/tensor.QuantBlock:][:len(x)/tensor.QuantBlock], x, q.DType)
 }
 

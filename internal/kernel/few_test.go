@@ -50,6 +50,7 @@ func TestTwinFew(t *testing.T) {
 						p.Bias0, p.Bias1 = bias[:cols/2], bias[cols/2:]
 					}
 					o.tiles.few(&p)
+					odd := false
 					for r := range rows {
 						want := fusedProducts(d, blocks[r*n:][:n], w.Data, 2*pairs)
 						if p.Bias0 != nil {
@@ -58,8 +59,39 @@ func TestTwinFew(t *testing.T) {
 						if p.Add {
 							generic.Add(want, before[r*ld:][:cols])
 						}
+						for _, v := range want {
+							odd = odd || v*0 != 0
+						}
 						if i := sameNumbers(y[r*ld:][:cols], want); i >= 0 {
 							t.Fatalf("%v, %d blocks, %d pairs, row %d of %d, output %d: got %v, want %v", d, n, pairs, r, rows, i, y[r*ld+i], want[i])
+						}
+					}
+					if p.Odd != odd {
+						t.Fatalf("%v, %d blocks, %d pairs, %d rows: not finite %v, want %v", d, n, pairs, rows, p.Odd, odd)
+					}
+				}
+			}
+		}
+	})
+}
+
+// A product tells that all results are finite only if they are.
+func TestFiniteProduct(t *testing.T) {
+	eachFamily(t, func(t *testing.T, c *CPU) {
+		rng := rand.New(rand.NewPCG(57, 58))
+		const in = 64
+		for _, d := range quantTypes {
+			for _, out := range []int{1, 16, 50, 325} {
+				w := packedRandom(t, rng, in, out, d)
+				for rows := 1; rows <= fewRows; rows++ {
+					for _, odd := range []int{-1, 0, rows - 1} {
+						x, y, finite := random(rng, rows*in), make([]float32, rows*out), true
+						if odd >= 0 {
+							x[odd*in+rng.IntN(in)] = float32(math.Inf(-1))
+						}
+						c.Linear(y, x, rows, w, Epilogue{Finite: &finite})
+						if finite && odd >= 0 || !finite && odd < 0 && c.TakesCodes(rows, d) {
+							t.Fatalf("%v, %d outputs, row %d of %d is odd: finite %v", d, out, odd, rows, finite)
 						}
 					}
 				}

@@ -60,8 +60,8 @@ type Epilogue struct {
 	// Tiles, if set, gets the results instead of y, in the form that the next
 	// product takes; only where Tiles reports that there is one, and not with Add.
 	Tiles []byte
-	// Codes, if wanted, get the results: y is only room then. With few rows that
-	// TakesCodes of a weight like it, and not with Add.
+	// Codes, if wanted, get the results instead of y. With few rows that TakesCodes of a
+	// weight like it, and not with Add.
 	Codes Codes
 	// HalvesFrom is the column from which Tiles get float16, a multiple of 32: keys and
 	// values go to a cache as they are. 0: all are bfloat16.
@@ -70,6 +70,10 @@ type Epilogue struct {
 	// Blocks says that y is float32 in blocks, see BlockFloats; only where Tiles
 	// reports that products are tiles.
 	Blocks bool
+
+	// Finite, if set, tells whether the product has seen that all results are finite:
+	// some look.
+	Finite *bool
 
 	rough bool // the activation is that of many rows in a matrix unit
 }
@@ -105,6 +109,9 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 // linearOf is Linear of numbers or of codes.
 func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilogue) {
 	w.check(y, rows, e)
+	if e.Finite != nil {
+		*e.Finite = false
+	}
 	if w.Tiles && c.ops.tiles == nil {
 		panic("kernel: linear with tiles and no matrix unit")
 	}
@@ -122,7 +129,7 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no tiles or blocks", w.In, w.Out, w.DType, rows))
 	}
 	streamed := c.ops.streamed(rows, w)
-	if e.Codes.wanted() && !(streamed && rows > 1 && w.DType.IsQuantized() && !e.Add) {
+	if e.Codes.wanted() && !(streamed && rows > 1 && w.DType.IsQuantized()) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no codes", w.In, w.Out, w.DType, rows))
 	}
 	if w.DType.IsQuantized() && !streamed {
@@ -148,8 +155,9 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 // check panics if y, the weight or the epilogue are not what their shapes say.
 func (w *Weight) check(y []float32, rows int, e Epilogue) {
 	room := len(y) >= rows*w.Out
-	e.Codes.check(rows, w.Out)
-	if e.Tiles != nil {
+	if e.Codes.check(rows, w.Out); e.Codes.wanted() {
+		room = !e.Add
+	} else if e.Tiles != nil {
 		room = !e.Add && len(e.Tiles) >= TileBytes(rows, w.Out)
 	} else if e.Blocks {
 		room = len(y) >= BlockFloats(rows, w.Out)

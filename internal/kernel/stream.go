@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"sync/atomic"
+
 	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -15,11 +17,12 @@ type streamTask struct {
 	*linearTask
 	cols, bytes int // of a panel
 	panels      int
-	unit        int       // panels that stay together
-	step        int       // pairs of units that are claimed at a time
-	claims      []claim   // of two units each
-	paired      bool      // x is multiplied as pairs of bf16
-	bias        []float32 // that the sums of tiles start with
+	unit        int         // panels that stay together
+	step        int         // pairs of units that are claimed at a time
+	claims      []claim     // of two units each
+	paired      bool        // x is multiplied as pairs of bf16
+	bias        []float32   // that the sums of tiles start with
+	odd         atomic.Bool // a result of a few rows of blocks may not be finite
 }
 
 // streamBytes is what a claim reads, about: so much that its beginning does not
@@ -49,7 +52,11 @@ func (t *streamTask) run(l *linearTask) {
 		t.claims[i].next.Store(0)
 		t.claims[i].end = int64(ceilDiv(to-from, 2*t.unit))
 	}
+	t.odd.Store(false)
 	c.share(t, l.rows*l.w.In*l.w.Out)
+	if l.e.Finite != nil {
+		*l.e.Finite = t.fewBlocks() && l.e.Activation == None && !t.odd.Load()
+	}
 	t.linearTask, t.bias = nil, nil
 }
 
@@ -94,7 +101,9 @@ func (t *streamTask) Run(member int) {
 				t.prepare(s, first, min(second, t.panels-1))
 				ready = true
 			}
-			if m := min(n, to-second); t.fewBlocks() {
+			if m := min(n, to-second); t.e.Codes.wanted() {
+				t.coded(s, first, second, n, m)
+			} else if t.fewBlocks() {
 				t.few(s, first, second, n, m)
 			} else {
 				t.claim(s, first, second, n, m)
@@ -167,17 +176,27 @@ func (t *streamTask) few(s *scratch, first, second, n, m int) {
 	for i := pairs; i < m; i++ {
 		t.alone(s, second+i)
 	}
-	if t.e.Codes.wanted() {
-		t.encode(first, n)
-		t.encode(second, m)
-	}
 }
 
-// encode quantises n panels of results while they are in a cache.
-func (t *streamTask) encode(first, n int) {
-	col := first * t.cols
-	for r := 0; r < t.rows && n > 0; r++ {
-		t.e.Codes.put(t.c.ops, t.y[r*t.w.Out+col:][:n*t.cols], r, t.w.Out, col)
+// coded is few that quantises the results while they are in a cache.
+func (t *streamTask) coded(s *scratch, first, second, n, m int) {
+	o, ld := t.c.ops, (n+m)*t.cols
+	s.c = grow(s.c, t.rows*ld)
+	if m > 0 {
+		t.run2(s, s.c, s.c[n*t.cols:], ld, first*t.cols, second*t.cols, m)
+	}
+	if alone := n - m; alone > 0 {
+		y := s.c[m*t.cols:]
+		o.products(t.w.DType, y, ld, t.x8(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(first + m)[:alone*t.bytes], alone)
+		for r := 0; r < t.rows && t.e.Bias != nil; r++ {
+			o.add(y[r*ld:][:alone*t.cols], t.e.Bias[(first+m)*t.cols:])
+		}
+	}
+	for r := range t.rows {
+		row := s.c[r*ld:][:ld]
+		o.activate(row, t.e.Activation)
+		t.e.Codes.put(o, row[:n*t.cols], r, t.w.Out, first*t.cols)
+		t.e.Codes.put(o, row[n*t.cols:], r, t.w.Out, second*t.cols)
 	}
 }
 
@@ -192,19 +211,7 @@ func (t *streamTask) x8(s *scratch) []generic.Block {
 // pairs computes panels of a few rows from the columns first and second on: all of them
 // for as many rows as tiles take, then for the next ones, from the second-level cache.
 func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
-	p, n := &s.few, t.w.In/tensor.QuantBlock
-	p.DType, p.LDY, p.Pairs, p.Add = t.w.DType, t.w.Out, pairs, t.e.Add
-	p.W0, p.W1 = t.panel(first/t.cols), t.panel(second/t.cols)
-	if t.e.Bias != nil {
-		p.Bias0, p.Bias1 = t.e.Bias[first:], t.e.Bias[second:]
-	}
-	each := ceilDiv(t.rows, ceilDiv(t.rows, generic.FewRows))
-	for r := 0; r < t.rows; r += each {
-		p.Rows, p.X = min(each, t.rows-r), t.x8(s)[r*n:][:generic.FewRows*n]
-		p.Y0, p.Y1 = t.y[r*t.w.Out+first:], t.y[r*t.w.Out+second:]
-		t.c.ops.tiles.few(p)
-	}
-	*p = generic.FewProduct{Work: p.Work}
+	t.run2(s, t.y[first:], t.y[second:], t.w.Out, first, second, pairs)
 	for r := range t.rows {
 		for _, col := range [...]int{first, second} {
 			t.c.ops.activate(t.y[r*t.w.Out+col:][:pairs*t.cols], t.e.Activation)
@@ -212,12 +219,36 @@ func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
 	}
 }
 
+// run2 is pairs before the activation, with results wherever.
+func (t *streamTask) run2(s *scratch, y0, y1 []float32, ld, first, second, pairs int) {
+	p, n := &s.few, t.w.In/tensor.QuantBlock
+	p.DType, p.LDY, p.Pairs, p.Add = t.w.DType, ld, pairs, t.e.Add
+	p.W0, p.W1 = t.panel(first/t.cols), t.panel(second/t.cols)
+	if t.e.Bias != nil {
+		p.Bias0, p.Bias1 = t.e.Bias[first:], t.e.Bias[second:]
+	}
+	each := ceilDiv(t.rows, ceilDiv(t.rows, generic.FewRows))
+	for r := 0; r < t.rows; r += each {
+		p.Rows, p.X = min(each, t.rows-r), t.x8(s)[r*n:][:generic.FewRows*n]
+		p.Y0, p.Y1 = y0[r*ld:], y1[r*ld:]
+		t.c.ops.tiles.few(p)
+	}
+	if p.Odd {
+		t.odd.Store(true)
+	}
+	*p = generic.FewProduct{Work: p.Work}
+}
+
 // alone computes a panel of a few rows.
 func (t *streamTask) alone(s *scratch, panel int) {
 	col := panel * t.cols
 	t.c.ops.products(t.w.DType, s.c, t.cols, t.x8(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(panel)[:t.bytes], 1)
 	for r := range t.rows {
-		t.finish(s.c[r*t.cols:][:min(t.cols, t.w.Out-col)], r, col)
+		n := min(t.cols, t.w.Out-col)
+		t.finish(s.c[r*t.cols:][:n], r, col)
+		if sum := t.c.ops.sum(t.y[r*t.w.Out+col:][:n]); sum*0 != 0 {
+			t.odd.Store(true)
+		}
 	}
 }
 

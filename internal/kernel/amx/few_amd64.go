@@ -35,4 +35,10 @@ func Few(p *generic.FewProduct) {
 		f = q4few
 	}
 	f(&p.Y0[0], &p.Y1[0], uintptr(p.LDY*4), &p.X[0], uintptr(n)*unsafe.Sizeof(p.X[0]), &p.W0[0], &p.W1[0], n, p.Rows, p.Pairs, &p.Work[0], bias0, bias1, p.Add)
+	sums := unsafe.Slice((*float32)(unsafe.Pointer(&p.Work[0])), 16)
+	total := float32(0)
+	for _, v := range sums {
+		total += v
+	}
+	p.Odd = p.Odd || total*0 != 0
 }

@@ -152,6 +152,8 @@ NEXT:
 
 #define PUTROW(R, S0, S1, ADD, DONE) \
 	ADD(S0, S1); \
+	VADDPS S0, Z18, Z18; \
+	VADDPS S1, Z19, Z19; \
 	VMOVUPS S0, (R10); \
 	VMOVUPS S1, (R11); \
 	CLAIMNEXT; \
@@ -168,12 +170,16 @@ NEXT:
 	PUTROW(5, Z5, Z13, ADD, DONE); \
 	PUTROW(6, Z6, Z14, ADD, DONE); \
 	ADD(Z7, Z15); \
+	VADDPS Z7, Z18, Z18; \
+	VADDPS Z15, Z19, Z19; \
 	VMOVUPS Z7, (R10); \
 	VMOVUPS Z15, (R11); \
 	CLAIMNEXT; \
 	JMP DONE
 
-// If it was a panel's last block: the sums and the bias go to y, or are added to it.
+// If it was a panel's last block: the sums and the bias go to y, or are added to it. All
+// that goes there is added up in Z18 and Z19, which are finite if it is, or nearly so:
+// they may be too large.
 #define PUT(BIASED, STORE, DONE, NEXT) \
 	DECQ R15; \
 	JNZ NEXT; \
@@ -253,6 +259,8 @@ claim: \
 	DECQ DX; \
 	JNZ claim; \
 	BEGINROWS; \
+	ZERO(Z18); \
+	ZERO(Z19); \
 	ZEROSUMS
 
 // What lies ahead of the tiles is asked for: of Q8_0, which waits for memory, first for
@@ -292,6 +300,8 @@ loop:
 	JMP loop
 
 end:
+	VADDPS Z19, Z18, Z18
+	VMOVUPS Z18, (R12)
 	TILERELEASE
 	VZEROUPPER
 	RET
@@ -350,6 +360,8 @@ loop:
 	JMP loop
 
 end:
+	VADDPS Z19, Z18, Z18
+	VMOVUPS Z18, (R12)
 	TILERELEASE
 	VZEROUPPER
 	RET

@@ -151,6 +151,7 @@ type FewProduct struct {
 	Pairs        int       // panels of each run
 	Bias0, Bias1 []float32 // is added to all rows; nil: nothing
 	Add          bool      // to what lies in y
+	Odd          bool      // is set if a result is not finite, or many are near the largest number
 	Work         []byte
 }
 
@@ -169,6 +170,9 @@ func Few(p *FewProduct) {
 				Add(y[r*p.LDY:][:cols], sum)
 			} else {
 				copy(y[r*p.LDY:], sum)
+			}
+			for _, v := range y[r*p.LDY:][:cols] {
+				p.Odd = p.Odd || v*0 != 0
 			}
 		}
 	}
