@@ -100,7 +100,7 @@ func readAhead(o *ops) {
 	o.stream, o.accumulate, o.streamsAhead = avx512.StreamAhead, avx512.AccumulateNear, true
 	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {
-		o.streamBlocks = avx512.StreamBlocksAhead
+		o.streamBlocks, o.quantize = avx512.StreamBlocksAhead, avx512.QuantizeFours
 	}
 }
 

@@ -84,6 +84,9 @@ func q4rows11(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, b
 func q4rows12(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
 
 //go:noescape
+func quantizeFours(dst *generic.Block, x *float32, blocks int, move uint32) (done int)
+
+//go:noescape
 func quantize(dst *generic.Block, x *float32, blocks int, move uint32)
 
 //go:noescape
@@ -105,6 +108,26 @@ func Quantize(dst []generic.Block, x []float32, d tensor.DType) {
 		move = 0x08080808
 	}
 	quantize(&dst[0], &x[0], len(dst), move)
+}
+
+// QuantizeFours is Quantize of four blocks at a time.
+func QuantizeFours(dst []generic.Block, x []float32, d tensor.DType) {
+	if len(dst) == 0 {
+		return
+	}
+	_ = x[len(dst)*tensor.QuantBlock-1]
+	move := uint32(0x80808080)
+	if d == tensor.Q4_0 {
+		move = 0x08080808
+	}
+	for len(dst) > 0 {
+		done := quantizeFours(&dst[0], &x[0], len(dst), move)
+		dst, x = dst[done:], x[done*tensor.QuantBlock:]
+		if n := min(4, len(dst)); n > 0 { // one of them is zero or not finite, or there are no four
+			quantize(&dst[0], &x[0], n, move)
+			dst, x = dst[n:], x[n*tensor.QuantBlock:]
+		}
+	}
 }
 
 // mostRows is how many rows of x are multiplied at once.
