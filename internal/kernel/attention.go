@@ -89,15 +89,6 @@ func (c *CPU) AttentionTiles(tiles []byte, out []float32, qkv QKV, rows []Attent
 	return c.attend(tiles, Codes{}, out, qkv, rows, s)
 }
 
-// AttentionCodes is Attention of heads of whole blocks that writes the x of LinearCodes as
-// well.
-func (c *CPU) AttentionCodes(codes Codes, out, qkv []float32, rows []AttentionRow, s AttentionShape) {
-	if codes.check(len(rows), s.Heads*s.HeadDim); s.HeadDim%tensor.QuantBlock != 0 || len(rows) > fewRows {
-		panic(fmt.Sprintf("kernel: codes of attention of %d rows in heads of %d", len(rows), s.HeadDim))
-	}
-	c.attend(nil, codes, out, QKV{Floats: qkv}, rows, s)
-}
-
 func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []AttentionRow, s AttentionShape) (tiled bool) {
 	width := s.Heads * s.HeadDim
 	if len(rows) == 0 || width == 0 {
