@@ -179,11 +179,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	j.Trainer = cpuTrainer{trainer}
 	j.Sample = sampler(cpus, files, trainer)
-	if s.Init == "" && s.LoRA.Rank == 0 {
-		// The trainer has copies of what it trains, and what is frozen can be read again.
-		for _, t := range files.Weights.Tensors() {
-			files.Forget(t.Data)
-		}
+	if s.Init == "" {
+		// All has been read. The trainer has copies of what it trains, and what is frozen
+		// comes back as it is used.
+		files.ForgetAll()
 	}
 	if s.Init != "" {
 		files.Weights = nil  // the trainer has its own

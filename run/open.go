@@ -137,7 +137,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, path, err := openFiles(name, dtype, o.Getenv)
+	files, path, err := openFiles(name, modelfiles.Options{DType: dtype, Copied: kernel.WillTile(o.Family, dtype)}, o.Getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -164,15 +164,14 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 // OpenFiles finds and opens a model's files as Open does, for those who want the
 // weights and not their sums. path is where they are, "" for the demo model.
 func OpenFiles(name string, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
-	files, path, err = openFiles(name, tensor.Invalid, getenv)
+	files, path, err = openFiles(name, modelfiles.Options{}, getenv)
 	if name == DemoModel {
 		path = ""
 	}
 	return files, path, err
 }
 
-func openFiles(name string, dtype tensor.DType, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
-	options := modelfiles.Options{DType: dtype}
+func openFiles(name string, options modelfiles.Options, getenv func(string) string) (files *modelfiles.Model, path string, err error) {
 	if name == DemoModel {
 		files, err = modelfiles.OpenDemo(options)
 		return files, "inside gptctl", err
@@ -226,6 +225,9 @@ func (m *Model) start(o OpenOptions) error {
 		if err := m.adapter.Settle(); err != nil {
 			return &UnreadableModelError{err}
 		}
+	}
+	if options.Detach {
+		m.files.ForgetAll()
 	}
 	m.model = model
 	m.Device = model.Device().Name()

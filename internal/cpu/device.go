@@ -46,6 +46,7 @@ type Device struct {
 	first, last *matrix // of those that were loaded
 
 	position []float32 // reused by Embed
+	wide     []byte    // reused by widen
 
 	finite    buffer // what the last product has seen to be finite
 	allFinite bool

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
@@ -95,6 +96,26 @@ const panelsFrom = 1 << 20
 // of a mapped file has to be in memory.
 const convertPart = 4 << 20
 
+// widePart is the same where they become float32 in between.
+const widePart = 512 << 10
+
+// part is how many numbers are converted at a time.
+func (d *Device) part(from, to tensor.DType) int {
+	if from.IsQuantized() && from != to {
+		return widePart
+	}
+	return convertPart
+}
+
+// widen makes a part of a quantised weight float32, in memory that the next one
+// overwrites.
+func (d *Device) widen(part *kernel.Weight) {
+	n := 4 * part.In * part.Out
+	d.wide = slices.Grow(d.wide[:0], n)[:n]
+	d.cpu.Convert(d.wide, tensor.F32, part.Data, part.DType)
+	part.DType, part.Data = tensor.F32, d.wide
+}
+
 // convert makes m a copy of itself as floats of another type.
 func (d *Device) convert(m *matrix, want tensor.DType) {
 	have, src, n := m.DType, m.Data, m.In*m.Out
@@ -126,16 +147,14 @@ func (d *Device) packTiles(m *matrix) {
 		return
 	}
 	const step = 32
-	rows := max(1, convertPart/max(1, src.In)/step) * step
+	rows := max(1, d.part(src.DType, tensor.BF16)/max(1, src.In)/step) * step
 	for from := 0; from < src.Out; from += rows {
 		part := src
 		part.Out = min(rows, src.Out-from)
 		part.Data = src.Data[src.DType.Bytes(from*src.In):][:src.DType.Bytes(part.Out*src.In)]
 		read := part.Data
 		if part.DType.IsQuantized() {
-			part.Data = make([]byte, 4*part.In*part.Out)
-			d.cpu.Convert(part.Data, tensor.F32, read, part.DType)
-			part.DType = tensor.F32
+			d.widen(&part)
 		}
 		d.cpu.PackTiles(m.Data[kernel.TileBytes(from, src.In):], &part)
 		d.copied(read)
@@ -149,7 +168,7 @@ func (d *Device) pack(m *matrix, want tensor.DType) error {
 	m.DType, m.Data, m.packed = want, d.alloc(kernel.PackedBytes(want, m.In, m.Out)), true
 	step := m.Out
 	if m.OutMajor {
-		step = max(1, convertPart/m.In/kernel.PanelOuts) * kernel.PanelOuts
+		step = max(1, d.part(src.DType, want)/m.In/kernel.PanelOuts) * kernel.PanelOuts
 	}
 	for from := 0; from < m.Out; from += step {
 		part := src.Weight
@@ -173,9 +192,7 @@ func (d *Device) packPart(dst []byte, want tensor.DType, part kernel.Weight) err
 		return d.cpu.PackBlocks(dst, want, part.In, part.Out, part.Data)
 	}
 	if part.DType.IsQuantized() { // from one quantised type to the other
-		floats := make([]byte, 4*part.In*part.Out)
-		d.cpu.Convert(floats, tensor.F32, part.Data, part.DType)
-		part.DType, part.Data = tensor.F32, floats
+		d.widen(&part)
 	}
 	return d.cpu.PackWeight(dst, &part, want)
 }

@@ -52,6 +52,7 @@ type CPU struct {
 	norm      normTask
 	attention attentionTask
 	tiles     tileTask
+	tilesOfX  reserve // that it packs itself
 	stream    streamTask
 	many      manyTask
 	train     trainScratch
@@ -120,6 +121,7 @@ func (c *CPU) Close() {
 	c.train.packedB.free()
 	c.train.sums32.free()
 	c.product.huge.free()
+	c.tilesOfX.free()
 	for i := range c.members {
 		c.members[i].tiles.free()
 		c.members[i].packed.free()

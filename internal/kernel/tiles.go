@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
-	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -64,10 +63,9 @@ func (c *CPU) LinearTiles(y []float32, x []byte, rows int, w *Weight, e Epilogue
 	defer c.mu.Unlock()
 	t := &c.tiles
 	t.prepare(c, y, rows, w, e)
-	own := t.a
 	t.a = x
 	t.multiply()
-	*t = tileTask{a: own}
+	*t = tileTask{}
 }
 
 // linearTiles is Linear for many rows, as tiles of 32 × 32 results. Each result
@@ -78,13 +76,11 @@ func (c *CPU) linearTiles(y, x []float32, rows int, w *Weight, e Epilogue) {
 	t := &c.tiles
 	t.prepare(c, y, rows, w, e)
 	t.x = x
-	if n := TileBytes(rows, w.In); len(t.a) < n {
-		t.a = tensor.Bytes(mapped.Floats(max(n, leastReserve) / 4))
-	}
+	t.a = c.tilesOfX.bytes(TileBytes(rows, w.In))
 	t.next.Store(0)
 	c.share(t, rows*w.In)
 	t.multiply()
-	*t = tileTask{a: t.a}
+	*t = tileTask{}
 }
 
 func (t *tileTask) prepare(c *CPU, y []float32, rows int, w *Weight, e Epilogue) {

@@ -35,6 +35,17 @@ func (c *CPU) InTiles(d tensor.DType) bool {
 	return c.ops.tiles != nil && (d == tensor.F16 || d == tensor.BF16)
 }
 
+// WillTile reports whether a CPU of this family, "" for the best, has weights of a
+// type in tiles, without making one.
+func WillTile(family string, d tensor.DType) bool {
+	for _, c := range candidates() {
+		if family == "" || c.name == family {
+			return (&CPU{ops: c.ops}).InTiles(d)
+		}
+	}
+	return false
+}
+
 // PackTiles converts a weight of floats to tiles: BF16, [⌈Out/32⌉][⌈In/32⌉][2][16][16][2],
 // inputs 2i and 2i+1 of an output next to each other. dst has TileBytes(w.Out, w.In).
 func (c *CPU) PackTiles(dst []byte, w *Weight) {

@@ -59,15 +59,20 @@ func (f *File) Forget(part []byte) {
 	if from < base || from+uintptr(len(part)) > base+uintptr(len(f.Data)) {
 		return // of another file
 	}
-	// Whole pages only: the neighbours of part may be in use. But the first and
-	// the last page of the file have no other neighbours.
+	// Systems map a file in pieces of up to a huge page, so that some of what lies beside
+	// a part came with it, which perhaps nobody reads: a large part goes with these
+	// neighbours. Of a small one whole pages go only, since the neighbours may be in use.
+	// But the first and the last page of the file have no other neighbours.
 	page := os.Getpagesize()
 	lo, hi := int(from-base), int(from-base)+len(part)
+	if len(part) >= hugePage/4 {
+		lo, hi = lo/hugePage*hugePage, (hi+hugePage-1)/hugePage*hugePage
+	}
 	lo = (lo + page - 1) / page * page
 	if hi < len(f.Data) {
 		hi = hi / page * page
 	}
-	if lo < hi {
+	if hi = min(hi, len(f.Data)); lo < hi {
 		forget(f.Data[lo:hi])
 	}
 }

@@ -47,6 +47,8 @@ type Options struct {
 	// DType is the type that the caller will convert the matrices to, Invalid
 	// if it uses them as they are.
 	DType tensor.DType
+	// Copied says that he makes copies of matrices that have this type already.
+	Copied bool
 }
 
 // Open opens a model folder: config.json, the weights, and tokenizer.json or
@@ -128,7 +130,7 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 func (m *Model) prepare(o Options) {
 	same := o.DType == tensor.Invalid || o.DType == m.DType
 	_, outIn := m.file.(gpt2.LayoutSource)
-	m.InPlace = o.DType == tensor.Invalid && m.DType == tensor.F32 || same && outIn && m.DType.IsFloat()
+	m.InPlace = o.DType == tensor.Invalid && m.DType == tensor.F32 || same && outIn && m.DType.IsFloat() && !o.Copied
 	if m.InPlace {
 		go m.file.Prefault()
 	} else {
@@ -189,6 +191,19 @@ func (m *Model) bindWeights(dir string) (err error) {
 // Forget says that data of a tensor was read for the last time: a device that
 // makes itself a copy of each then needs no memory for the file.
 func (m *Model) Forget(data []byte) { m.file.Forget(data) }
+
+// ForgetAll says so of all tensors of the file, those too that the model has no use
+// for.
+func (m *Model) ForgetAll() {
+	if m.file == nil {
+		return
+	}
+	for _, name := range m.file.Names() {
+		if t, ok := m.file.Tensor(name); ok {
+			m.file.Forget(t.Data)
+		}
+	}
+}
 
 // Close lets go of the weights. Nothing of the model may be used afterwards but
 // its tokenizer and configuration.

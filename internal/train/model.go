@@ -167,7 +167,8 @@ func (b *builder) param(name string, src tensor.Tensor, layout gpt2.Layout) *par
 		return p
 	}
 	to := b.t.dev.Floats(p.w)
-	if v, view := src.Float32s(); view && layout == gpt2.InOut {
+	if layout == gpt2.InOut && src.DType == tensor.F32 {
+		v, _ := src.Float32s()
 		copy(to, v)
 	} else if layout == gpt2.InOut {
 		tensor.ToFloat32(to, src.DType, src.Data)
