@@ -47,6 +47,7 @@ type Device struct {
 
 	position []float32 // reused by Embed
 	wide     []byte    // reused by widen
+	work     []byte    // what is left of a piece, see room
 
 	finite    buffer // what the last product has seen to be finite
 	allFinite bool
@@ -192,7 +193,7 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 		out = numbers(y)
 	} else if codes = d.few(o, rows, width); codes.DType == tensor.Invalid {
 		if tiles = d.tiles(o, rows, width); tiles == nil {
-			out = kernel.Floats(o.plain())
+			out = kernel.Floats(o.plain(rows, width))
 		}
 	}
 	var in buffer
@@ -253,7 +254,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 			}
 		}
 		if k.Codes.DType == tensor.Invalid && k.Tiles == nil {
-			out = o.plain()
+			out = o.plain(rows, m.Out)
 		}
 	case *residual:
 		if k.Blocks = o.blocks && d.cpu.Tiled(rows, m); k.Blocks {
@@ -271,7 +272,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 		} else if in.tiled {
 			d.cpu.LinearTiles(out, in.tiles, rows, m, k)
 		} else {
-			d.cpu.Linear(out, in.plain(), rows, m, k)
+			d.cpu.Linear(out, in.plain(rows, m.In), rows, m, k)
 		}
 	}
 	if o, ok := y.(buffer); ok && d.allFinite {

@@ -105,15 +105,16 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 	case buffer:
 		in.Floats = q
 	case *multiplicand:
-		if in.Floats = q.floats; q.tiled {
+		if q.tiled {
 			in.Tiles = q.tiles
+		} else {
+			in.Floats = q.plain(len(rows), 3*shape.Heads*shape.HeadDim)
 		}
 	}
 	width := shape.Heads * shape.HeadDim
 	if o, ok := out.(*multiplicand); ok && shape.HeadDim%tensor.QuantBlock == 0 {
-		o.plain() // where it works
 		if codes := d.few(o, len(rows), width); codes.DType != tensor.Invalid {
-			d.cpu.AttentionCodes(codes, o.floats, in.Floats, d.rows, shape)
+			d.cpu.AttentionCodes(codes, o.numbers(len(rows), width), in.Floats, d.rows, shape)
 			runtime.KeepAlive(rows)
 			return
 		}
@@ -122,7 +123,7 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 		d.cpu.AttentionTiles(nil, out.(buffer), in, d.rows, shape)
 	} else {
 		tiles := d.tiles(o, len(rows), width)
-		o.tiled = d.cpu.AttentionTiles(tiles, o.plain(), in, d.rows, shape)
+		o.tiled = d.cpu.AttentionTiles(tiles, o.plain(len(rows), width), in, d.rows, shape)
 	}
 	runtime.KeepAlive(rows)
 }

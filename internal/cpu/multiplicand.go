@@ -9,10 +9,12 @@ import (
 
 // multiplicand is a buffer that only products read. Where these go through a matrix
 // unit, it holds bfloat16 tiles instead of numbers: a quarter of the memory is
-// moved, and nothing is packed again. Either memory is allocated when it is needed.
+// moved, and nothing is packed again. Each memory is allocated when it is needed; few
+// rows, which come after a prompt, have their own, so that not all of them is.
 type multiplicand struct {
 	n      int
 	floats buffer
+	lines  buffer // of few rows
 	tiles  []byte
 	codes  kernel.Codes
 	tiled  bool // what was written last
@@ -54,12 +56,26 @@ func (d *Device) wholeTexts(rows []gpt2.Row) bool {
 	return ok && d.cpu.WholeTexts(d.texts, k.HeadDim)
 }
 
-// plain returns it as numbers.
-func (o *multiplicand) plain() buffer {
+// fewRows are so few that they never are tiles.
+const fewRows = 16
+
+// plain returns it as numbers, in rows.
+func (o *multiplicand) plain(rows, width int) buffer {
+	o.tiled, o.coded = false, false
+	return o.numbers(rows, width)
+}
+
+// numbers is the memory of so many rows as numbers.
+func (o *multiplicand) numbers(rows, width int) buffer {
+	if rows <= fewRows {
+		if len(o.lines) < rows*width {
+			o.lines = mapped.Floats(fewRows * width)
+		}
+		return o.lines
+	}
 	if o.floats == nil {
 		o.floats = mapped.Floats(o.n)
 	}
-	o.tiled, o.coded = false, false
 	return o.floats
 }
 
@@ -84,14 +100,28 @@ func (d *Device) tiles(o *multiplicand, rows, width int) []byte {
 		return nil
 	}
 	if n := kernel.TileBytes(rows, width); len(o.tiles) < n {
-		o.tiles = tensor.Bytes(mapped.Floats(max(n, leastTiles) / 4))
+		o.tiles = d.room(n)
 	}
 	o.tiled, o.coded = true, false
 	return o.tiles
 }
 
-// leastTiles is so much that it is on huge pages: products miss in the TLB else.
-const leastTiles = 2 << 20
+// workPiece is so much that it is on huge pages: products miss in the TLB else. Of a
+// page that is begun all is taken, so that operands share a piece.
+const workPiece = 8 << 20
+
+// room returns n bytes to work in, whole tiles.
+func (d *Device) room(n int) []byte {
+	n = (n + tileBytes - 1) / tileBytes * tileBytes
+	if len(d.work) < n {
+		d.work = tensor.Bytes(mapped.Floats(max(n, workPiece) / 4))
+	}
+	b := d.work[:n:n]
+	d.work = d.work[n:]
+	return b
+}
+
+const tileBytes = 2048
 
 func (d *Device) tiled(rows, width int) bool {
 	return !d.exact() && d.cpu.Tiles(rows) && width%tensor.QuantBlock == 0

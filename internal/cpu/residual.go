@@ -4,6 +4,7 @@ import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/mapped"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // residual is the residual stream: rows, or, where products go through a matrix
@@ -22,13 +23,11 @@ func (d *Device) NewResidual(n int) (gpt2.Buffer, error) { return &residual{n: n
 
 // plan chooses the form in which rows are written.
 func (d *Device) plan(o *residual, rows, width int) {
-	n := o.n
 	o.width, o.blocks = width, d.tiled(rows, width)
-	if o.blocks {
-		n = max(n, kernel.BlockFloats(rows, width))
-	}
-	if len(o.floats) < n {
-		o.floats = mapped.Floats(n)
+	if n := kernel.BlockFloats(rows, width); o.blocks && len(o.floats) < n {
+		o.floats, _ = tensor.View[float32](d.room(4 * n))
+	} else if len(o.floats) < rows*width {
+		o.floats = mapped.Floats(o.n)
 	}
 }
 
