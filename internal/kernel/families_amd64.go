@@ -81,7 +81,7 @@ func withTiles(o ops) *ops {
 	o.name = "amx"
 	o.tiles = &tileOps{
 		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product, norm: amx.NormTile, gate: amx.Gate,
-		packStream: amx.PackStream, stream: amx.StreamTiles,
+		packStream: amx.PackStream, stream: amx.StreamTiles, four: amx.StreamRow, alone: amx.StreamRowAlone,
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile, turn: amx.TurnTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: amx.MultiplyRows, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,
 	}
@@ -97,10 +97,10 @@ func withTiles(o ops) *ops {
 // readAhead takes the kernels that ask for memory ahead of the hardware, which
 // Intel's cores read a tenth faster with, and AMD's slower.
 func readAhead(o *ops) {
-	o.stream, o.accumulate, o.streamsAhead = avx512.StreamAhead, avx512.AccumulateNear, true
+	o.four, o.accumulate, o.streamsAhead = avx512.Four, avx512.AccumulateNear, true
 	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {
-		o.streamBlocks, o.quantize = avx512.StreamBlocksAhead, avx512.QuantizeFours
+		o.fourBlocks, o.quantize = avx512.FourBlocks, avx512.QuantizeFours
 	}
 }
 

@@ -54,6 +54,7 @@ type CPU struct {
 	tiles     tileTask
 	tilesOfX  reserve // that it packs itself
 	stream    streamTask
+	four      fourTask
 	many      manyTask
 	train     trainScratch
 	product   productTask
@@ -75,7 +76,8 @@ type scratch struct {
 	columns packedColumns // … which they are
 	ahead   generic.Ahead
 	end     generic.End // of ahead
-	next    [2][]byte   // what the member probably reads next, as far as it was not asked for
+	four    [4][]byte   // the panels that it reads side by side
+	next    [4][]byte   // what the member probably reads next, as far as it was not asked for
 	product generic.Product
 	stream  generic.TileStream
 	few     generic.FewProduct
@@ -167,6 +169,10 @@ type ops struct {
 	// serve.
 	stream       func(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int)
 	streamBlocks func(d tensor.DType, y0, y1 []float32, x []generic.Block, w0, w1 []byte)
+	// One row times panels of four runs, where four streams are read faster than two;
+	// else nil.
+	four       func(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, depth, panels int)
+	fourBlocks func(d tensor.DType, y []float32, ld int, x []generic.Block, w *[4][]byte, panels int)
 
 	// Of attention; nil where the family has none, and the functions above serve.
 	// What is most likely read next, a hint, is prefetched along with the rest.
@@ -218,6 +224,10 @@ type tileOps struct {
 	// A few rows times panels that stream by.
 	packStream func(dst []byte, x []float32, ldx, rows, depth int)
 	stream     func(f *generic.TileStream)
+	// One row, with the bits of several, times panels of four runs and times one panel;
+	// nil: stream serves.
+	four  func(y []float32, ld int, x []byte, w *[4][]byte, steps, panels int)
+	alone func(y []float32, x, w []byte, steps int)
 
 	cross   func(c []float32, a, b []byte, stride, steps, panels int)
 	softmax func(dst []byte, s, by []float32, lens []int, panels int, scale float32)

@@ -139,6 +139,8 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 	t := &c.linear
 	t.c, t.y, t.x, t.codes, t.rows, t.w, t.e = c, y, x, codes, rows, *w, e
 	switch {
+	case c.ops.fours(rows, w):
+		c.four.run(t)
 	case streamed:
 		c.stream.run(t)
 	case c.ops.hinted(rows, w):

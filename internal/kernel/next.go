@@ -3,25 +3,28 @@ package kernel
 // While members wait for each other, and between products, memory would rest. So each
 // asks for the beginning of what it will read next.
 
-// expected is how much of each stream is asked for: more than the time between two
+// expected is how much of all streams is asked for: more than the time between two
 // products suffices for; all members' shares fit the second-level cache.
 const (
-	expected     = 128 << 10
+	expected     = 256 << 10
 	expectedStep = 512 // at a time, so that who waits is not late
 )
 
-// expect says that a member reads w next, in two streams.
+// expect says that a member reads w next, in two streams or in four.
 func (c *CPU) expect(member int, w *Weight) {
 	next := &c.members[member].next
-	if *next = [2][]byte{}; w == nil || !c.ops.streamsAhead || !c.ops.streamed(1, w) {
+	if *next = [4][]byte{}; w == nil || !c.ops.streamsAhead || !c.ops.streamed(1, w) {
 		return
 	}
 	cols, bytes := w.panel()
 	from, to := part(ceilDiv(w.Out, cols), member, len(c.members))
-	half := from + ceilDiv(to-from, 2)
-	next[0], next[1] = w.Data[from*bytes:half*bytes], w.Data[half*bytes:to*bytes]
-	for i := range next {
-		next[i] = next[i][:min(len(next[i]), expected)]
+	streams, length := 2, ceilDiv(to-from, 2)
+	if c.ops.fours(1, w) {
+		streams, length = 4, max(1, (to-from)/4) // of fewer panels each is read alone
+	}
+	for i := range streams {
+		first, end := min(from+i*length, to)*bytes, min(from+(i+1)*length, to)*bytes
+		next[i] = w.Data[first:min(end, first+expected/streams)]
 	}
 }
 

@@ -7,11 +7,17 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// What a member expects is where its two streams of the next weight begin, and is asked
-// for until nothing is left.
+// What a member expects is where its streams of the next weight begin, and is asked for
+// until nothing is left.
 func TestExpect(t *testing.T) {
 	o := twinOps()
 	o.streamsAhead = true
+	t.Run("four", func(t *testing.T) { expectCase(t, o, 4) })
+	o.four, o.fourBlocks, o.tiles.four = nil, nil, nil
+	t.Run("two", func(t *testing.T) { expectCase(t, o, 2) })
+}
+
+func expectCase(t *testing.T, o *ops, streams int) {
 	for _, members := range []int{1, 2, 3, 8} {
 		c := cpuOf(t, o, members)
 		for _, w := range []Weight{
@@ -27,16 +33,17 @@ func TestExpect(t *testing.T) {
 			for m := range members {
 				c.expect(m, &w)
 				from, to := part(panels, m, members)
-				for i, first := range []int{from, from + ceilDiv(to-from, 2)} {
-					got := c.members[m].next[i]
-					room := to*bytes - first*bytes
-					if i == 0 {
-						room = ceilDiv(to-from, 2) * bytes
-					}
-					if len(got) != min(room, expected) {
+				length := ceilDiv(to-from, 2)
+				if streams == 4 {
+					length = max(1, (to-from)/4)
+				}
+				for i := range streams {
+					got, first := c.members[m].next[i], from+i*length
+					room := max(0, min(length, to-first)) * bytes
+					if len(got) != min(room, expected/streams) {
 						t.Errorf("member %d, stream %d: %d bytes of %d", m, i, len(got), room)
 					}
-					if at := unsafe.SliceData(w.Data[first*bytes:]); len(got) > 0 && unsafe.SliceData(got) != at {
+					if len(got) > 0 && unsafe.SliceData(got) != unsafe.SliceData(w.Data[first*bytes:]) {
 						t.Errorf("member %d, stream %d begins elsewhere", m, i)
 					}
 				}

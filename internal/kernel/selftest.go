@@ -32,6 +32,12 @@ var selfChecks = []struct {
 	{"stream pairs", 1e-6, (*trial).streamPairs},
 	{"stream Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.streamBlocks(o, tensor.Q8_0) }},
 	{"stream Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.streamBlocks(o, tensor.Q4_0) }},
+	{"four streams F32", 1e-6, func(t *trial, o *ops) []float32 { return t.four(o, tensor.F32) }},
+	{"four streams F16", 1e-6, func(t *trial, o *ops) []float32 { return t.four(o, tensor.F16) }},
+	{"four streams BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.four(o, tensor.BF16) }},
+	{"four streams Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.fourBlocks(o, tensor.Q8_0) }},
+	{"four streams Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.fourBlocks(o, tensor.Q4_0) }},
+	{"four streams of tiles", 1e-6, (*trial).fourTiles},
 	{"dots F32", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F32) }},
 	{"dots F16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.F16) }},
 	{"dots BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.dots(o, tensor.BF16) }},
@@ -132,10 +138,11 @@ func twinOps() *ops {
 		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
 	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
+	o.four, o.fourBlocks = generic.Four, generic.FourBlocks
 	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct, norm: generic.NormTile, gate: generic.Gate,
-		packStream: generic.PackStream, stream: generic.StreamTiles,
+		packStream: generic.PackStream, stream: generic.StreamTiles, four: generic.StreamRow, alone: generic.StreamRowAlone,
 		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile, turn: generic.TurnTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, multiplyRows: generic.MultiplyRows, packStep: generic.PackStep, finish: generic.Finish, addRows: generic.AddHalfRows,
 		few: generic.Few,

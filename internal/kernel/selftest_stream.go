@@ -38,3 +38,53 @@ func (t *trial) streamBlocks(o *ops, d tensor.DType) []float32 {
 	o.streamBlocks(d, y[:panelOuts], y[panelOuts:], x, w, w[len(w)/2:])
 	return y
 }
+
+// four computes two panels of each of four runs of one row.
+func (t *trial) four(o *ops, d tensor.DType) []float32 {
+	if o.four == nil {
+		return nil
+	}
+	const panels = 2
+	var w [4][]byte
+	for i := range w {
+		w[i] = t.weights(d, panels*trialDepth*panelCols)
+	}
+	y := t.floats(4 * panels * panelCols)
+	o.four(d, y, panels*panelCols, t.floats(trialDepth), &w, trialDepth, panels)
+	return y
+}
+
+func (t *trial) fourBlocks(o *ops, d tensor.DType) []float32 {
+	if o.fourBlocks == nil {
+		return nil
+	}
+	const n, panels = 2, 2
+	x := make([]generic.Block, n)
+	generic.Quantize(x, t.floats(n*tensor.QuantBlock), d)
+	var w [4][]byte
+	for i := range w {
+		w[i] = t.panels(d, n*tensor.QuantBlock, panels*panelOuts)
+	}
+	y := make([]float32, 4*panels*panelOuts)
+	o.fourBlocks(d, y, panels*panelOuts, x, &w, panels)
+	return y
+}
+
+// fourTiles computes two panels of each of four runs, and one more.
+func (t *trial) fourTiles(o *ops) []float32 {
+	if o.tiles == nil || o.tiles.four == nil || o.tiles.alone == nil {
+		return nil
+	}
+	const depth, steps, panels = 40, 2, 2
+	x := alignedBytes(steps * 64)
+	o.tiles.packStream(x, t.floats(depth), depth, 1, depth)
+	var w [4][]byte
+	for i := range w {
+		w[i] = alignedBytes(panels * steps * generic.StepBytes)
+		o.tiles.pack(tensor.BF16, false, w[i], t.weights(tensor.BF16, depth*panels*32), panels*64, depth, panels*32)
+	}
+	y := t.floats(5 * panels * 32)
+	o.tiles.four(y, panels*32, x, &w, steps, panels)
+	o.tiles.alone(y[4*panels*32:], x, w[1], steps)
+	return y
+}

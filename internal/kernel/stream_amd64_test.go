@@ -10,10 +10,10 @@ func streamVariants(o *ops) map[string]*ops {
 		return map[string]*ops{"none": o}
 	}
 	plain, ahead := *o, *o
-	plain.stream = avx512.Stream
-	if o.streamBlocks != nil {
-		plain.streamBlocks = avx512.StreamBlocks
-	}
+	plain.four, plain.fourBlocks = nil, nil
 	readAhead(&ahead)
+	if o.streamBlocks != nil {
+		plain.quantize = avx512.Quantize
+	}
 	return map[string]*ops{"plain": &plain, "ahead": &ahead}
 }

@@ -10,33 +10,17 @@ import (
 // Stream adds x times two panels of a matrix, [depth][NR] each, to NR elements of
 // y0 and of y1.
 func Stream(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int) {
-	stream(d, false, y0, y1, x, w0, w1, depth)
-}
-
-// StreamAhead is Stream for processors that do not read ahead far enough by
-// themselves.
-func StreamAhead(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int) {
-	stream(d, true, y0, y1, x, w0, w1, depth)
-}
-
-func stream(d tensor.DType, ahead bool, y0, y1, x []float32, w0, w1 []byte, depth int) {
 	if depth == 0 {
 		return
 	}
 	size := depth * NR * d.Size()
 	_, _, _, _, _ = y0[NR-1], y1[NR-1], x[depth-1], w0[size-1], w1[size-1]
-	switch {
-	case d == tensor.F32 && ahead:
-		stream2F32Ahead(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
-	case d == tensor.F32:
+	switch d {
+	case tensor.F32:
 		stream2F32(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
-	case d == tensor.F16 && ahead:
-		stream2F16Ahead(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
-	case d == tensor.F16:
+	case tensor.F16:
 		stream2F16(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
-	case d == tensor.BF16 && ahead:
-		stream2BF16Ahead(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
-	case d == tensor.BF16:
+	case tensor.BF16:
 		stream2BF16(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
 	}
 }
@@ -54,16 +38,6 @@ func StreamPairs(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int) {
 // StreamBlocks computes the products of a quantised row with two panels. It needs
 // VNNI.
 func StreamBlocks(d tensor.DType, y0, y1 []float32, x []generic.Block, w0, w1 []byte) {
-	streamBlocks(d, false, y0, y1, x, w0, w1)
-}
-
-// StreamBlocksAhead is StreamBlocks for processors that do not read ahead far
-// enough by themselves.
-func StreamBlocksAhead(d tensor.DType, y0, y1 []float32, x []generic.Block, w0, w1 []byte) {
-	streamBlocks(d, true, y0, y1, x, w0, w1)
-}
-
-func streamBlocks(d tensor.DType, ahead bool, y0, y1 []float32, x []generic.Block, w0, w1 []byte) {
 	if len(x) == 0 {
 		clear(y0)
 		clear(y1)
@@ -71,32 +45,12 @@ func streamBlocks(d tensor.DType, ahead bool, y0, y1 []float32, x []generic.Bloc
 	}
 	size := len(x) * generic.PanelBlock(d)
 	_, _, _, _ = y0[generic.PanelOuts-1], y1[generic.PanelOuts-1], w0[size-1], w1[size-1]
-	switch {
-	case d == tensor.Q4_0 && ahead:
-		stream2Q4Ahead(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], len(x))
-	case d == tensor.Q4_0:
+	if d == tensor.Q4_0 {
 		stream2Q4(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], len(x))
-	case ahead:
-		stream2Q8Ahead(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], len(x))
-	default:
+	} else {
 		stream2Q8(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], len(x))
 	}
 }
-
-//go:noescape
-func stream2F32Ahead(c0, c1, x *float32, w0, w1 *byte, k int)
-
-//go:noescape
-func stream2F16Ahead(c0, c1, x *float32, w0, w1 *byte, k int)
-
-//go:noescape
-func stream2BF16Ahead(c0, c1, x *float32, w0, w1 *byte, k int)
-
-//go:noescape
-func stream2Q8Ahead(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
-
-//go:noescape
-func stream2Q4Ahead(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
 
 //go:noescape
 func stream2F32(c0, c1, x *float32, w0, w1 *byte, k int)

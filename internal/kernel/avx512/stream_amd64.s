@@ -5,8 +5,8 @@
 #include "bf16_amd64.h"
 
 // One row of x times two panels of W, which lie apart: two streams are read
-// faster than one. Nothing is prefetched where the hardware keeps pace (AMD); the
-// kernels named Ahead are for where it does not.
+// faster than one. Nothing is prefetched, since the hardware keeps pace (AMD); where it
+// does not, there are four streams.
 //
 // Z8, Z9 are the sums of the first panel and Z10, Z11 of the second; Z0-Z3 a row
 // (in pairs: two rows) of each, Z6 and Z7 in pairs the rows as they lie, Z4 and Z5
@@ -53,14 +53,11 @@
 #define ONEF16(K) ONE16(LOADF16, K)
 #define ONEBF16(K) ONE16(LOADBF16, K)
 
-#define NOTHING
-
-#define STREAM(ONE, BYTES, AHEADS) \
+#define STREAM(ONE, BYTES) \
 	STREAMARGS; \
 loop: \
 	CMPQ CX, $4; \
 	JLT  tail; \
-	AHEADS; \
 	ONE(0); \
 	ONE(1); \
 	ONE(2); \
@@ -146,41 +143,17 @@ loop: \
 #define Q8ALL Q8CODES(0); Q8CODES(1); Q8CODES(2); Q8CODES(3); Q8CODES(4); Q8CODES(5); Q8CODES(6); Q8CODES(7)
 #define Q4ALL Q4CODES(0); Q4CODES(1); Q4CODES(2); Q4CODES(3)
 
-// What is asked for ahead where the hardware does not keep pace (Intel): the lines
-// as far ahead as was measured to be best, from memory for floats, for blocks from a
-// last-level cache as well.
-#define NEAR(O) \
-	PREFETCHT0 (O)(SI); \
-	PREFETCHT0 (O)(DI)
-#define NEAR4(O) NEAR(O); NEAR(O+64); NEAR(O+128); NEAR(O+192)
-#define NEARF32 NEAR4(768); NEAR4(768+256)
-#define NEAR16 NEAR4(1024)
-#define NEARQ4 NEAR4(4096); NEAR(4096+256)
-#define NEARQ8 NEAR4(4096); NEAR4(4096+256); NEAR(4096+512)
-
 // func stream2F32(c0, c1, x *float32, w0, w1 *byte, k int)
 TEXT ·stream2F32(SB), NOSPLIT, $0-48
-	STREAM(ONEF32, 128, NOTHING)
+	STREAM(ONEF32, 128)
 
 // func stream2F16(c0, c1, x *float32, w0, w1 *byte, k int)
 TEXT ·stream2F16(SB), NOSPLIT, $0-48
-	STREAM(ONEF16, 64, NOTHING)
+	STREAM(ONEF16, 64)
 
 // func stream2BF16(c0, c1, x *float32, w0, w1 *byte, k int)
 TEXT ·stream2BF16(SB), NOSPLIT, $0-48
-	STREAM(ONEBF16, 64, NOTHING)
-
-// func stream2F32Ahead(c0, c1, x *float32, w0, w1 *byte, k int)
-TEXT ·stream2F32Ahead(SB), NOSPLIT, $0-48
-	STREAM(ONEF32, 128, NEARF32)
-
-// func stream2F16Ahead(c0, c1, x *float32, w0, w1 *byte, k int)
-TEXT ·stream2F16Ahead(SB), NOSPLIT, $0-48
-	STREAM(ONEF16, 64, NEAR16)
-
-// func stream2BF16Ahead(c0, c1, x *float32, w0, w1 *byte, k int)
-TEXT ·stream2BF16Ahead(SB), NOSPLIT, $0-48
-	STREAM(ONEBF16, 64, NEAR16)
+	STREAM(ONEBF16, 64)
 
 #define MIXSUM(P, L, H) \
 	VMOVDQA64 Z4, Z0; \
@@ -237,18 +210,6 @@ alone:
 
 done:
 	STREAMSTORE
-
-// func stream2Q8Ahead(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
-TEXT ·stream2Q8Ahead(SB), NOSPLIT, $0-48
-	MOVL $0x80808080, R10
-	VPBROADCASTD R10, Z31
-	STREAMBLOCKS(Q8ALL, 544, NEARQ8)
-
-// func stream2Q4Ahead(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
-TEXT ·stream2Q4Ahead(SB), NOSPLIT, $0-48
-	MOVL $0x0f0f0f0f, R10
-	VPBROADCASTD R10, Z31
-	STREAMBLOCKS(Q4ALL, 288, NEARQ4)
 
 // func stream2Q8(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
 TEXT ·stream2Q8(SB), NOSPLIT, $0-48
