@@ -87,6 +87,9 @@ type Options struct {
 	Addr      string // that serve would listen on; 127.0.0.1:8080 if ""
 	// Devices are those that this program computes on; the CPU alone if nil.
 	Devices []fit.Device
+	// Threads and Kernels are what work on the CPU is estimated with.
+	Threads int
+	Kernels fit.Kernels
 
 	Host        *machine.Host // machine.Local() if nil
 	Instruments Instruments

@@ -69,7 +69,7 @@ func newEnv(ctx context.Context, o Options) (*Env, error) {
 	}
 	if o.Work != nil {
 		w := *o.Work
-		w.Halves = e.halves()
+		w.Threads, w.Kernels = o.Threads, o.Kernels
 		e.work = &w
 	}
 	profile := o.Profile
@@ -160,11 +160,6 @@ func (e *Env) realTools() {
 	if t.Now == nil {
 		t.Now = time.Now
 	}
-}
-
-// halves says whether training in bf16 stores bfloat16, as kernel.CPU.StoresBF16 does.
-func (e *Env) halves() bool {
-	return e.Host.Processor().Has("amx_tile", "amx_bf16", "avx512_bf16")
 }
 
 func measureLimits(ctx context.Context) (kernel.Limits, error) {

@@ -86,11 +86,11 @@ func (e *Env) purposes(findings []Finding) map[string]Purpose {
 	}
 	all := map[string]Purpose{}
 	for _, p := range []fit.Purpose{fit.Run, fit.Finetune, fit.Serve} {
-		w := fit.Work{Purpose: p, Model: "gpt2"}
+		w := fit.Work{Purpose: p, Model: "gpt2", AsIs: true, FileMapped: p != fit.Finetune}
 		if e.work != nil && e.work.Purpose == p {
 			w = e.work.Work
 		}
-		w.Halves = e.halves()
+		w.Threads, w.Kernels = e.options.Threads, e.options.Kernels
 		all[string(p)] = e.purpose(w, places, blocked)
 	}
 	return all

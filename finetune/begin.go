@@ -127,10 +127,11 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	defer cpus.Close()
 
-	plan := Plan{Parameters: files.Config.Parameters(), Threads: cpus.Threads(), Family: cpus.Family(), Memory: fit.Estimate(work(s, files.Config, frozen, cpus.Threads(), cpus.StoresBF16()))}
+	w := workOn(cpus, files, s, frozen)
+	plan := Plan{Parameters: files.Config.Parameters(), Threads: cpus.Threads(), Family: cpus.Family(), Memory: fit.Estimate(w)}
 	if o.Free != nil {
 		if free, ok := o.Free(); ok {
-			if _, err := CheckMemory(s, files.Config, frozen, cpus.Threads(), cpus.StoresBF16(), free); err != nil {
+			if _, err := CheckMemory(s, w, free); err != nil {
 				return Result{}, err
 			}
 		}

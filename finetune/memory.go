@@ -7,6 +7,8 @@ import (
 
 	"github.com/gptctl/gptctl/doctor/fit"
 	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/modelfiles"
 )
 
 // MemoryError says that a training does not fit into memory.
@@ -37,12 +39,9 @@ func (e *MemoryError) Error() string {
 	return fmt.Sprintf("the training takes %.1f GB of memory, and %.1f GB are free", float64(e.Need)/1e9, float64(e.Free)/1e9)
 }
 
-// CheckMemory estimates what a training of this model takes, and refuses one
-// that does not fit into the free bytes with a *MemoryError. The settings are
-// those of ForModel; so many numbers of the model are frozen, and halves is
-// kernel.CPU.StoresBF16.
-func CheckMemory(s Settings, c gpt2.Config, frozen, threads int, halves bool, free int64) (fit.Memory, error) {
-	w := work(s, c, frozen, threads, halves)
+// CheckMemory estimates what a training takes that is described by Work, and refuses
+// one that does not fit into the free bytes with a *MemoryError.
+func CheckMemory(s Settings, w fit.Work, free int64) (fit.Memory, error) {
 	m := fit.Estimate(w)
 	if err := w.Check(); err != nil {
 		return m, err
@@ -53,16 +52,28 @@ func CheckMemory(s Settings, c gpt2.Config, frozen, threads int, halves bool, fr
 	return m, nil
 }
 
-// work describes a training to the estimate.
-func work(s Settings, c gpt2.Config, frozen, threads int, halves bool) fit.Work {
+// work describes a training to the estimate. The settings are those of ForModel; so
+// many numbers of the model are frozen.
+func work(s Settings, c gpt2.Config, frozen int) fit.Work {
 	w := fit.Work{
-		Purpose: fit.Finetune, Config: c, Batch: s.Batch, Context: s.Context, Threads: threads,
-		Precision: fit.Precision(s.Precision), Checkpointing: s.Checkpointing, Halves: halves,
+		Purpose: fit.Finetune, Config: c, Batch: s.Batch, Context: s.Context,
+		Precision: fit.Precision(s.Precision), Checkpointing: s.Checkpointing,
 	}
 	if s.LoRA.Rank > 0 {
 		w.LoRA = fit.LoRA{Rank: s.LoRA.Rank, Targets: s.LoRA.Targets}
 	} else {
 		w.Frozen = frozen
+	}
+	return w
+}
+
+// workOn is work on what the model's files and the kernels are.
+func workOn(cpus *kernel.CPU, m *modelfiles.Model, s Settings, frozen int) fit.Work {
+	w := work(s, m.Config, frozen)
+	w.Threads, w.Kernels = cpus.Threads(), fit.Kernels(cpus.Traits())
+	w.FileDType, w.GGUF = fit.DType(strings.ToLower(m.DType.String())), m.OutIn
+	if m.Embedded {
+		w.FileMapped, w.Copied, w.FileBytes = true, true, m.FileBytes()
 	}
 	return w
 }

@@ -207,14 +207,14 @@ func TestCheckMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CheckMemory(s, config, 0, 2, false, 64<<30); err != nil {
+	if _, err := CheckMemory(s, work(s, config, 0), 64<<30); err != nil {
 		t.Error(err)
 	}
-	all, _ := CheckMemory(s, config, 0, 2, false, 64<<30)
-	if half, err := CheckMemory(s, config, 50<<20, 2, false, 64<<30); err != nil || all.Total()-half.Total() != 12*50<<20 {
+	all, _ := CheckMemory(s, work(s, config, 0), 64<<30)
+	if half, err := CheckMemory(s, work(s, config, 50<<20), 64<<30); err != nil || all.Total()-half.Total() != 12*50<<20 {
 		t.Errorf("50 Mi frozen numbers: %d of %d bytes, %v", half.Total(), all.Total(), err)
 	}
-	_, err = CheckMemory(s, config, 0, 2, false, 3<<30)
+	_, err = CheckMemory(s, work(s, config, 0), 3<<30)
 	failed, ok := err.(*MemoryError)
 	if !ok {
 		t.Fatalf("got %v", err)
@@ -238,7 +238,7 @@ func TestCheckMemory(t *testing.T) {
 			continue
 		}
 		tried = true
-		if _, err := CheckMemory(next, config, 0, 2, false, 3<<30); err != nil {
+		if _, err := CheckMemory(next, work(next, config, 0), 3<<30); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
 		if strings.Contains(line, "accumulate") && next.Batch*next.Accumulate != 32 {

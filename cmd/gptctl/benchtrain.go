@@ -108,7 +108,7 @@ func runBenchTrain(ctx context.Context, t *terminal, o benchOptions) error {
 	}
 	defer k.Close()
 	kinds := o.train.kinds(o)
-	groups, err := trainRoom(ctx, cfg, kinds, k.Threads())
+	groups, err := trainRoom(ctx, cfg, kinds, k.Threads(), fit.Kernels(k.Traits()))
 	if err != nil {
 		return err
 	}
@@ -150,14 +150,14 @@ func trainShape(ctx context.Context, t *terminal, o benchOptions) (string, gpt2.
 
 // trainRoom refuses kinds that the memory has no room for, and tells which can
 // be there at a time.
-func trainRoom(ctx context.Context, c gpt2.Config, kinds []bench.Training, threads int) ([][]bench.Training, error) {
+func trainRoom(ctx context.Context, c gpt2.Config, kinds []bench.Training, threads int, kernels fit.Kernels) ([][]bench.Training, error) {
 	const meter = 256 << 20 // the limits are measured with
 	free, known := freeMemory(ctx, machine.Local())
 	total := int64(meter)
 	for _, kind := range kinds {
 		w := fit.Work{
 			Purpose: fit.Finetune, Config: c, Batch: kind.Batch, Context: kind.Context, Threads: threads,
-			Precision: fit.Precision(kind.Precision.String()), Checkpointing: kind.Checkpointing,
+			Precision: fit.Precision(kind.Precision.String()), Checkpointing: kind.Checkpointing, Kernels: kernels,
 			LoRA: fit.LoRA{Rank: kind.LoRARank, Targets: bench.LoRATargets},
 		}
 		if kind.LoRARank == 0 {

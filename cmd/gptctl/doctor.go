@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,15 +15,18 @@ import (
 	"github.com/gptctl/gptctl/doctor/fit"
 	"github.com/gptctl/gptctl/fetch"
 	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/machine"
 	"github.com/gptctl/gptctl/internal/modelfiles"
+	"github.com/gptctl/gptctl/internal/tensor"
 	"github.com/gptctl/gptctl/run"
 )
 
 // doctorOptions are what `gptctl doctor` was asked for.
 type doctorOptions struct {
 	purpose, model, dtype, device string
-	batch, context                int
+	kvDType                       string
+	batch, context, threads       int
 	profile                       string
 	only, skip                    []string
 	deep, strict, offline         bool
@@ -61,8 +65,10 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.purpose, "for", "", "judge only what this work needs: `run|finetune|serve`")
-	f.StringVar(&o.model, "model", "gpt2", "with --for, the `MODEL`: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, demo, a folder, or one of the Hub; OWNER/NAME is also asked for at the Hub")
-	f.StringVar(&o.dtype, "dtype", "f32", "with --for, the type of the weights: `f32|bf16|f16|q8_0|q4_0`")
+	f.StringVar(&o.model, "model", "gpt2", "with --for, the `MODEL`: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, demo, a folder, a .gguf file, or one of the Hub; OWNER/NAME is also asked for at the Hub")
+	f.StringVar(&o.dtype, "dtype", "auto", "with --for, the type of the weights: `auto|f32|bf16|f16|q8_0|q4_0` (auto: the file's, as with run)")
+	f.StringVar(&o.kvDType, "kv-dtype", "auto", "with --for run, the type of keys and values, as of run: auto, "+strings.Join(run.KVDTypes(), ", "))
+	f.IntVar(&o.threads, "threads", 0, "with --for, threads to compute with, `N` (0: one per physical core)")
 	f.IntVar(&o.batch, "batch", 1, "with --for, sequences at once, `N`")
 	f.IntVar(&o.context, "context", 0, "with --for, the longest text in tokens, `N` (0: the model's own)")
 	f.StringVar(&o.device, "device", "auto", "with --for, where: `auto|cpu|cuda`")
@@ -90,7 +96,7 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 				"gptctl doctor --json > report.json", "gptctl install --dry-run --json …")
 		}
 		if o.purpose == "" {
-			for _, name := range []string{"model", "dtype", "batch", "context", "device"} {
+			for _, name := range []string{"model", "dtype", "kv-dtype", "threads", "batch", "context", "device"} {
 				if name == "model" && strings.Contains(o.model, "/") {
 					continue // of the Hub: may it be read?
 				}
@@ -169,8 +175,13 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 			return doctor.Options{}, &usageError{err}
 		}
 	}
+	family, err := kernelFamily(t)
+	if err != nil {
+		return doctor.Options{}, err
+	}
 	host := machine.Local()
-	options := doctor.Options{Profile: profile, Only: o.only, Skip: o.skip, Strict: o.strict, Deep: o.deep,
+	options := doctor.Options{Threads: kernel.Cores(), Kernels: fit.Kernels(kernel.TraitsOf(family)),
+		Profile: profile, Only: o.only, Skip: o.skip, Strict: o.strict, Deep: o.deep,
 		Network: !o.offline, Host: host, Devices: []fit.Device{fit.CPU}}
 	if strings.Contains(o.model, "/") && !isFolder(o.model) {
 		id, err := fetch.ParseModelID(o.model)
@@ -182,14 +193,23 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	if o.purpose == "" {
 		return options, nil
 	}
-	w := fit.Work{Purpose: fit.Purpose(o.purpose), Model: o.model, DType: fit.DType(o.dtype), Batch: o.batch, Context: o.context, FileMapped: true}
+	if o.threads < 0 || o.threads > 1024 {
+		return options, usagef("--threads %d: want 0 to 1024", o.threads)
+	}
+	if o.threads > 0 {
+		options.Threads = o.threads
+	}
+	w := fit.Work{Purpose: fit.Purpose(o.purpose), Model: o.model, DType: fit.DType(o.dtype), AsIs: o.dtype == "auto", Batch: o.batch, Context: o.context}
+	if w.AsIs {
+		w.DType = fit.F32 // as the Hub has them
+	}
 	name := ""
-	if _, known := fit.Lookup(o.model); !known {
-		config, err := ownConfig(t, o.model)
-		if err != nil {
-			return options, &usageError{err}
-		}
-		w.Model, w.Config, name = "", config, o.model
+	if _, known := fit.Lookup(o.model); known {
+		w.FileMapped = w.AsIs
+	} else if err := ownModel(t, o.model, family, &w); err != nil {
+		return options, &usageError{err}
+	} else {
+		w.Model, name = "", o.model
 	}
 	switch o.device {
 	case "auto":
@@ -205,16 +225,24 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 		return options, usagef("--context %d: want at least 1, or 0 for the model's own", o.context)
 	}
 	if w.Purpose == fit.Finetune {
-		w.FileMapped = false
-		switch w.DType {
+		w.FileMapped, w.AsIs = w.FileMapped && w.Copied, false
+		switch fit.DType(o.dtype) {
 		case fit.BF16:
 			w.Precision = fit.MixedBF16
 		case fit.F16:
 			w.Precision = fit.MixedFP16
 		}
 		w.DType = ""
-	} else if w.DType == fit.BF16 || w.DType == fit.F16 {
+	} else if o.kvDType != "auto" {
+		if !slices.Contains(run.KVDTypes(), o.kvDType) {
+			return options, usagef("--kv-dtype %s: want auto, %s", o.kvDType, strings.Join(run.KVDTypes(), ", "))
+		}
+		w.KVDType = fit.DType(o.kvDType)
+	} else if !w.AsIs && (w.DType == fit.BF16 || w.DType == fit.F16) {
 		w.KVDType = fit.F16 // run's choice
+	}
+	if w.Purpose == fit.Run { // of a text half is taken to be the prompt
+		w.Prompt = (w.Longest() + 1) / 2
 	}
 	if err := w.Check(); err != nil {
 		return options, &usageError{err}
@@ -232,30 +260,57 @@ func isFolder(model string) bool {
 	return err == nil
 }
 
-// ownConfig is that of a model which is on this machine: the one in the binary,
-// one in a folder, or one in the cache of the Hub.
-func ownConfig(t *terminal, model string) (gpt2.Config, error) {
-	if model == run.DemoModel {
-		m, err := modelfiles.OpenDemo(modelfiles.Options{})
-		if err != nil {
-			return gpt2.Config{}, err
-		}
-		defer m.Close()
-		return m.Config, nil
-	}
+// ownModel describes a model which is on this machine: the one in the binary, one in a
+// folder or a file, or one in the cache of the Hub.
+func ownModel(t *terminal, model, family string, w *fit.Work) error {
 	dir := model
-	if !isFolder(model) {
+	if model != run.DemoModel && !isFolder(model) {
 		cached, err := fetch.CachedModel(model, t.getenv)
 		if err != nil {
 			var names []string
 			for _, m := range fit.Models() {
 				names = append(names, m.Name)
 			}
-			return gpt2.Config{}, withHints(fmt.Errorf("model %q is not one of %s, and its config.json is not on this machine", model, strings.Join(names, ", ")),
+			return withHints(fmt.Errorf("model %q is not one of %s, and its config.json is not on this machine", model, strings.Join(names, ", ")),
 				"gptctl fetch "+model)
 		}
 		dir = cached
 	}
+	dtype := tensor.Invalid
+	if !w.AsIs {
+		var err error
+		if dtype, err = run.ParseDType(string(w.DType)); err != nil {
+			return err
+		}
+	}
+	look := modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(family).InTiles(dtype), Look: true}
+	var m *modelfiles.Model
+	var err error
+	if model == run.DemoModel {
+		m, err = modelfiles.OpenDemo(look)
+	} else {
+		m, err = modelfiles.Open(dir, look)
+	}
+	var missing *modelfiles.MissingFilesError
+	if errors.As(err, &missing) { // its shape is enough
+		w.FileMapped = w.AsIs
+		w.Config, err = folderConfig(model, dir)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	w.Config, w.FileDType, w.GGUF, w.FileBytes = m.Config, fit.DType(strings.ToLower(m.DType.String())), m.OutIn, m.FileBytes()
+	if w.AsIs {
+		w.DType = w.FileDType
+	}
+	w.FileMapped, w.Copied = m.InPlace || m.Embedded, m.Embedded
+	return nil
+}
+
+// folderConfig reads the configuration of a model in a folder.
+func folderConfig(model, dir string) (gpt2.Config, error) {
 	data, err := readBounded(filepath.Join(dir, "config.json"), 1<<20)
 	if err != nil {
 		return gpt2.Config{}, fmt.Errorf("read model: %w", err)

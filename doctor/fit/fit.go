@@ -6,16 +6,19 @@
 // process's own (resident) on the CPU, or of the device's memory on a GPU.
 //
 // Inference on the CPU (Run) counts what internal/gpt2, internal/cpu,
-// internal/kernel and run really allocate, without beam search, and is checked
-// against measured peaks (testdata/measured.tsv; TestMeasure takes them again):
-// 35 runs of four shapes in F32, F16, BF16, Q8_0 and Q4_0, from folders and GGUF
-// files, 1 to 1000 prompt tokens, 1 to 24 samples, from 42 MB to 2.2 GB, are
-// estimated within 7 %. Linux on amd64 was measured.
+// internal/kernel and run really allocate, without beam search: what is read while
+// weights are converted, or what computes afterwards, whichever is more; huge pages
+// where memory is on these, with their ends. It is checked against measured peaks
+// (testdata/measured.tsv; TestMeasure takes them again): runs of seven shapes in F32,
+// F16, BF16, Q8_0 and Q4_0, from folders and GGUF files, with 1 to 1000 prompt tokens,
+// 1 to 24 samples, with AMX, AVX-512 and AVX2, from 40 MB to 1.9 GB, are estimated
+// within 6 %. Linux 6.18 on an Intel CPU with two cores was measured; what an AMD CPU
+// has instead (Kernels.Pairs) is reckoned.
 //
 // Training on the CPU (Finetune) counts what internal/train allocates, see there,
 // and is checked in the same way (testdata/training.tsv; TestMeasureTraining): full
-// training and LoRA in three precisions, with and without checkpointing, of four
-// shapes.
+// training and LoRA in three precisions, with and without checkpointing, of eight
+// shapes from 0.2 to 124 million parameters.
 //
 //   - 16 bytes per trained parameter in every precision: float32 weights,
 //     gradients and two AdamW moments. Weights are rounded to 16 bits as they are
@@ -118,9 +121,18 @@ type Work struct {
 	// DType is that of the weights: F32. Fine-tuning has float32 weights whatever
 	// it multiplies in.
 	DType DType
-	// FileMapped says that the weights are used where they lie in the mapped
-	// file: the whole file becomes resident.
-	FileMapped bool
+	// AsIs says that nobody asked for the type: the weights have that of the file, and
+	// products are float32's.
+	AsIs bool
+	// FileDType is the type that the weights have in the file: F32, or DType if that is
+	// as it is.
+	FileDType DType
+	// GGUF says that the file is one: each matrix lies by its outputs, and the
+	// tokenizer's words lie in it.
+	GGUF bool
+	// FileMapped says that the whole file becomes resident: the weights are used where
+	// they lie in it, or, if Copied, beside copies of them.
+	FileMapped, Copied bool
 	// FileBytes is the size of that file, or of several together. By default it
 	// has no more than the weights, or for a Model in F32 it is the Hub's, which
 	// carries attention masks too.
@@ -135,8 +147,17 @@ type Work struct {
 	Precision     Precision // FP32
 	LoRA          LoRA
 	Checkpointing bool // recompute the activations of each layer in the backward pass
-	Halves        bool // what MixedBF16 rounds lies as bfloat16: the CPU has AMX
 	Frozen        int  // numbers that a training without LoRA leaves as they are
+
+	Kernels Kernels // of the CPU
+}
+
+// Kernels are what of the CPU's arithmetic has memory of its own, see
+// kernel.Traits. The zero value is that of a family without any of it.
+type Kernels struct {
+	Tiles bool // many rows go through a matrix unit
+	Ahead bool // many rows of float32 are multiplied with panels on huge pages
+	Pairs bool // bfloat16 by bfloat16 without a matrix unit
 }
 
 // Bounds of what Check lets pass; they are far from anything that fits.
@@ -156,6 +177,8 @@ func (w Work) Check() error {
 		return fmt.Errorf("device %q: want cpu or cuda", w.Device)
 	case w.DType.bits() == 0:
 		return fmt.Errorf("dtype %q: want f32, bf16, f16, q8_0 or q4_0", w.DType)
+	case w.FileDType.bits() == 0:
+		return fmt.Errorf("dtype %q of the file: want f32, bf16, f16, q8_0 or q4_0", w.FileDType)
 	case w.KVDType != F32 && w.KVDType != BF16 && w.KVDType != F16:
 		return fmt.Errorf("dtype %q of the KV cache: want f32, bf16 or f16", w.KVDType)
 	case !slices.Contains([]Precision{FP32, MixedBF16, MixedFP16}, w.Precision):
@@ -198,6 +221,9 @@ func (w Work) Check() error {
 	return nil
 }
 
+// Longest is the longest text in tokens.
+func (w Work) Longest() int { return w.withDefaults().Context }
+
 // withDefaults fills in what was left out.
 func (w Work) withDefaults() Work {
 	if w.Purpose == "" {
@@ -213,6 +239,12 @@ func (w Work) withDefaults() Work {
 		w.DType = F32
 		if w.Purpose == Finetune && w.Precision != FP32 {
 			w.DType = w.Precision.dtype()
+		}
+	}
+	if w.FileDType == "" {
+		w.FileDType = F32
+		if w.AsIs {
+			w.FileDType = w.DType
 		}
 	}
 	if w.KVDType == "" {

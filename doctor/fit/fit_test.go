@@ -43,97 +43,144 @@ func TestHubFiles(t *testing.T) {
 func TestEstimate(t *testing.T) {
 	untied := tiny
 	untied.TieWordEmbeddings = false
-	const program = 22<<20 + 180*64
-	const trainer = program + 14<<20 + 4*512*(6*32+128) + 4*(384*256+512*256)
-	const turned = 4 * 128 * (16 + 32) // of what goes into the MLP's second matrix
-	const staging = 4 * 64 * 32        // of what is converted
+	const (
+		page    = 2 << 20
+		program = 22<<20 + 220*64
+		trainer = program + 2<<20 + 12288 + 4*6*64   // with the cache of a model that continues texts, and lists of a vocabulary
+		lines   = 4 * 16 * 288                       // numbers of up to 16 rows: norm, qkv, att, mid
+		cache   = 2 * 4 * 32 * (32 + 16)             // keys in a panel of 32 positions, and values
+		lists   = 11 * 4 * 64                        // of a vocabulary
+		turned  = 4*128*(16+32) + 4*(512*256)        // of what goes into the MLP's second matrix, and a block
+		attends = 4 * (8*(3*8+3*32) + 32*(5*8+4*32)) // a head on its way back
+		work    = 4 * 16 * 384                       // of a product of few rows
+		weights = 4 * 28032                          // all of them
+		adapted = 4 * 4 * (32 + 96) * 2              // low-rank additions to c_attn of both layers, or a gradient of these
+		merged  = 4 * 2 * 32 * 96                    // with which it is merged
+		both    = 4 * 4 * (32 + 32 + 128 + 32) * 2   // the same of both c_proj
+		mergedB = 4 * 2 * (32*32 + 128*32)
+	)
+	amx := Kernels{Tiles: true, Ahead: true}
 	for _, test := range []struct {
 		name string
 		work Work
 		want Memory
 	}{
 		{
-			"one text in float32, everything by default", Work{Config: tiny},
-			Memory{Weights: 4 * 28032, KV: 2 * 2 * 32 * 4 * 16, Activations: 16 * (6*32 + 128) * 4, Logits: 4 * (32 + 6*64), Overhead: program + 4*16*384},
+			"one text in float32, everything by default: only the positions are a copy", Work{Config: tiny},
+			Memory{Weights: weights, KV: cache, Activations: lines + 16*32*4, Logits: 4*(32+64) + lists, Overhead: program + page - 2048 + work},
 		},
 		{
 			"short prompt, three samples, two threads", Work{Config: tiny, Prompt: 2, Context: 10, Batch: 3, Threads: 2},
-			Memory{Weights: 112128, KV: 3 * 2 * 2 * 32 * 4 * 10, Activations: 3 * 320 * 4, Logits: 4 * (3*32 + 8*64), Overhead: program + 2*4*3*384},
+			Memory{Weights: weights, KV: 3 * 2 * 4 * 32 * (32 + 10), Activations: 3 * 320 * 4, Logits: 4*3*(32+64) + lists + 2*4*64, Overhead: program + page - 2048 + 2*4*3*384},
 		},
 		{
 			"more samples than are computed at once", Work{Config: tiny, Batch: 600},
-			Memory{Weights: 112128, KV: 600 * 8192, Activations: 512 * 320 * 4, Logits: 4 * (16*32 + 21*64), Overhead: program + 4*(512*256+384*256)},
+			Memory{Weights: weights, KV: 600 * cache, Activations: lines + 512*320*4, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + page - 2048 + 4*256*(512+128) + 4*56*(16+3*8)},
 		},
 		{
-			"bf16 with float32 copies of the vectors", Work{Config: tiny, DType: BF16},
-			Memory{Weights: 2*28032 + 4*896, KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
+			"bf16 with float32 vectors, and positions as in the file", Work{Config: tiny, DType: BF16},
+			Memory{Weights: 2*26624 + 4*(896+512), KV: cache, Activations: lines + 2048, Logits: 384 + lists, Overhead: program + page - 2*26624 - 2048 + work},
 		},
 		{
 			"q8_0: blocks of 34 bytes", Work{Config: tiny, DType: Q8_0},
-			Memory{Weights: 26624/32*34 + 4*(896+512), KV: 4096, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
+			Memory{Weights: 26624/32*34 + 4*(896+512), KV: cache / 2, Activations: lines + 2048, Logits: 384 + lists, Overhead: program + page - 28288 - 2048 + work},
 		},
 		{
 			"q4_0: blocks of 18 bytes", Work{Config: tiny, DType: Q4_0},
-			Memory{Weights: 26624/32*18 + 4*(896+512), KV: 4096, Activations: 20480, Logits: 1664, Overhead: program + staging + 24576},
+			Memory{Weights: 26624/32*18 + 4*(896+512), KV: cache / 2, Activations: lines + 2048, Logits: 384 + lists, Overhead: program + page - 14976 - 2048 + work},
 		},
 		{
 			"a head of its own, a small cache", Work{Config: untied, KVDType: F16},
-			Memory{Weights: 4 * (28032 + 64*32), KV: 4096, Activations: 20480, Logits: 1664, Overhead: program + 24576},
+			Memory{Weights: weights + 4*64*32, KV: cache / 2, Activations: lines + 2048, Logits: 384 + lists, Overhead: program + page - 2048 + work},
 		},
 		{
-			"a mapped file with masks", Work{Config: tiny, FileMapped: true, FileBytes: 112128 + 5000},
-			Memory{Weights: 112128, FileRest: 5000, KV: 8192, Activations: 20480, Logits: 1664, Overhead: program + 24576},
+			"a mapped file with masks", Work{Config: tiny, FileMapped: true, FileBytes: weights + 5000},
+			Memory{Weights: weights, FileRest: 5000, KV: cache, Activations: lines + 2048, Logits: 384 + lists, Overhead: program + work},
+		},
+		{
+			"a file that stays beside the copies", Work{Config: tiny, FileMapped: true, Copied: true, FileBytes: 30000, FileDType: Q8_0, GGUF: true, DType: Q8_0, AsIs: true},
+			Memory{Weights: 28288 + 4*(896+512), FileRest: 30000, KV: cache / 2, Activations: lines + 2048, Logits: 384 + lists,
+				Overhead: program + 100*64 + page - 28288 - 2048 + work},
 		},
 		{
 			"four clients", Work{Config: tiny, Purpose: Serve, Batch: 4, Context: 8},
-			Memory{Weights: 112128, KV: 4 * 4096, Activations: 32 * 320 * 4, Logits: 4 * (16*32 + 21*64), Overhead: program + 16<<20 + 4*(32*256+384*256)},
+			Memory{Weights: weights, KV: 4 * 2 * 4 * 32 * (32 + 8), Activations: lines + 32*320*4, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + 16<<20 + page - 2048 + 4*256*(32+128) + 4*56*(8+3*8)},
 		},
 		{
 			"on a GPU", Work{Config: tiny, Device: CUDA, FileMapped: true, FileBytes: 200000},
-			Memory{Weights: 112128, KV: 8192, Activations: 20480, Logits: 1664, Overhead: 500 << 20, Host: program + 4*16*64},
+			Memory{Weights: weights, KV: cache, Activations: lines + 2048, Logits: 384 + lists, Overhead: 500 << 20, Host: program + 4*16*64},
+		},
+		{
+			// x, what norms and attention give and the MLP's inside are tiles on one page; q, k
+			// and v are not, as heads are narrow, and each text's attention gives numbers.
+			"tiles, 20 texts", Work{Config: tiny, DType: BF16, Batch: 20, Threads: 2, Kernels: amx},
+			Memory{Weights: 2*26624 + 4*(896+512), KV: 20 * cache, Activations: lines + 20*96*4 + 20*32*4 + page, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + page - 2*26624 - 2048 + 2*(page+4*2048+2*4096)},
+		},
+		{
+			"what is quantised as it is goes through tiles that are made of numbers", Work{Config: tiny, DType: Q4_0, AsIs: true, GGUF: true, Batch: 20, Kernels: amx},
+			Memory{Weights: 14976 + 4*(896+512), KV: 20 * cache / 2, Activations: lines + 20*320*4, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + 100*64 + page - 14976 - 2048 + 2*page + 4*56*(16+3*8)},
 		},
 		{
 			"training in float32: 16 bytes per parameter", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8},
 			Memory{
-				Weights: 4 * 28032, Gradients: 4 * 28032, Optimizer: 8 * 28032,
+				Weights: weights, Gradients: weights, Optimizer: 2 * weights,
 				// per token: 3·32 of the stream, 2 layers × (5·32+128+4), 7·32+2·128 for all
-				Activations: 4 * 16 * (96 + 584 + 480), Logits: 4*16*64 + turned, Overhead: trainer,
+				Activations: 4 * 16 * (96 + 584 + 480), Logits: 4 * 16 * 64, Overhead: trainer + page - 4*weights + turned + attends,
+			},
+		},
+		{
+			"on an Intel CPU transposed factors, and those of each thread, are on huge pages", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, Threads: 2, Kernels: Kernels{Ahead: true}},
+			Memory{
+				Weights: weights, Gradients: weights, Optimizer: 2 * weights,
+				Activations: 4 * 16 * 1160, Logits: 4096, Overhead: trainer + page - 4*weights + page + 2*(page+attends),
 			},
 		},
 		{
 			"in bf16: the same, as weights are rounded when they are read", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, Precision: MixedBF16},
 			Memory{
-				Weights: 4 * 28032, Gradients: 4 * 28032, Optimizer: 8 * 28032,
-				Activations: 4 * 16 * 1160, Logits: 4096 + turned, Overhead: trainer,
+				Weights: weights, Gradients: weights, Optimizer: 2 * weights,
+				Activations: 4 * 16 * 1160, Logits: 4096, Overhead: trainer + page - 4*weights + turned + attends,
+			},
+		},
+		{
+			// per token: 3·32 of the stream, 2 layers × (4·32+128+4), 4·32+64 for all
+			"in bf16 on a matrix unit", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, Precision: MixedBF16, Kernels: amx},
+			Memory{
+				Weights: weights, Gradients: weights, Optimizer: 2 * weights,
+				Activations: 4 * 16 * (96 + 520 + 192), Logits: 2 * 16 * 64, Overhead: trainer + page - 4*weights + 3*page + 4*64,
 			},
 		},
 		{
 			"with frozen numbers: neither gradients nor moments of these", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, Frozen: 28000},
 			Memory{
-				Weights: 4 * 28032, Gradients: 4 * 32, Optimizer: 8 * 32,
-				Activations: 4 * 16 * 1160, Logits: 4096 + turned, Overhead: trainer,
+				Weights: weights, Gradients: 4 * 32, Optimizer: 8 * 32,
+				Activations: 4 * 16 * 1160, Logits: 4096, Overhead: trainer + page - 4*weights + turned + attends,
 			},
 		},
 		{
 			"with checkpointing: the layers' inputs and one layer", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, Checkpointing: true},
 			Memory{
-				Weights: 112128, Gradients: 112128, Optimizer: 224256,
-				Activations: 4 * 16 * (96 + 292 + 480), Logits: 4096 + turned, Overhead: trainer,
+				Weights: weights, Gradients: weights, Optimizer: 2 * weights,
+				Activations: 4 * 16 * (96 + 292 + 480), Logits: 4096, Overhead: trainer + page - 4*weights + turned + attends,
 			},
 		},
 		{
 			"LoRA: 2·4·(32+96) numbers are trained, 2·32·96 merged", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, LoRA: LoRA{Rank: 4}},
 			Memory{
-				Weights: 4*28032 + 4*1024 + 4*6144, Gradients: 4 * 1024, Optimizer: 8 * 1024,
-				Activations: 4 * 16 * (1160 + 2*4), Logits: 4096 + turned, Overhead: trainer,
+				Weights: weights + adapted + merged, Gradients: adapted, Optimizer: 2 * adapted,
+				Activations: 4 * 16 * (1160 + 2*4), Logits: 4096, Overhead: trainer + page - 4*adapted - merged + 4*96*(16+32) + 4*512*256 + attends,
 			},
 		},
 		{
 			"LoRA of both c_proj in bf16: 2·4·(32+32+128+32)", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8,
 				LoRA: LoRA{Rank: 4, Targets: []string{"c_proj"}}, Precision: MixedBF16},
 			Memory{
-				Weights: 4*28032 + 4*1792 + 4*2*(32*32+128*32), Gradients: 4 * 1792, Optimizer: 8 * 1792,
-				Activations: 4 * 16 * 1168, Logits: 4096 + turned, Overhead: trainer,
+				Weights: weights + both + mergedB, Gradients: both, Optimizer: 2 * both,
+				Activations: 4 * 16 * 1168, Logits: 4096, Overhead: trainer + page - 4*both - mergedB + 4*128*(4+32) + 4*512*256 + attends,
 			},
 		},
 	} {
@@ -154,8 +201,8 @@ func TestKnownSizes(t *testing.T) {
 	if got := m.Weights + m.Gradients + m.Optimizer; got != 1991036928 { // 16 × 124439808
 		t.Errorf("gpt2 trains in %d bytes", got)
 	}
-	// Logits of 256 tokens at a time, and 3072 × 8 · 1024 numbers transposed.
-	if want := int64(4 * (256*50257 + 3072*(8192+32))); m.Logits != want {
+	// Logits of 256 tokens at a time.
+	if want := int64(4 * 256 * 50257); m.Logits != want {
 		t.Errorf("logits take %d bytes, want %d", m.Logits, want)
 	}
 	// 6·embd + inner numbers per token and layer, which is 40 bytes per unit of
@@ -169,7 +216,7 @@ func TestKnownSizes(t *testing.T) {
 	if want := int64(tokens * (40*768 + 4*heads)); layer != want {
 		t.Errorf("a layer keeps %d bytes, want %d", layer, want)
 	}
-	if got := Estimate(Work{Model: "openai-community/gpt2", FileMapped: true}); got.Weights+got.FileRest != 548105171 {
+	if got := Estimate(Work{Model: "openai-community/gpt2", AsIs: true, FileMapped: true}); got.Weights+got.FileRest != 548105171 {
 		t.Errorf("the mapped file of gpt2 counts %d bytes", got.Weights+got.FileRest)
 	}
 }
@@ -214,5 +261,67 @@ func TestCheck(t *testing.T) {
 		if total := Estimate(w).Total(); total != math.MaxInt64 {
 			t.Errorf("%s: %d bytes for a hostile configuration", p, total)
 		}
+	}
+}
+
+// Pieces of memory end with a whole page, where the next tensor has no room in them.
+func TestPieces(t *testing.T) {
+	const page, size = 2 << 20, 8 << 20
+	p := pieces{size: size}
+	p.take(3<<20+10, 2) // 64 bytes aligned
+	p.take(20<<20+1, 1) // has its own
+	p.take(1<<20, 1)
+	if p.taken != 2*(3<<20+10)+20<<20+1+1<<20 || p.used != 2*(3<<20+64)+1<<20 {
+		t.Errorf("%+v", p)
+	}
+	if got := p.end(); got != page-1+8<<20-p.used {
+		t.Errorf("%d bytes wasted", got)
+	}
+	p.take(2<<20, 1) // no room
+	if got := p.end(); got != page-1+8<<20-(2*(3<<20+64)+1<<20) {
+		t.Errorf("%d bytes wasted", got)
+	}
+}
+
+// A matrix that cannot be quantised keeps the file's type, and what is laid out anew is
+// rounded up to what kernels take.
+func TestMatrixHeld(t *testing.T) {
+	amx := Kernels{Tiles: true}
+	for _, test := range []struct {
+		work     Work
+		in, out  int
+		outMajor bool
+		want     held
+	}{
+		{Work{DType: F32, AsIs: true, FileDType: F32}, 768, 50257, true, held{4 * 768 * 50257, false}},
+		{Work{DType: F32, FileDType: F32}, 768, 50257, true, held{4 * 768 * 50257, false}},
+		{Work{DType: F32, FileDType: F32}, 768, 2305, false, held{4 * 768 * 2336, true}},
+		{Work{DType: F32, FileDType: BF16}, 768, 50257, true, held{4 * 768 * 50257, true}},
+		{Work{DType: BF16, FileDType: F32}, 768, 50257, true, held{2 * 768 * 50257, true}},
+		{Work{DType: BF16, AsIs: true, FileDType: BF16, Kernels: amx}, 768, 2304, false, held{2 * 768 * 2304, true}},
+		{Work{DType: BF16, AsIs: true, FileDType: BF16, Kernels: amx}, 768, 2304, true, held{2 * 768 * 2304, false}},
+		{Work{DType: F16, FileDType: F16, Kernels: amx}, 400, 50257, true, held{2 * 416 * 50272, true}},
+		{Work{DType: Q8_0, FileDType: F32}, 768, 50257, true, held{50272 * 24 * 34, true}},
+		{Work{DType: Q8_0, FileDType: F32}, 400, 50257, true, held{4 * 400 * 50257, false}},
+		{Work{DType: Q4_0, FileDType: BF16, Kernels: amx}, 400, 50257, true, held{2 * 416 * 50272, true}},
+	} {
+		test.work.Device = CPU
+		if got := matrixHeld(test.work, test.in, test.out, test.outMajor); got != test.want {
+			t.Errorf("%+v, %d×%d: %+v, want %+v", test.work, test.in, test.out, got, test.want)
+		}
+	}
+}
+
+// While the token embedding is converted, 16 MB of it are in memory, and nothing else;
+// in the end all weights and the last matrix.
+func TestLoading(t *testing.T) {
+	w := Work{Model: "gpt2", DType: Q8_0, Prompt: 1, Context: 10}.withDefaults()
+	if got, want := loading(w), weights(w)-4*(121344)+4*3072*768; got != want {
+		t.Errorf("GPT-2: %d bytes, want %d", got, want)
+	}
+	w.Config.Layers, w.Config.Embd, w.Config.Heads, w.Config.Inner = 1, 64, 1, 64
+	w.Model = ""
+	if got, want := loading(w), int64(50272*2*34+4*50257*64); got != want {
+		t.Errorf("a tiny model: %d bytes, want %d", got, want)
 	}
 }

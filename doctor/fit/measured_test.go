@@ -20,25 +20,52 @@ const tablePath = "testdata/measured.tsv"
 // measurement is a line of the table: a run of the program and its peak.
 type measurement struct {
 	model, shape string
-	dtype        DType
+	asked, kv    string // types that were asked for, or "auto"
+	fileType     DType
 	file         int64 // bytes of the weights' file
 	prompt, more int   // tokens
 	samples      int
 	threads      int
-	peak         int64 // bytes resident
+	family       string // of kernels, on an Intel CPU
+	peak         int64  // bytes resident
+}
+
+// familyKernels are what the families of the tables take, on an Intel CPU.
+var familyKernels = map[string]Kernels{"amx": {Tiles: true, Ahead: true}, "avx512": {Ahead: true}, "avx2": {}}
+
+// otherShapes are those of the table that are none of the published.
+var otherShapes = map[string]gpt2.Config{
+	"demo":   {VocabSize: 4096, Positions: 256, Embd: 288, Heads: 9, Layers: 6, Inner: 1152, TieWordEmbeddings: true},
+	"tiny":   {VocabSize: 50257, Positions: 256, Embd: 128, Heads: 4, Layers: 4, Inner: 512, TieWordEmbeddings: true},
+	"untied": {VocabSize: 50257, Positions: 512, Embd: 256, Heads: 4, Layers: 6, Inner: 1024},
+	"odd":    {VocabSize: 50257, Positions: 700, Embd: 420, Heads: 6, Layers: 5, Inner: 1000, TieWordEmbeddings: true},
 }
 
 func (m measurement) work() Work {
+	gguf, floats := strings.HasSuffix(m.model, ".gguf"), m.fileType.bits() >= 16*32
 	w := Work{
-		// Only float32 is used where it lies in the file, and what is small.
-		DType: m.dtype, FileMapped: m.dtype == F32 || m.shape == "demo", FileBytes: m.file,
-		Batch: m.samples, Prompt: m.prompt, Context: m.prompt + m.more, Threads: m.threads,
+		DType: DType(m.asked), AsIs: m.asked == "auto", FileDType: m.fileType, FileBytes: m.file, GGUF: gguf || m.shape == "demo",
+		Batch: m.samples, Prompt: m.prompt, Context: m.prompt + m.more, Threads: m.threads, Kernels: familyKernels[m.family],
 	}
+	if w.AsIs {
+		w.DType = m.fileType
+	}
+	w.FileMapped = w.AsIs && w.DType == F32 || gguf && floats && w.DType == m.fileType && (w.AsIs || w.DType == F32 || !w.Kernels.Tiles)
 	if m.shape == "demo" {
-		w.FileBytes *= 2 // the binary's pages with the weights stay beside the copy in the layout of the kernels
-		w.Config = gpt2.Config{VocabSize: 4096, Positions: 256, Embd: 288, Heads: 9, Layers: 6, Inner: 1152, TieWordEmbeddings: true}
-	} else {
-		w.Model = m.shape
+		w.FileMapped, w.Copied = true, true
+	}
+	switch c, other := otherShapes[m.shape]; {
+	case other:
+		w.Config = c
+	default:
+		known, _ := Lookup(m.shape)
+		w.Config = known.Config
+	}
+	switch {
+	case m.kv != "auto":
+		w.KVDType = DType(m.kv)
+	case m.asked == "bf16" || m.asked == "f16":
+		w.KVDType = F16
 	}
 	return w
 }
@@ -57,7 +84,7 @@ func readTable(t *testing.T) []measurement {
 		if line := s.Text(); !strings.HasPrefix(line, "#") {
 			var m measurement
 			var estimate, off string
-			_, err := fmt.Sscan(line, &m.model, &m.shape, &m.dtype, &m.file, &m.prompt, &m.more, &m.samples, &m.threads, &m.peak, &estimate, &off)
+			_, err := fmt.Sscan(line, &m.model, &m.shape, &m.asked, &m.kv, &m.fileType, &m.file, &m.prompt, &m.more, &m.samples, &m.threads, &m.family, &m.peak, &estimate, &off)
 			if err != nil {
 				t.Fatalf("%s: %v in %q", tablePath, err, line)
 			}
@@ -77,7 +104,7 @@ func TestMeasured(t *testing.T) {
 		if err := m.work().Check(); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%-16s %5d + %4d tokens × %d: %7.1f MB measured, %7.1f estimated, %+.1f %%", m.model, m.prompt, m.more, m.samples,
+		t.Logf("%-16s %-4s %5d + %4d tokens × %d, %s: %7.1f MB measured, %7.1f estimated, %+.1f %%", m.model, m.asked, m.prompt, m.more, m.samples, m.family,
 			float64(m.peak)/1e6, float64(Estimate(m.work()).Total())/1e6, 100*m.off())
 		if math.Abs(m.off()) > 0.1 {
 			t.Errorf("%+v: estimate off by %+.1f %%: %+v", m, 100*m.off(), Estimate(m.work()))
@@ -94,8 +121,8 @@ func TestMeasure(t *testing.T) {
 		t.Skip("GPTCTL_FIT_BINARY and GPTCTL_FIT_MODELS are not set")
 	}
 	var out strings.Builder
-	out.WriteString("# Peak resident memory of `gptctl run --json --ignore-eos`, see TestMeasure. Weights are random but demo's.\n" +
-		"# model\tshape\tdtype\tfile_bytes\tprompt\tnew\tsamples\tthreads\tpeak_bytes\testimate_bytes\toff_percent\n")
+	out.WriteString("# Peak resident memory of `gptctl run --json --ignore-eos`, see TestMeasure. Weights are zeros but demo's and those of GGUF files.\n" +
+		"# model\tshape\tdtype\tkv_dtype\tfile_dtype\tfile_bytes\tprompt\tnew\tsamples\tthreads\tkernels\tpeak_bytes\testimate_bytes\toff_percent\n")
 	for _, m := range readTable(t) {
 		name := m.model
 		if name != "demo" {
@@ -114,7 +141,7 @@ func TestMeasure(t *testing.T) {
 			m.peak = peak(t, binary, name, m)
 		}
 		t.Logf("%+v: %+.1f %%", m, 100*m.off())
-		fmt.Fprintf(&out, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%+.1f\n", m.model, m.shape, m.dtype, m.file, m.prompt, m.more, m.samples, m.threads,
+		fmt.Fprintf(&out, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%+.1f\n", m.model, m.shape, m.asked, m.kv, m.fileType, m.file, m.prompt, m.more, m.samples, m.threads, m.family,
 			m.peak, Estimate(m.work()).Total(), 100*m.off())
 	}
 	if err := os.WriteFile(tablePath, []byte(out.String()), 0o644); err != nil {
@@ -125,10 +152,10 @@ func TestMeasure(t *testing.T) {
 // peak runs the program once.
 func peak(t *testing.T, binary, model string, m measurement) int64 {
 	t.Helper()
-	cmd := exec.Command(binary, "run", "--json", "--ignore-eos", "--model", model, "--seed", "1", "--dtype", string(m.dtype),
+	cmd := exec.Command(binary, "run", "--json", "--ignore-eos", "--model", model, "--seed", "1", "--dtype", m.asked, "--kv-dtype", m.kv,
 		"--threads", fmt.Sprint(m.threads), "-n", fmt.Sprint(m.more), "--samples", fmt.Sprint(m.samples),
 		"the"+strings.Repeat(" the", m.prompt-1))
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), "GPTCTL_CPU="+m.family)
 	text, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %v", cmd, err)

@@ -27,23 +27,31 @@ func (m Memory) Total() int64 {
 	return sum(m.Weights, m.FileRest, m.KV, m.Activations, m.Logits, m.Gradients, m.Optimizer, m.Master, m.Overhead)
 }
 
-// Sizes of the engine, see chunkRows and logitsRows of internal/gpt2 and the
-// blocking of internal/kernel's Linear.
+// Sizes of the engine: chunkRows and logitsRows of internal/gpt2, and how
+// internal/kernel cuts a product of many rows.
 const (
 	chunkRows  = 512
 	logitsRows = 16
 	fewRows    = 16
 	depthBlock = 384
 	colBlock   = 256
+	aheadDepth = 768 // where the next ones are asked for
+	panelCols  = 32
+	tileBytes  = 2048    // of 32 × 32 numbers as tiles
+	workPiece  = 8 << 20 // that operands in tiles share
+	quantBlock = 40      // bytes of 32 numbers of x that are quantised
+	attended   = 56      // rows of a head that attend at a time, at most
 )
 
 // What the program takes on the CPU beside the tensors, measured: its code and
-// runtime, and the tokenizer with what loading leaves behind, per token.
+// runtime, and the tokenizer with what loading leaves behind, per token. That of a GGUF
+// file keeps words in the file.
 const (
 	programBytes   = 22 << 20
-	tokenizerBytes = 180
+	tokenizerBytes = 220
+	ggufTokenBytes = 320
 	serverBytes    = 16 << 20 // HTTP connections and queues: a guess
-	trainerBytes   = 14 << 20 // texts, reports and checkpoints of a training, measured
+	trainerBytes   = 2 << 20  // texts, reports and checkpoints of a training, measured
 )
 
 // cudaContext is what the driver keeps on a GPU for a process: a guess, it
@@ -57,118 +65,210 @@ func Estimate(w Work) Memory {
 		return Memory{Weights: math.MaxInt64}
 	}
 	w = w.withDefaults()
+	token := int64(tokenizerBytes)
+	if w.GGUF {
+		token = ggufTokenBytes
+	}
 	var m Memory
+	overhead := sum(programBytes, product(token, int64(w.Config.VocabSize)))
 	if w.Purpose == Finetune {
 		m = training(w)
+		overhead = sum(overhead, trainerBytes, sampling(w))
 	} else {
 		m = inference(w)
 	}
-	overhead := sum(programBytes, product(tokenizerBytes, int64(w.Config.VocabSize)))
-	switch w.Purpose {
-	case Serve:
-		overhead += serverBytes
-	case Finetune: // and a model that continues texts with the weights of the moment
-		overhead = sum(overhead, trainerBytes, product(4, chunkRows, 6*int64(w.Config.Embd)+int64(w.Config.Inner)))
+	if w.Purpose == Serve {
+		overhead = sum(overhead, serverBytes)
 	}
 	if w.Device == CUDA {
 		// The file is read through the page cache; only the program must stay.
 		m.Overhead, m.Host = cudaContext, sum(overhead, product(4, int64(logitsRows), int64(w.Config.VocabSize)))
 		return m
 	}
-	m.Overhead = sum(overhead, staging(w), product(int64(w.Threads), scratch(w)))
+	work := scratch(w)
+	m.Overhead = sum(overhead, gaps(w), work)
+	// While weights are read, some of the file is in memory, and nothing of what
+	// computes.
+	m.Overhead = sum(m.Overhead, max(0, loading(w)-sum(m.Weights, m.KV, m.Activations, m.Logits, work)))
 	return m
 }
 
 // inference counts Run and Serve.
 func inference(w Work) Memory {
 	c := w.Config
-	embd, inner, vocab, batch := int64(c.Embd), int64(c.Inner), int64(c.VocabSize), int64(w.Batch)
+	vocab, batch := int64(c.VocabSize), int64(w.Batch)
 	var m Memory
 	m.Weights = weights(w)
 	if w.FileMapped && w.Device == CPU {
-		m.FileRest = max(0, w.FileBytes-m.Weights)
+		m.FileRest = w.FileBytes
+		if !w.Copied {
+			m.FileRest = max(0, w.FileBytes-m.Weights)
+		}
 	}
-	m.KV = product(hugePages(product(2, int64(c.Layers), w.KVDType.bytes(embd), int64(w.Context))), batch)
+	m.KV = product(caches(w), batch)
+	m.Activations = operands(w)
 
-	// x, norm, qkv, att and mid of gpt2.Model.
-	m.Activations = product(4, int64(rows(w)), 6*embd+inner)
-
-	// picked and logits of gpt2.Model, and what the sampler keeps of a
-	// vocabulary: scores and four or five lists.
-	heads := min(batch, logitsRows)
+	// picked and logits of gpt2.Model. A vocabulary wide are scores and five lists of
+	// the sampler, and as many of what observes the model's own probabilities.
+	heads, lists := min(batch, logitsRows), int64(11)
 	if w.Purpose == Serve {
 		heads = logitsRows
 	}
-	m.Logits = product(4, sum(product(heads, embd), product(heads+5, vocab)))
+	if heads > 1 {
+		lists += 2 // the scores of the first token, which all samples share, and of one of them
+	}
+	m.Logits = sum(floats(product(heads, int64(c.Embd))), floats(product(heads, vocab)), product(4, lists, vocab))
 	return m
 }
 
-// hugePages is memory as internal/mapped gives it: whole pages of 2 MB, if it
-// is not less than one.
-func hugePages(n int64) int64 {
-	const page = 2 << 20
-	if n < page || n > math.MaxInt64-page {
-		return n
-	}
-	return (n + page - 1) / page * page
+// caches is one sequence's keys and values: keys lie in panels of 32 positions.
+func caches(w Work) int64 {
+	positions := int64(w.Context)
+	keys, values := w.KVDType.bytes(product(roundUp(positions, panelCols), int64(w.Config.Embd))), w.KVDType.bytes(product(positions, int64(w.Config.Embd)))
+	return hugePages(product(int64(w.Config.Layers), sum(keys, values)))
 }
 
-// staging is what is in memory at a time of a file whose weights are converted.
-func staging(w Work) int64 {
-	if w.DType == F32 || w.FileMapped || w.Purpose == Finetune {
-		return 0
+// hugePage is the size of pages that internal/mapped asks for, from one of them on;
+// for numbers on Go's heap from half of one on.
+const hugePage = 2 << 20
+
+// hugePages is memory as internal/mapped gives it.
+func hugePages(n int64) int64 {
+	if n < hugePage {
+		return n
 	}
-	return min(8<<20, product(4, int64(w.Config.VocabSize), int64(w.Config.Embd)))
+	return wholePages(n)
+}
+
+func wholePages(n int64) int64 { return roundUp(n, hugePage) }
+
+// reserved is memory that internal/kernel keeps to work in.
+func reserved(n int64) int64 { return wholePages(max(n, 1)) }
+
+// floats is n numbers as mapped.Floats gives them.
+func floats(n int64) int64 {
+	n = product(4, n)
+	if n < hugePage/2 {
+		return n
+	}
+	return wholePages(n)
+}
+
+// exact reports whether products are float32's. So they are with quantised weights
+// that nobody asked for, but where these go through a matrix unit.
+func exact(w Work) bool { return w.AsIs || w.DType == F32 }
+
+// tiled reports whether products of many rows go through a matrix unit.
+func tiled(w Work, rows int64) bool {
+	return w.Kernels.Tiles && w.Device == CPU && rows > fewRows && (quantised(w.DType) || !exact(w))
+}
+
+func quantised(d DType) bool { return d == Q8_0 || d == Q4_0 }
+
+// tiles is rows of so many numbers as bfloat16 tiles.
+func tiles(rows, width int64) int64 {
+	return product(roundUp(rows, panelCols)/panelCols, roundUp(width, panelCols)/panelCols, tileBytes)
+}
+
+// operands are x, norm, qkv, att and mid of gpt2.Model: numbers, or tiles and blocks,
+// which share pieces, and then, but for x, numbers of few rows too.
+func operands(w Work) (total int64) {
+	c, n, few := w.Config, rows(w), int64(fewRows)
+	embd, inner := int64(c.Embd), int64(c.Inner)
+	widths := []int64{embd, product(3, embd), embd, inner} // but for x
+	for _, width := range widths {
+		total = sum(total, product(4, min(few, n), width))
+	}
+	if !tiled(w, n) || exact(w) {
+		total = sum(total, floats(product(n, embd)))
+		if n <= few {
+			return total
+		}
+		for _, width := range widths {
+			total = sum(total, floats(product(n, width)))
+		}
+		return total
+	}
+	p := pieces{size: workPiece}
+	p.take(product(2, tiles(n, embd)), 1)
+	for i, width := range widths {
+		numbers, texts := product(n, width), int64(w.Batch)
+		switch attends := i == 1 || i == 2; {
+		case width%panelCols != 0 || i == 1 && (w.KVDType == F32 || c.HeadDim()%panelCols != 0):
+			total = sum(total, floats(numbers))
+		case attends && texts > few: // of a row each, that attention gets and gives as numbers
+			total = sum(total, begun(numbers, product(min(texts, n), width)))
+			fallthrough
+		default:
+			p.take(tiles(n, width), 1)
+		}
+	}
+	return sum(total, p.taken, p.end())
+}
+
+// begun is n numbers of which only so many are written.
+func begun(n, written int64) int64 {
+	if product(4, n) < hugePage/2 {
+		return product(4, written)
+	}
+	return wholePages(product(4, written))
 }
 
 // rows are the positions that go through the network at once.
-func rows(w Work) int {
+func rows(w Work) int64 {
 	if w.Purpose == Serve { // prompts are read together
-		return int(min(chunkRows, product(int64(w.Batch), int64(w.Prompt))))
+		return min(chunkRows, product(int64(w.Batch), int64(w.Prompt)))
 	}
-	return min(chunkRows, max(w.Prompt, w.Batch))
+	return int64(min(chunkRows, max(w.Prompt, w.Batch)))
 }
 
-// weights are the parameters as they lie in memory.
-func weights(w Work) int64 {
-	vectors, positions, rest := parameters(w)
-	switch w.DType {
-	case F32:
-		return product(4, sum(vectors, positions, rest))
-	case BF16, F16:
-		// The engine makes itself a float32 copy of the vectors.
-		return sum(product(2, sum(vectors, positions, rest)), product(4, vectors))
-	}
-	return sum(product(4, sum(vectors, positions)), w.DType.bytes(rest))
-}
-
-// parameters counts the numbers of a model: biases and norms, the position
-// embedding, and the matrices with token embedding and head.
-func parameters(w Work) (vectors, positions, rest int64) {
-	c := w.Config
-	embd, inner, layers := int64(c.Embd), int64(c.Inner), int64(c.Layers)
-	vectors = sum(product(layers, 9*embd+inner), 2*embd)
-	positions = product(int64(c.Positions), embd)
-	rest = product(int64(c.VocabSize), embd)
-	if !c.TieWordEmbeddings {
-		rest = product(2, rest)
-	}
-	for _, m := range matrices(c) {
-		rest = sum(rest, product(layers, int64(m.in), int64(m.out)))
-	}
-	return vectors, positions, rest
-}
-
-// scratch is what each thread of internal/kernel keeps.
+// scratch is what internal/kernel keeps to work in.
 func scratch(w Work) int64 {
 	if w.Purpose == Finetune {
 		return trainingScratch(w)
 	}
-	n := rows(w)
-	if n <= fewRows {
-		return 4 * int64(n) * depthBlock
+	c, n, threads := w.Config, rows(w), int64(w.Threads)
+	widest := max(int64(c.Embd), int64(c.Inner))
+	switch {
+	case n <= fewRows:
+		return product(threads, 4, n, depthBlock)
+	case tiled(w, n):
+		own := reserved(0) // of a product
+		if exact(w) {
+			return sum(reserved(tiles(n, widest)), product(threads, sum(own, attentionFloats(w))))
+		}
+		return product(threads, sum(own, attentionTiles(w)))
+	case quantised(w.DType):
+		return sum(product(n, (widest+31)/32, quantBlock), product(threads, attentionFloats(w)))
 	}
-	return 4 * (int64(n)*colBlock + depthBlock*colBlock)
+	pairs := int64(0)
+	if w.Kernels.Pairs && !exact(w) {
+		pairs = product(4, n, widest/2+panelCols)
+	}
+	depth := min(depthBlock, widest)
+	if w.Kernels.Ahead {
+		depth = min(aheadDepth, widest)
+	}
+	return sum(pairs, product(threads, sum(product(4, colBlock, sum(n, depth)), attentionFloats(w))))
+}
+
+// attentionFloats is what a member attends in, some rows of a head at a time.
+func attentionFloats(w Work) int64 {
+	return product(4, attended, sum(int64(w.Context), product(3, int64(w.Config.HeadDim()))))
+}
+
+// attentionTiles is the same of tiles: all keys and values of a head, and scores.
+func attentionTiles(w Work) int64 {
+	panels, steps := roundUp(int64(w.Context), panelCols)/panelCols, roundUp(int64(w.Config.HeadDim()), panelCols)/panelCols
+	return sum(product(tileBytes, sum(product(2, panels, steps), panels, steps)), product(4, panelCols, panelCols, sum(panels, steps)))
+}
+
+// roundUp returns whole pieces.
+func roundUp(n, piece int64) int64 {
+	if n > math.MaxInt64-piece {
+		return math.MaxInt64
+	}
+	return (n + piece - 1) / piece * piece
 }
 
 // sum and product stop at the largest number instead of wrapping around: a

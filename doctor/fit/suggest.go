@@ -31,7 +31,7 @@ func (w Work) withContext(n int) Work {
 // available bytes. A context longer than the model's own is cut to that.
 func LargestModel(w Work, available int64) (name string, ok bool) {
 	// What belongs to the file at hand does not count for another.
-	w.FileBytes = 0
+	w = w.ofHub()
 	for _, m := range Models() {
 		w.Model = m.Name
 		w = w.withContext(min(w.Context, m.Config.Positions))
@@ -40,6 +40,17 @@ func LargestModel(w Work, available int64) (name string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// ofHub is the work without what belongs to a file at hand: with one of the Hub.
+func (w Work) ofHub() Work {
+	if w.FileBytes, w.GGUF = 0, false; w.Copied {
+		w.FileMapped, w.Copied = false, false
+	}
+	if w.FileDType = ""; w.AsIs { // it has the type still
+		w.FileDType = w.DType
+	}
+	return w
 }
 
 func fits(w Work, available int64) bool { return Estimate(w).Total() <= available }
@@ -88,7 +99,7 @@ func changes(p Purpose) []change {
 				return w, nil
 			}
 			// It is packed at load, into memory of its own.
-			w.DType, w.FileBytes, w.FileMapped = d, 0, false
+			w.DType, w.AsIs, w.FileBytes, w.FileMapped = d, false, 0, false
 			return w, []Setting{{"dtype", string(d)}}
 		}}
 	}
@@ -173,7 +184,8 @@ func smaller(w Work, available int64) (Work, []Setting) {
 	if m.Config.Parameters() >= w.withDefaults().Config.Parameters() {
 		return w, nil
 	}
-	w.Model, w.FileBytes = name, 0
+	w = w.ofHub()
+	w.Model = name
 	w = w.withContext(min(w.Context, m.Config.Positions))
 	return w, []Setting{{"model", name}}
 }

@@ -19,10 +19,14 @@ const trainingPath = "testdata/training.tsv"
 // trainingConfigs are the shapes of the table: of a folder of GPTCTL_FIT_MODELS,
 // of the program's own model, and of new models.
 var trainingConfigs = map[string]gpt2.Config{
-	"gpt2":  {VocabSize: 50257, Positions: 1024, Embd: 768, Heads: 12, Layers: 12, Inner: 3072, TieWordEmbeddings: true},
-	"demo":  {VocabSize: 4096, Positions: 256, Embd: 256, Heads: 8, Layers: 6, Inner: 1024, TieWordEmbeddings: true},
-	"new-s": {VocabSize: 257, Positions: 256, Embd: 128, Heads: 4, Layers: 4, Inner: 512, TieWordEmbeddings: true},
-	"new-m": {VocabSize: 257, Positions: 512, Embd: 512, Heads: 8, Layers: 8, Inner: 2048, TieWordEmbeddings: false},
+	"gpt2":       {VocabSize: 50257, Positions: 1024, Embd: 768, Heads: 12, Layers: 12, Inner: 3072, TieWordEmbeddings: true},
+	"demo":       otherShapes["demo"],
+	"new-s":      {VocabSize: 257, Positions: 256, Embd: 128, Heads: 4, Layers: 4, Inner: 512, TieWordEmbeddings: true},
+	"distilgpt2": {VocabSize: 50257, Positions: 1024, Embd: 768, Heads: 12, Layers: 6, Inner: 3072, TieWordEmbeddings: true},
+	"nano":       {VocabSize: 257, Positions: 256, Embd: 64, Heads: 4, Layers: 4, Inner: 256, TieWordEmbeddings: true},
+	"new-2":      {VocabSize: 257, Positions: 256, Embd: 160, Heads: 5, Layers: 6, Inner: 640, TieWordEmbeddings: true},
+	"new-5":      {VocabSize: 257, Positions: 256, Embd: 256, Heads: 8, Layers: 6, Inner: 1024, TieWordEmbeddings: true},
+	"new-m":      {VocabSize: 257, Positions: 512, Embd: 512, Heads: 8, Layers: 8, Inner: 2048, TieWordEmbeddings: true},
 }
 
 // trainingRun is a line of the table: a training and its peak.
@@ -34,13 +38,17 @@ type trainingRun struct {
 	targets        string // separated by commas, or -
 	batch, context int
 	threads        int
-	peak           int64 // bytes resident
+	family         string // of kernels, on an Intel CPU
+	peak           int64  // bytes resident
 }
 
 func (r trainingRun) work() Work {
 	w := Work{
 		Purpose: Finetune, Config: trainingConfigs[r.shape], Batch: r.batch, Context: r.context, Threads: r.threads,
-		Precision: r.precision, Checkpointing: r.checkpointing,
+		Precision: r.precision, Checkpointing: r.checkpointing, Kernels: familyKernels[r.family],
+	}
+	if r.shape == "demo" {
+		w.FileDType, w.GGUF, w.FileMapped, w.Copied, w.FileBytes = Q8_0, true, true, true, 7842464
 	}
 	if r.rank > 0 {
 		w.LoRA = LoRA{Rank: r.rank, Targets: strings.Split(r.targets, ",")}
@@ -65,7 +73,7 @@ func readTraining(t *testing.T) []trainingRun {
 		}
 		var r trainingRun
 		var estimate, off string
-		_, err := fmt.Sscan(line, &r.shape, &r.precision, &r.checkpointing, &r.rank, &r.targets, &r.batch, &r.context, &r.threads, &r.peak, &estimate, &off)
+		_, err := fmt.Sscan(line, &r.shape, &r.precision, &r.checkpointing, &r.rank, &r.targets, &r.batch, &r.context, &r.threads, &r.family, &r.peak, &estimate, &off)
 		if err != nil {
 			t.Fatalf("%s: %v in %q", trainingPath, err, line)
 		}
@@ -106,7 +114,7 @@ func TestMeasureTraining(t *testing.T) {
 		r := &list[i]
 		dir := filepath.Join(models, r.shape)
 		_, err := os.Stat(dir)
-		if err == nil || r.shape == "demo" || strings.HasPrefix(r.shape, "new") {
+		if err == nil || r.shape == "demo" || isNew(r.shape) {
 			r.peak = trainingPeak(t, binary, dir, *r)
 		}
 		t.Logf("%+v: %+.1f %%", *r, 100*r.off())
@@ -118,15 +126,18 @@ func writeTraining(t *testing.T, list []trainingRun) {
 	t.Helper()
 	var out strings.Builder
 	out.WriteString("# Peak resident memory of `gptctl finetune --json`, two steps, see TestMeasureTraining.\n" +
-		"# shape\tprecision\tcheckpointing\trank\ttargets\tbatch\tcontext\tthreads\tpeak_bytes\testimate_bytes\toff_percent\n")
+		"# shape\tprecision\tcheckpointing\trank\ttargets\tbatch\tcontext\tthreads\tkernels\tpeak_bytes\testimate_bytes\toff_percent\n")
 	for _, r := range list {
-		fmt.Fprintf(&out, "%s\t%s\t%v\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%+.1f\n", r.shape, r.precision, r.checkpointing, r.rank, r.targets, r.batch, r.context, r.threads,
+		fmt.Fprintf(&out, "%s\t%s\t%v\t%d\t%s\t%d\t%d\t%d\t%s\t%d\t%d\t%+.1f\n", r.shape, r.precision, r.checkpointing, r.rank, r.targets, r.batch, r.context, r.threads, r.family,
 			r.peak, Estimate(r.work()).Total(), 100*r.off())
 	}
 	if err := os.WriteFile(trainingPath, []byte(out.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
+
+// isNew says whether the model is made for the training.
+func isNew(shape string) bool { return strings.HasPrefix(shape, "new") || shape == "nano" }
 
 // trainingPeak runs the program once.
 func trainingPeak(t *testing.T, binary, model string, r trainingRun) int64 {
@@ -147,7 +158,7 @@ func trainingPeak(t *testing.T, binary, model string, r trainingRun) int64 {
 	switch {
 	case r.shape == "demo":
 		args = append(args, "--model", "demo")
-	case strings.HasPrefix(r.shape, "new"):
+	case isNew(r.shape):
 		c := trainingConfigs[r.shape]
 		config, err := json.Marshal(map[string]any{
 			"model_type": "gpt2", "vocab_size": c.VocabSize, "n_positions": c.Positions, "n_embd": c.Embd, "n_head": c.Heads, "n_layer": c.Layers,
@@ -168,7 +179,7 @@ func trainingPeak(t *testing.T, binary, model string, r trainingRun) int64 {
 		args = append(args, fmt.Sprintf("lora.rank=%d", r.rank), `lora.targets=["`+strings.ReplaceAll(r.targets, ",", `","`)+`"]`)
 	}
 	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+dir)
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+dir, "GPTCTL_CPU="+r.family)
 	output, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, output)

@@ -52,6 +52,7 @@ type File struct {
 	values  map[string]value
 	names   []string // of the tensors, in the order of the data
 	tensors map[string]entry
+	bytes   int64
 	mapping *mapped.File // nil for Parse
 	memory  []*mapped.Memory
 }
@@ -84,9 +85,12 @@ func Open(path string) (*File, error) {
 		m.Close()
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	f.mapping = m
+	f.bytes, f.mapping = int64(len(m.Data)), m
 	return f, nil
 }
+
+// Bytes returns the size of the file, 0 for Parse.
+func (f *File) Bytes() int64 { return f.bytes }
 
 // Close releases the memory behind tensors and strings; a Prefault under way
 // ends. A file from Parse needs no Close.

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usableCores counts the physical cores that this process may run on, at most
+// Cores counts the physical cores that this process may run on, at most
 // as many as the cgroup's quota pays for. Two threads of one core share its
 // multipliers and its path to memory, so a second one brings nothing here.
-func usableCores() int {
+func Cores() int {
 	n := runtime.GOMAXPROCS(0)
 	var set unix.CPUSet
 	if unix.SchedGetaffinity(0, &set) == nil {

@@ -4,5 +4,5 @@ package kernel
 
 import "runtime"
 
-// usableCores: the system tells only of logical processors.
-func usableCores() int { return runtime.GOMAXPROCS(0) }
+// Cores: the system tells only of logical processors.
+func Cores() int { return runtime.GOMAXPROCS(0) }

@@ -100,7 +100,7 @@ func New(o Options) (*CPU, error) {
 	}
 	n := o.Threads
 	if n == 0 {
-		n = usableCores()
+		n = Cores()
 	}
 	if o.Wide {
 		wide := *chosen

@@ -31,20 +31,7 @@ func (t *streamTask) tiles(s *scratch, y0, y1 []float32, first, second, n int) {
 
 // InTiles reports whether weights of a type are to be in tiles: those of 16 bits where
 // there is a matrix unit.
-func (c *CPU) InTiles(d tensor.DType) bool {
-	return c.ops.tiles != nil && (d == tensor.F16 || d == tensor.BF16)
-}
-
-// WillTile reports whether a CPU of this family, "" for the best, has weights of a
-// type in tiles, without making one.
-func WillTile(family string, d tensor.DType) bool {
-	for _, c := range candidates() {
-		if family == "" || c.name == family {
-			return (&CPU{ops: c.ops}).InTiles(d)
-		}
-	}
-	return false
-}
+func (c *CPU) InTiles(d tensor.DType) bool { return c.Traits().InTiles(d) }
 
 // PackTiles converts a weight of floats to tiles: BF16, [⌈Out/32⌉][⌈In/32⌉][2][16][16][2],
 // inputs 2i and 2i+1 of an output next to each other. dst has TileBytes(w.Out, w.In).

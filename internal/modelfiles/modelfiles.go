@@ -27,6 +27,8 @@ type Model struct {
 	Files            fs.FS        // the folder; nil for a GGUF file
 	DType            tensor.DType // of the larger part of the weights
 	InPlace          bool         // the matrices are to be used where they lie in the file
+	OutIn            bool         // the matrices lie by their outputs, as in a GGUF file
+	Embedded         bool         // in the program, whose memory stays
 	Size             int64        // bytes of the weights in use, a tied head counted once
 
 	file weightFile
@@ -39,6 +41,7 @@ type weightFile interface {
 	Prefault()          // brings the file into memory, see mapped.File
 	ReadAhead()         // starts bringing it into the page cache
 	Forget(data []byte) // the data of a tensor is not needed any more
+	Bytes() int64       // of all of the file
 	Close() error
 }
 
@@ -49,6 +52,8 @@ type Options struct {
 	DType tensor.DType
 	// Copied says that he makes copies of matrices that have this type already.
 	Copied bool
+	// Look says that he only wants to know what the files are.
+	Look bool
 }
 
 // Open opens a model folder: config.json, the weights, and tokenizer.json or
@@ -79,10 +84,14 @@ func Open(dir string, o Options) (*Model, error) {
 
 // OpenDemo opens the model inside the binary.
 func OpenDemo(o Options) (*Model, error) {
-	return load("demo", "demo", demo.Files(), o, func() (weightFile, error) {
+	m, err := load("demo", "demo", demo.Files(), o, func() (weightFile, error) {
 		f, err := gguf.Parse(demo.Weights())
 		return ggufWeights{f}, err
 	})
+	if err == nil {
+		m.Embedded = true
+	}
+	return m, err
 }
 
 // load reads the small files of a model, opens the weights, and checks that
@@ -129,11 +138,13 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 // asked for by name, and float types that GGUF has [out][in].
 func (m *Model) prepare(o Options) {
 	same := o.DType == tensor.Invalid || o.DType == m.DType
-	_, outIn := m.file.(gpt2.LayoutSource)
-	m.InPlace = o.DType == tensor.Invalid && m.DType == tensor.F32 || same && outIn && m.DType.IsFloat() && !o.Copied
-	if m.InPlace {
+	_, m.OutIn = m.file.(gpt2.LayoutSource)
+	m.InPlace = o.DType == tensor.Invalid && m.DType == tensor.F32 || same && m.OutIn && m.DType.IsFloat() && !o.Copied
+	switch {
+	case o.Look:
+	case m.InPlace:
 		go m.file.Prefault()
-	} else {
+	default:
 		m.file.ReadAhead()
 	}
 }
@@ -191,6 +202,17 @@ func (m *Model) bindWeights(dir string) (err error) {
 // Forget says that data of a tensor was read for the last time: a device that
 // makes itself a copy of each then needs no memory for the file.
 func (m *Model) Forget(data []byte) { m.file.Forget(data) }
+
+// FileBytes is the size of all of the weights' file, or of several together.
+func (m *Model) FileBytes() int64 {
+	switch {
+	case m.file == nil:
+		return 0
+	case m.Embedded:
+		return int64(len(demo.Weights()))
+	}
+	return m.file.Bytes()
+}
 
 // ForgetAll says so of all tensors of the file, those too that the model has no use
 // for.

@@ -78,6 +78,15 @@ func (f *File) ReadAhead() {
 	}
 }
 
+// Bytes returns the size of the file, or of several.
+func (f *File) Bytes() int64 {
+	var n int64
+	for _, m := range f.mappings {
+		n += int64(len(m.Data))
+	}
+	return n
+}
+
 // Forget says that the data of a tensor has been read for the last time for
 // now; see mapped.File.
 func (f *File) Forget(data []byte) {
