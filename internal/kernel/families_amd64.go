@@ -85,7 +85,7 @@ func withTiles(o ops) *ops {
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile, turn: amx.TurnTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: amx.MultiplyRows, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,
 	}
-	if cpu.X86.HasAVX512VBMI {
+	if cpu.X86.HasAVX512GFNI {
 		o.tiles.few = amx.Few
 	}
 	o.scoreRows = avx512.ScoreRows

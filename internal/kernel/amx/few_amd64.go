@@ -16,7 +16,7 @@ func q8few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *
 func q4few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
 
 // Few computes the products of up to 8 rows with pairs of panels of two runs. It needs
-// VBMI.
+// GFNI.
 func Few(p *generic.FewProduct) {
 	n := len(p.X) / generic.FewRows
 	if n == 0 || p.Rows == 0 || p.Pairs == 0 {

@@ -43,9 +43,11 @@ DATA fewConfig<>+48(SB)/8, $0x0008080000000000
 DATA fewConfig<>+56(SB)/8, $0
 GLOBL fewConfig<>(SB), RODATA, $64
 
-// Bits from which a byte is taken: the high half of each.
-DATA fewHigh<>+0(SB)/8, $0x3c342c241c140c04
-GLOBL fewHigh<>(SB), RODATA, $8
+// Which bits of a byte become those of a code, from the highest on: a half less 8 is the
+// half with its highest bit turned and repeated to the left.
+DATA fewHalves<>+0(SB)/8, $0x0102040808080808
+DATA fewHalves<>+8(SB)/8, $0x1020408080808080
+GLOBL fewHalves<>(SB), RODATA, $16
 
 #define ZERO(R) VPXORD R, R, R
 #define ZEROSUMS \
@@ -307,14 +309,11 @@ end:
 	RET
 
 // Q4_0: the codes are unpacked two blocks before they are multiplied, as signed
-// bytes. Z29 8, Z30 where the high halves are, Z31 masks a half; P one of the panels.
+// bytes. Z31 makes them of low halves, Z30 of high ones; P one of the panels.
 #define UNPACK(G, P, TO) \
 	VMOVDQU32 (32+64*G)(P), Z26; \
-	VPANDD Z26, Z31, Z27; \
-	VPMULTISHIFTQB Z26, Z30, Z26; \
-	VPANDD Z26, Z31, Z26; \
-	VPSUBB Z29, Z27, Z27; \
-	VPSUBB Z29, Z26, Z26; \
+	VGF2P8AFFINEQB $0xf8, Z31, Z26, Z27; \
+	VGF2P8AFFINEQB $0xf8, Z30, Z26, Z26; \
 	VMOVDQA64 Z27, (TO+64*G)(R12); \
 	VMOVDQA64 Z26, (TO+256+64*G)(R12)
 #define UNPACKALL(TO, NEXT) \
@@ -334,11 +333,8 @@ end:
 
 // func q4few(y0, y1 *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks, rows, pairs int, work *byte, bias0, bias1 *float32, add bool)
 TEXT ·q4few(SB), 0, $72-105
-	MOVL $0x08080808, AX
-	VPBROADCASTD AX, Z29
-	VPBROADCASTQ fewHigh<>(SB), Z30
-	MOVL $0x0f0f0f0f, AX
-	VPBROADCASTD AX, Z31
+	VPBROADCASTQ fewHalves<>+0(SB), Z31
+	VPBROADCASTQ fewHalves<>+8(SB), Z30
 	BEGIN
 	UNPACKALL(CODES0, w0)
 	UNPACKALL(CODES1, w1)
