@@ -168,8 +168,8 @@ func (d *Device) EmbedTokens(x, tokens, positions gpt2.Buffer, ids []int32, cont
 }
 
 // EmbedGrad implements train.Device.
-func (d *Device) EmbedGrad(dtokens, dpositions, dx gpt2.Buffer, ids []int32, context, width int) {
-	d.cpu.EmbedGrad(floats(dtokens), floats(dpositions), dx.(buffer), ids, context, width)
+func (d *Device) EmbedGrad(dtokens, dpositions, dx gpt2.Buffer, ids []int32, context, width int) (grown float64) {
+	return d.cpu.EmbedGrad(floats(dtokens), floats(dpositions), dx.(buffer), ids, context, width)
 }
 
 // NormGrad implements train.Device.

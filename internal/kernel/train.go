@@ -166,21 +166,36 @@ func (c *CPU) Embed(x, tokens, positions []float32, ids []int32, context, width 
 }
 
 // EmbedGrad adds the rows of dx to those of the embeddings that they came from,
-// in order. Either gradient may be nil.
-func (c *CPU) EmbedGrad(dtokens, dpositions, dx []float32, ids []int32, context, width int) {
-	c.elements(width, columnPart, 2*len(ids)*width, func(l *loop, _ *scratch, from, to int) {
-		for i, id := range l.ids {
-			row := l.x[i*l.width+from : i*l.width+to]
-			if l.y != nil {
-				at := int(id) * l.width
-				l.c.ops.add(l.y[at+from:at+to], row)
-			}
-			if l.z != nil {
-				at := i % l.context * l.width
-				l.c.ops.add(l.z[at+from:at+to], row)
-			}
+// in order. Either gradient may be nil. It returns by how much Σdtokens² has grown.
+func (c *CPU) EmbedGrad(dtokens, dpositions, dx []float32, ids []int32, context, width int) (grown float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sums := c.partSums(ceilDiv(width, columnPart))
+	c.parts(width, columnPart, 2*len(ids)*width, embedGrad, loopData{y: dtokens, z: dpositions, x: dx, sums: sums, ids: ids, context: context, width: width})
+	for _, s := range sums {
+		grown += s
+	}
+	return grown
+}
+
+// embedGrad adds some columns.
+func embedGrad(l *loop, s *scratch, from, to int) {
+	var grown float64
+	for i, id := range l.ids {
+		row := l.x[i*l.width+from : i*l.width+to]
+		if l.y != nil {
+			at := int(id) * l.width
+			sum := l.y[at+from : at+to]
+			before := l.c.ops.squares(s, sum)
+			l.c.ops.add(sum, row)
+			grown += l.c.ops.squares(s, sum) - before
 		}
-	}, loopData{y: dtokens, z: dpositions, x: dx, ids: ids, context: context, width: width})
+		if l.z != nil {
+			at := i % l.context * l.width
+			l.c.ops.add(l.z[at+from:at+to], row)
+		}
+	}
+	l.sums[from/columnPart] = grown
 }
 
 // normRows is how many rows of a norm's gradient are summed up together.
@@ -345,15 +360,14 @@ func (c *CPU) CrossEntropy(losses []float64, logits Numbers, labels []int32, voc
 }
 
 func crossEntropy(l *loop, s *scratch, r, _ int) {
-	o, place, label := l.c.ops, l.yn.part(r*l.width, (r+1)*l.width), int(l.ids[r])
-	if place.BF16 != nil {
-		s.a = grow(s.a, l.width)
+	if l.yn.BF16 != nil {
+		crossEntropyHalf(l, s, r)
+		return
 	}
-	row := o.read32(place, s.a)
+	o, row, label := l.c.ops, l.yn.F32[r*l.width:(r+1)*l.width], int(l.ids[r])
 	if label < 0 {
 		l.sums[r] = 0
 		clear(row)
-		o.put(place, row, tensor.F32)
 		return
 	}
 	target := row[label]
@@ -362,5 +376,39 @@ func crossEntropy(l *loop, s *scratch, r, _ int) {
 	l.sums[r] = math.Log(float64(sum)) - float64(target) + float64(most)
 	o.scale(row, l.a/sum)
 	row[label] -= l.a
-	o.put(place, row, l.d)
+	o.rounded(row, l.d)
+}
+
+// entropyPart is how many logits are worked on at a time: those of a row do not stay in
+// the first-level cache.
+const entropyPart = 4096
+
+// crossEntropyHalf is crossEntropy of bfloat16.
+func crossEntropyHalf(l *loop, s *scratch, r int) {
+	o, place, label := l.c.ops, l.yn.part(r*l.width, (r+1)*l.width), int(l.ids[r])
+	if label < 0 {
+		l.sums[r] = 0
+		clear(place.BF16)
+		return
+	}
+	s.a = grow(s.a, l.width)
+	row, most := s.a[:l.width], float32(math.Inf(-1))
+	for from := 0; from < len(row); from += entropyPart {
+		part := row[from:min(from+entropyPart, len(row))]
+		most = max(most, o.scaleMax(o.read32(place.part(from, from+len(part)), part), 1))
+	}
+	target := row[label]
+	var sum float32
+	for from := 0; from < len(row); from += entropyPart {
+		sum += o.expSum(row[from:min(from+entropyPart, len(row))], most)
+	}
+	l.sums[r] = math.Log(float64(sum)) - float64(target) + float64(most)
+	for from := 0; from < len(row); from += entropyPart {
+		part := row[from:min(from+entropyPart, len(row))]
+		o.scale(part, l.a/sum)
+		if i := label - from; i >= 0 && i < len(part) {
+			part[i] -= l.a
+		}
+		o.store(place.part(from, from+len(part)), part)
+	}
 }

@@ -239,6 +239,14 @@ func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []flo
 	for block := range a.long {
 		t := block * generic.TileStep
 		n, at := min(generic.TileStep, T-t), a.triangle(block)
+		for part := 1; part <= 2; part++ {
+			if block == 0 {
+				a.ahead(a.at(dqkv, 0, part), inside, n)
+			}
+			if next := t + generic.TileStep; next < T {
+				a.ahead(a.at(dqkv, next, part), inside, min(generic.TileStep, T-next))
+			}
+		}
 		a.gather(a.at(dqkv, t, 1), inside, acc, ds[at:], qs[block*stride:], n, a.long-block)
 		a.gather(a.at(dqkv, t, 2), inside, acc, ps[at:], dos[block*stride:], n, a.long-block)
 	}

@@ -153,3 +153,33 @@ func TestPackFloats(t *testing.T) {
 		}
 	})
 }
+
+// The gradient of embeddings that occur twice, and by how much its squares grow.
+func TestEmbedGrad(t *testing.T) {
+	const rows, context, width = 6, 3, 70
+	rng := rand.New(rand.NewPCG(61, 62))
+	ids := []int32{4, 0, 4, 2, 4, 0}
+	tokens, positions, dx := random(rng, 5*width), random(rng, context*width), random(rng, rows*width)
+	for _, threads := range []int{1, 3} {
+		c := newCPU(t, "generic", threads)
+		gotTokens, gotPositions := slices.Clone(tokens), slices.Clone(positions)
+		grown := c.EmbedGrad(gotTokens, gotPositions, dx, ids, context, width)
+		wantTokens, wantPositions := slices.Clone(tokens), slices.Clone(positions)
+		for i, id := range ids {
+			for j, v := range dx[i*width:][:width] {
+				wantTokens[int(id)*width+j] += v
+				wantPositions[i%context*width+j] += v
+			}
+		}
+		if !slices.Equal(gotTokens, wantTokens) || !slices.Equal(gotPositions, wantPositions) {
+			t.Fatalf("%d threads: the gradients differ", threads)
+		}
+		var want float64
+		for i, v := range wantTokens {
+			want += float64(v)*float64(v) - float64(tokens[i])*float64(tokens[i])
+		}
+		if math.Abs(grown-want) > 1e-9*math.Abs(want) {
+			t.Errorf("%d threads: squares have grown by %v, want %v", threads, grown, want)
+		}
+	}
+}

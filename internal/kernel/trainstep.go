@@ -42,18 +42,23 @@ func (c *CPU) SumSquares(x []float32) (sum float64, finite bool) { return c.SumS
 func (c *CPU) SumSquaresOf(x Numbers) (sum float64, finite bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &c.train
-	n := ceilDiv(x.len(), elementPart)
-	if cap(t.sums) < n {
-		t.sums = make([]float64, n)
-	}
-	t.sums = t.sums[:n]
-	c.parts(x.len(), longPart(x.len(), elementPart), 2*x.len(), sumSquares, loopData{xn: x, sums: t.sums})
-	for _, s := range t.sums {
+	sums := c.partSums(ceilDiv(x.len(), elementPart))
+	c.parts(x.len(), longPart(x.len(), elementPart), 2*x.len(), sumSquares, loopData{xn: x, sums: sums})
+	for _, s := range sums {
 		sum += s
 	}
 	// The square of a float32 does not overflow a float64.
 	return sum, !math.IsNaN(sum) && !math.IsInf(sum, 0)
+}
+
+// partSums is memory for n sums. c.mu is held.
+func (c *CPU) partSums(n int) []float64 {
+	t := &c.train
+	if cap(t.sums) < n {
+		t.sums = make([]float64, n)
+	}
+	t.sums = t.sums[:n]
+	return t.sums
 }
 
 // longPart is what a member claims of n numbers that are read once: several parts,
@@ -67,17 +72,21 @@ func sumSquares(l *loop, s *scratch, from, to int) {
 }
 
 func sumPart(l *loop, s *scratch, from, to int) {
-	clear(s.lanes[:])
 	x := l.xn.part(from, to)
 	if x.BF16 != nil {
 		s.a = grow(s.a, elementPart)
 	}
-	l.c.ops.train.squares(&s.lanes, l.c.ops.read32(x, s.a))
-	var sum float64
+	l.sums[from/elementPart] = l.c.ops.squares(s, l.c.ops.read32(x, s.a))
+}
+
+// squares is the sum of the squares of x.
+func (o *ops) squares(s *scratch, x []float32) (sum float64) {
+	clear(s.lanes[:])
+	o.train.squares(&s.lanes, x)
 	for _, v := range s.lanes {
 		sum += v
 	}
-	l.sums[from/elementPart] = sum
+	return sum
 }
 
 // Adam are the numbers of a step of AdamW (Loshchilov and Hutter 2019), the

@@ -33,7 +33,8 @@ func (s *stored) at(row, col int) []byte {
 const (
 	trainChunk = 96        // panels of 32 rows, columns or depth
 	trainCache = 800 << 10 // bytes of columns: more of them evict each other
-	trainSteps = 24        // of K that are multiplied at a time
+	trainSteps = 24        // of K that are multiplied at a time …
+	trainLong  = 32        // … where columns stay with all of it
 	trainWide  = 8         // panels of columns that stay with all of K, at least
 	trainParts = 4         // claims of a member, at least
 	trainSums  = 16        // panels of rows of a claim where sums of some of K stay in the cache
@@ -98,7 +99,9 @@ func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 			for t.k = 0; t.k < p.K; t.k += depth {
 				t.rows, t.cols, t.depth = min(rows, p.M-t.row), min(cols, p.N-t.col), min(depth, p.K-t.k)
 				t.tall, t.wide, t.steps = panels(t.rows), panels(t.cols), panels(t.depth)
-				t.each = even(t.steps, trainSteps)
+				if t.each = even(t.steps, trainSteps); t.whole {
+					t.each = even(t.steps, trainLong)
+				}
 				if now := [2]int{t.row, t.k}; now != inA {
 					inA = now
 					t.packA()

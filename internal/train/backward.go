@@ -20,9 +20,8 @@ func (p *pass) backward(ctx context.Context) error {
 		p.dropout(m.dx, p.n*p.cfg.Embd, 0, dropEmbedding)
 		if p.tokens.trained() {
 			p.begin(p.tokens)
-			p.tokens.squared = false
 		}
-		p.dev.EmbedGrad(p.tokens.grad, p.positions.grad, m.dx, p.Tokens, p.context, p.cfg.Embd)
+		p.tokens.squares += p.dev.EmbedGrad(p.tokens.grad, p.positions.grad, m.dx, p.Tokens, p.context, p.cfg.Embd)
 	}
 	return nil
 }

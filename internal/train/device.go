@@ -52,9 +52,9 @@ type Device interface {
 
 	// EmbedTokens overwrites x with token plus position embeddings; a row's
 	// position is its index modulo context. EmbedGrad adds to the gradients of
-	// the tables (nil: not wanted).
+	// the tables (nil: not wanted), and returns by how much Σdtokens² has grown.
 	EmbedTokens(x, tokens, positions gpt2.Buffer, ids []int32, context, width int)
-	EmbedGrad(dtokens, dpositions, dx gpt2.Buffer, ids []int32, context, width int)
+	EmbedGrad(dtokens, dpositions, dx gpt2.Buffer, ids []int32, context, width int) (grown float64)
 
 	// Norm is gpt2.Device's. NormGrad adds to dx, dgain and dbias (nil: not wanted).
 	Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon float32)

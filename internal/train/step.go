@@ -44,7 +44,8 @@ func (t *Trainer) Step(ctx context.Context, rows []Rows, h Hyper, ready func() e
 		if !p.trained() {
 			continue
 		}
-		squares, finite := p.squares, true
+		squares := p.squares
+		finite := !math.IsNaN(squares) && !math.IsInf(squares, 0)
 		if !p.squared {
 			squares, finite = t.dev.SumSquares(p.grad)
 		}
