@@ -90,6 +90,7 @@ type Options struct {
 	// Threads and Kernels are what work on the CPU is estimated with.
 	Threads int
 	Kernels fit.Kernels
+	Program int64 // see fit.Work
 
 	Host        *machine.Host // machine.Local() if nil
 	Instruments Instruments

@@ -69,7 +69,7 @@ func newEnv(ctx context.Context, o Options) (*Env, error) {
 	}
 	if o.Work != nil {
 		w := *o.Work
-		w.Threads, w.Kernels = o.Threads, o.Kernels
+		w.Threads, w.Kernels, w.Program = o.Threads, o.Kernels, o.Program
 		e.work = &w
 	}
 	profile := o.Profile

@@ -90,7 +90,7 @@ func (e *Env) purposes(findings []Finding) map[string]Purpose {
 		if e.work != nil && e.work.Purpose == p {
 			w = e.work.Work
 		}
-		w.Threads, w.Kernels = e.options.Threads, e.options.Kernels
+		w.Threads, w.Kernels, w.Program = e.options.Threads, e.options.Kernels, e.options.Program
 		all[string(p)] = e.purpose(w, places, blocked)
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 	"github.com/gptctl/gptctl/doctor/fit"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 )
 
@@ -70,7 +71,7 @@ func work(s Settings, c gpt2.Config, frozen int) fit.Work {
 // workOn is work on what the model's files and the kernels are.
 func workOn(cpus *kernel.CPU, m *modelfiles.Model, s Settings, frozen int) fit.Work {
 	w := work(s, m.Config, frozen)
-	w.Threads, w.Kernels = cpus.Threads(), fit.Kernels(cpus.Traits())
+	w.Threads, w.Kernels, w.Program = cpus.Threads(), fit.Kernels(cpus.Traits()), mapped.Program()
 	w.FileDType, w.GGUF = fit.DType(strings.ToLower(m.DType.String())), m.OutIn
 	if m.Embedded {
 		w.FileMapped, w.Copied, w.FileBytes = true, true, m.FileBytes()

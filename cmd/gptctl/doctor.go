@@ -17,6 +17,7 @@ import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/machine"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/internal/tensor"
 	"github.com/gptctl/gptctl/run"
@@ -180,7 +181,7 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 		return doctor.Options{}, err
 	}
 	host := machine.Local()
-	options := doctor.Options{Threads: kernel.Cores(), Kernels: fit.Kernels(kernel.TraitsOf(family)),
+	options := doctor.Options{Threads: kernel.Cores(), Kernels: fit.Kernels(kernel.TraitsOf(family)), Program: mapped.Program(),
 		Profile: profile, Only: o.only, Skip: o.skip, Strict: o.strict, Deep: o.deep,
 		Network: !o.offline, Host: host, Devices: []fit.Device{fit.CPU}}
 	if strings.Contains(o.model, "/") && !isFolder(o.model) {

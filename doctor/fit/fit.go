@@ -150,6 +150,10 @@ type Work struct {
 	Frozen        int  // numbers that a training without LoRA leaves as they are
 
 	Kernels Kernels // of the CPU
+
+	// Program is what of the program's file is in memory, if that is known: all of it
+	// where the page cache has it in huge pages, else what is used.
+	Program int64
 }
 
 // Kernels are what of the CPU's arithmetic has memory of its own, see

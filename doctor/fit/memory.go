@@ -48,6 +48,7 @@ const (
 // file keeps words in the file.
 const (
 	programBytes   = 22 << 20
+	programFile    = 14 << 20 // of it, what is used of the program's file
 	tokenizerBytes = 220
 	ggufTokenBytes = 320
 	serverBytes    = 16 << 20 // HTTP connections and queues: a guess
@@ -70,7 +71,7 @@ func Estimate(w Work) Memory {
 		token = ggufTokenBytes
 	}
 	var m Memory
-	overhead := sum(programBytes, product(token, int64(w.Config.VocabSize)))
+	overhead := sum(programBytes, max(0, w.Program-programFile), product(token, int64(w.Config.VocabSize)))
 	if w.Purpose == Finetune {
 		m = training(w)
 		overhead = sum(overhead, trainerBytes, sampling(w))

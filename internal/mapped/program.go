@@ -1,0 +1,43 @@
+package mapped
+
+import (
+	"bufio"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Program returns how many bytes of the running program's code and constants are in
+// memory, 0 where the system does not tell. Where its file lies in the page cache in
+// huge pages, all of it is.
+func Program() int64 {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return 0
+	}
+	f, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	return programOf(bufio.NewScanner(f), exe)
+}
+
+// programOf adds up what is resident of the mappings of a file that are not written to.
+func programOf(lines *bufio.Scanner, exe string) (total int64) {
+	counts := false
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) >= 5 && strings.Contains(fields[0], "-") && !strings.HasSuffix(fields[0], ":"):
+			counts = len(fields) >= 6 && strings.HasSuffix(lines.Text(), " "+exe) && !strings.Contains(fields[1], "w")
+		case counts && len(fields) == 3 && fields[0] == "Rss:":
+			kb, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				return 0
+			}
+			total += kb << 10
+		}
+	}
+	return total
+}

@@ -1,0 +1,30 @@
+package mapped
+
+import (
+	"bufio"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestProgram(t *testing.T) {
+	const smaps = `00400000-00e34000 r-xp 00000000 fe:00 123  /usr/bin/gptctl
+Size:              10448 kB
+Rss:                7688 kB
+Pss:                7688 kB
+00e34000-018df000 r--p 00a34000 fe:00 123  /usr/bin/gptctl
+Rss:                6000 kB
+018df000-02158000 rw-p 014df000 fe:00 123  /usr/bin/gptctl
+Rss:                8000 kB
+7f00-7f01 r-xp 00000000 fe:00 5  /lib/usr/bin/gptctl
+Rss:                 100 kB
+7f02-7f03 rw-p 00000000 00:00 0
+Rss:                 200 kB
+`
+	if got, want := programOf(bufio.NewScanner(strings.NewReader(smaps)), "/usr/bin/gptctl"), int64(13688<<10); got != want {
+		t.Errorf("%d bytes, want %d", got, want)
+	}
+	if got := Program(); runtime.GOOS == "linux" && got < 100<<10 || got < 0 {
+		t.Errorf("%d bytes of this program", got)
+	}
+}
