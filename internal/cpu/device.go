@@ -248,7 +248,9 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 		if o.attended {
 			k.Tiles, k.HalvesFrom = d.qkv(o, rows, m)
 		} else {
-			k.Tiles = d.tiles(o, rows, m.Out)
+			if d.cpu.Tiled(rows, m) { // not one that could not be quantised
+				k.Tiles = d.tiles(o, rows, m.Out)
+			}
 			if d.cpu.TakesCodes(rows, m.DType) {
 				k.Codes = d.few(o, rows, m.Out)
 			}

@@ -229,7 +229,7 @@ func (t *trainTiles) packStep(_ *scratch, i int) {
 // steps are together.
 func (t *trainTiles) columns(s *scratch, b trainBlock) {
 	col := b.col * generic.TileStep
-	now := packedColumns{t.product, t.col + col}
+	now := packedColumns{t.product, t.k, t.col + col}
 	if s.columns == now {
 		return
 	}
@@ -245,8 +245,9 @@ func (t *trainTiles) columns(s *scratch, b trainBlock) {
 	}
 }
 
-// packedColumns says which columns of which product a member has packed, from where on.
-type packedColumns struct{ product, col int }
+// packedColumns says which columns of which product a member has packed, from where on,
+// and with what of K.
+type packedColumns struct{ product, k, col int }
 
 // multiply multiplies a chunk.
 func (t *trainTiles) multiply() {

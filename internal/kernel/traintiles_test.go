@@ -179,6 +179,22 @@ func TestProductOfOnePanel(t *testing.T) {
 	})
 }
 
+// Chunks of K that are small enough for columns to stay with all of one: those of the next
+// are packed anew, though they are the same columns.
+func TestProductOfHalves(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(47, 48))
+		k := (trainChunk + 3) * generic.TileStep
+		if even(panels(k), trainChunk)*generic.StepBytes*trainWide > trainCache {
+			t.Fatal("columns do not stay")
+		}
+		for form := range 4 {
+			checkProduct(t, c, rng, Product{M: 40, N: 19, K: k, TransposeA: form&1 > 0, TransposeB: form&2 > 0, DType: tensor.BF16})
+		}
+	})
+}
+
 // An activation that is computed as results are stored has the bits of one afterwards.
 func TestProductActivates(t *testing.T) {
 	tiled(t, func(t *testing.T, o *ops) {
