@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"sync/atomic"
-
 	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -183,11 +182,11 @@ func (t *streamTask) coded(s *scratch, first, second, n, m int) {
 	o, ld := t.c.ops, (n+m)*t.cols
 	s.c = grow(s.c, t.rows*ld)
 	if m > 0 {
-		t.run2(s, s.c, s.c[n*t.cols:], ld, first*t.cols, second*t.cols, m)
+		t.sums(s, s.c, s.c[n*t.cols:], ld, first*t.cols, second*t.cols, m)
 	}
 	if alone := n - m; alone > 0 {
 		y := s.c[m*t.cols:]
-		o.products(t.w.DType, y, ld, t.x8(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(first + m)[:alone*t.bytes], alone)
+		o.products(t.w.DType, y, ld, t.coding(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(first + m)[:alone*t.bytes], alone)
 		for r := 0; r < t.rows && t.e.Bias != nil; r++ {
 			o.add(y[r*ld:][:alone*t.cols], t.e.Bias[(first+m)*t.cols:])
 		}
@@ -200,8 +199,8 @@ func (t *streamTask) coded(s *scratch, first, second, n, m int) {
 	}
 }
 
-// x8 returns the blocks of x.
-func (t *streamTask) x8(s *scratch) []generic.Block {
+// coding returns the blocks of x: what came as such, or what the member has quantised.
+func (t *streamTask) coding(s *scratch) []generic.Block {
 	if t.codes.wanted() {
 		return t.codes.Blocks
 	}
@@ -211,7 +210,7 @@ func (t *streamTask) x8(s *scratch) []generic.Block {
 // pairs computes panels of a few rows from the columns first and second on: all of them
 // for as many rows as tiles take, then for the next ones, from the second-level cache.
 func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
-	t.run2(s, t.y[first:], t.y[second:], t.w.Out, first, second, pairs)
+	t.sums(s, t.y[first:], t.y[second:], t.w.Out, first, second, pairs)
 	for r := range t.rows {
 		for _, col := range [...]int{first, second} {
 			t.c.ops.activate(t.y[r*t.w.Out+col:][:pairs*t.cols], t.e.Activation)
@@ -219,8 +218,8 @@ func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
 	}
 }
 
-// run2 is pairs before the activation, with results wherever.
-func (t *streamTask) run2(s *scratch, y0, y1 []float32, ld, first, second, pairs int) {
+// sums is pairs before the activation; results go to y0 and y1, rows of which are ld apart.
+func (t *streamTask) sums(s *scratch, y0, y1 []float32, ld, first, second, pairs int) {
 	p, n := &s.few, t.w.In/tensor.QuantBlock
 	p.DType, p.LDY, p.Pairs, p.Add = t.w.DType, ld, pairs, t.e.Add
 	p.W0, p.W1 = t.panel(first/t.cols), t.panel(second/t.cols)
@@ -229,7 +228,7 @@ func (t *streamTask) run2(s *scratch, y0, y1 []float32, ld, first, second, pairs
 	}
 	each := ceilDiv(t.rows, ceilDiv(t.rows, generic.FewRows))
 	for r := 0; r < t.rows; r += each {
-		p.Rows, p.X = min(each, t.rows-r), t.x8(s)[r*n:][:generic.FewRows*n]
+		p.Rows, p.X = min(each, t.rows-r), t.coding(s)[r*n:][:generic.FewRows*n]
 		p.Y0, p.Y1 = y0[r*ld:], y1[r*ld:]
 		t.c.ops.tiles.few(p)
 	}
@@ -242,7 +241,7 @@ func (t *streamTask) run2(s *scratch, y0, y1 []float32, ld, first, second, pairs
 // alone computes a panel of a few rows.
 func (t *streamTask) alone(s *scratch, panel int) {
 	col := panel * t.cols
-	t.c.ops.products(t.w.DType, s.c, t.cols, t.x8(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(panel)[:t.bytes], 1)
+	t.c.ops.products(t.w.DType, s.c, t.cols, t.coding(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(panel)[:t.bytes], 1)
 	for r := range t.rows {
 		n := min(t.cols, t.w.Out-col)
 		t.finish(s.c[r*t.cols:][:n], r, col)
