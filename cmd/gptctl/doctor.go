@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -208,7 +209,7 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	if _, known := fit.Lookup(o.model); known {
 		w.FileMapped = w.AsIs
 	} else if err := ownModel(t, o.model, family, &w); err != nil {
-		return options, &usageError{err}
+		return options, modelHints(o.model, &usageError{err})
 	} else {
 		w.Model, name = "", o.model
 	}
@@ -265,7 +266,7 @@ func isFolder(model string) bool {
 // folder or a file, or one in the cache of the Hub.
 func ownModel(t *terminal, model, family string, w *fit.Work) error {
 	dir := model
-	if model != run.DemoModel && !isFolder(model) {
+	if model != run.DemoModel && !isFolder(model) && !strings.HasSuffix(strings.ToLower(model), ".gguf") {
 		cached, err := fetch.CachedModel(model, t.getenv)
 		if err != nil {
 			var names []string
@@ -298,8 +299,11 @@ func ownModel(t *terminal, model, family string, w *fit.Work) error {
 		w.Config, err = folderConfig(model, dir)
 		return err
 	}
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if err != nil {
+		return withHints(err, unreadableHint)
 	}
 	defer m.Close()
 	w.Config, w.FileDType, w.GGUF, w.FileBytes = m.Config, fit.DType(strings.ToLower(m.DType.String())), m.OutIn, m.FileBytes()

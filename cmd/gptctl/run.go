@@ -266,6 +266,8 @@ func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, erro
 	return m, nil
 }
 
+const unreadableHint = "gptctl runs the GPT-2 family (model_type gpt2); if this is one of them, fetch it again, or save it again with save_pretrained"
+
 // modelHints adds what mends a model that cannot be opened.
 func modelHints(model string, err error) error {
 	var missing *modelfiles.MissingFilesError
@@ -295,7 +297,7 @@ func modelHints(model string, err error) error {
 		return withHints(err, "convert the model that the file was made from: gptctl convert MODEL --out FILE.gguf --dtype q8_0",
 			"llama.cpp's llama-quantize --allow-requantize makes a file of type q8_0 from it, at a loss")
 	case errors.As(err, &unreadable):
-		return withHints(err, "gptctl runs the GPT-2 family (model_type gpt2); if this is one of them, fetch it again, or save it again with save_pretrained")
+		return withHints(err, unreadableHint)
 	}
 	return err
 }
