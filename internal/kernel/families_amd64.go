@@ -3,7 +3,6 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"errors"
 
 	"golang.org/x/sys/cpu"
@@ -122,16 +121,6 @@ func bf16Pairs() *pairOps {
 		round: avx512.RoundPairs, accumulate: avx512.AccumulatePairs, pack: avx512.PackPairs,
 		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs, stream: avx512.StreamPairs,
 	}
-}
-
-// vendor is the processor's maker as it names itself, in twelve letters.
-func vendor() string {
-	b, d, c := cpuid0()
-	var s [12]byte
-	binary.LittleEndian.PutUint32(s[0:], b)
-	binary.LittleEndian.PutUint32(s[4:], d)
-	binary.LittleEndian.PutUint32(s[8:], c)
-	return string(s[:])
 }
 
 // cpuid0 is the CPUID instruction, leaf 0.

@@ -12,6 +12,7 @@ func streamVariants(o *ops) map[string]*ops {
 	plain, ahead := *o, *o
 	plain.four, plain.fourBlocks = nil, nil
 	readAhead(&ahead)
+	ahead.pairs = nil // the other maker's
 	if o.streamBlocks != nil {
 		plain.quantize = avx512.Quantize
 	}

@@ -1,4 +1,4 @@
-//go:build !noasm && !emulatedamx
+//go:build !noasm && !emulatedamx && !asamd
 
 #include "textflag.h"
 

@@ -1,4 +1,5 @@
-// Emulate runs a program that uses Intel's AMX on a machine that lacks it:
+// Emulate runs a program that uses Intel's AMX on a machine that lacks it, or on
+// one that has it without using it:
 //
 //	go test -tags emulatedamx -exec 'go run github.com/gptctl/gptctl/internal/kernel/amx/emulate' ./internal/kernel
 //

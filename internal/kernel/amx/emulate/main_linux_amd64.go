@@ -1,14 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+)
+
+// The extended state of a thread as the system shows it, and where the standard format
+// has the configuration of tiles (component 17; CPUID leaf 0xD says the same).
+const (
+	xstate       = 0x202 // NT_X86_XSTATE
+	xstateConfig = 2752
 )
 
 func main() {
@@ -34,7 +43,7 @@ func run(program string, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	e := emulator{main: process.Pid, threads: map[int]*tiles{}, counts: map[operation]int{}}
+	e := emulator{main: process.Pid, threads: map[int]*tiles{}, counts: map[operation]int{}, native: hasTiles()}
 	var status unix.WaitStatus
 	if _, err := wait(e.main, &status); err != nil {
 		return 0, fmt.Errorf("wait for the program to start: %w", err)
@@ -61,6 +70,7 @@ type emulator struct {
 	main    int
 	threads map[int]*tiles
 	counts  map[operation]int
+	native  bool // the processor has tiles, which the system has not lent to the program
 }
 
 // serve answers each stop of a thread, until the program ends.
@@ -126,6 +136,10 @@ func (e *emulator) emulate(tid int) bool {
 		fmt.Fprintf(os.Stderr, "emulate: registers: %v\n", err)
 		return false
 	}
+	if err := e.configured(tid); err != nil {
+		fmt.Fprintf(os.Stderr, "emulate: %v\n", err)
+		return false
+	}
 	done := false
 	for {
 		var code [16]byte
@@ -153,6 +167,33 @@ func (e *emulator) emulate(tid int) bool {
 		return false
 	}
 	return done
+}
+
+func hasTiles() bool {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	return err == nil && bytes.Contains(info, []byte(" amx_tile"))
+}
+
+// configured takes over what the processor itself was told of tiles. Where it has
+// some, whatever touches them stops as well, as the program has not asked the system
+// for them; but it loads, stores and releases their configuration all the same.
+func (e *emulator) configured(tid int) error {
+	if !e.native {
+		return nil
+	}
+	area := make([]byte, xstateConfig+64)
+	v := iovec(area)
+	if _, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GETREGSET, uintptr(tid), xstate, uintptr(unsafe.Pointer(&v)), 0, 0); errno != 0 {
+		return fmt.Errorf("extended state: %w", errno)
+	}
+	if v.Len < uint64(len(area)) {
+		return errors.New("the extended state has no configuration of tiles")
+	}
+	t, now := e.threads[tid], [64]byte(area[xstateConfig:])
+	if t.configuration() == now {
+		return nil
+	}
+	return t.configure(now)
 }
 
 func register(r *unix.PtraceRegs, n int) uint64 {
