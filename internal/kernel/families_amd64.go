@@ -96,7 +96,7 @@ func withTiles(o ops) *ops {
 // readAhead takes the kernels that ask for memory ahead of the hardware, which
 // Intel's cores read a tenth faster with, and AMD's slower.
 func readAhead(o *ops) {
-	o.four, o.accumulate, o.streamsAhead = avx512.Four, avx512.AccumulateNear, true
+	o.four, o.fourDots, o.accumulate, o.streamsAhead = avx512.Four, avx512.FourDots, avx512.AccumulateNear, true
 	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {
 		o.fourBlocks, o.quantize = avx512.FourBlocks, avx512.QuantizeFours

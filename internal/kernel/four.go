@@ -40,14 +40,16 @@ const fourBytes = 1 << 20
 // fours reports whether the product of rows with w is a fourTask.
 func (o *ops) fours(rows int, w *Weight) bool {
 	switch {
-	case rows != 1 || !o.streamed(1, w):
+	case rows != 1 || w.In == 0:
 		return false
 	case w.Tiles:
 		return o.tiles.four != nil
 	case w.DType.IsQuantized():
 		return o.fourBlocks != nil
+	case w.Panels:
+		return o.four != nil
 	}
-	return o.four != nil
+	return w.OutMajor && w.DType == tensor.F32 && o.fourDots != nil
 }
 
 func (t *fourTask) run(l *linearTask) {
@@ -157,8 +159,9 @@ func (t *fourTask) takeAlone(c *fourClaim, from, to int) int {
 // that is multiplied meanwhile, each member for itself: see streamTask.prepare.
 func (t *fourTask) prepare(s *scratch, first, length int) bool {
 	for i := range 4 {
-		if w := t.panel(first + i*length); i*length < t.panels {
-			prefetchRows(&w[0], 0, 1, min(t.bytes, firstRead))
+		if i*length < t.panels {
+			w := t.panel(first + i*length)
+			prefetchRows(&w[0], 0, 1, min(len(w), firstRead))
 		}
 	}
 	o, x := t.c.ops, t.x[:t.w.In]
@@ -188,6 +191,8 @@ func (t *fourTask) four(s *scratch, c *fourClaim, first, n int) {
 		o.tiles.four(s.c, wide, pairBytes(s.p), &s.four, ceilDiv(t.w.In, generic.TileStep), n)
 	case t.w.DType.IsQuantized():
 		o.fourBlocks(t.w.DType, s.c, wide, s.blocks, &s.four, n)
+	case t.w.OutMajor:
+		o.fourDots(s.c, wide, t.x[:t.w.In], &s.four, n)
 	default:
 		o.four(t.w.DType, s.c, wide, t.x[:t.w.In], &s.four, t.w.In, n)
 	}
@@ -205,6 +210,8 @@ func (t *fourTask) alone(s *scratch, panel int) {
 		o.tiles.alone(y, pairBytes(s.p), w, ceilDiv(t.w.In, generic.TileStep))
 	case t.w.DType.IsQuantized():
 		o.products(t.w.DType, y, t.cols, s.blocks, 1, w, 1)
+	case t.w.OutMajor:
+		o.dots(t.w.DType, y, 1, t.x, 1, t.w.In, w, t.bytes, 1)
 	default:
 		o.accumulate(t.w.DType, y, t.cols, t.x, t.w.In, 1, t.w.In, w, t.w.DType.Size()*t.cols, t.cols)
 	}

@@ -13,13 +13,17 @@ const (
 // expect says that a member reads w next, in two streams or in four.
 func (c *CPU) expect(member int, w *Weight) {
 	next := &c.members[member].next
-	if *next = [4][]byte{}; w == nil || !c.ops.streamsAhead || !c.ops.streamed(1, w) {
+	if *next = [4][]byte{}; w == nil || !c.ops.streamsAhead {
+		return
+	}
+	four := c.ops.fours(1, w)
+	if !four && !c.ops.streamed(1, w) {
 		return
 	}
 	cols, bytes := w.panel()
 	from, to := part(ceilDiv(w.Out, cols), member, len(c.members))
 	streams, length := 2, ceilDiv(to-from, 2)
-	if c.ops.fours(1, w) {
+	if four {
 		streams, length = 4, max(1, (to-from)/4) // of fewer panels each is read alone
 	}
 	for i := range streams {

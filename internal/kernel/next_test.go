@@ -13,7 +13,7 @@ func TestExpect(t *testing.T) {
 	o := twinOps()
 	o.streamsAhead = true
 	t.Run("four", func(t *testing.T) { expectCase(t, o, 4) })
-	o.four, o.fourBlocks, o.tiles.four = nil, nil, nil
+	o.four, o.fourDots, o.fourBlocks, o.tiles.four = nil, nil, nil, nil
 	t.Run("two", func(t *testing.T) { expectCase(t, o, 2) })
 }
 

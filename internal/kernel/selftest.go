@@ -35,6 +35,7 @@ var selfChecks = []struct {
 	{"four streams F32", 1e-6, func(t *trial, o *ops) []float32 { return t.four(o, tensor.F32) }},
 	{"four streams F16", 1e-6, func(t *trial, o *ops) []float32 { return t.four(o, tensor.F16) }},
 	{"four streams BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.four(o, tensor.BF16) }},
+	{"four streams of rows", 1e-6, (*trial).fourDots},
 	{"four streams Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.fourBlocks(o, tensor.Q8_0) }},
 	{"four streams Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.fourBlocks(o, tensor.Q4_0) }},
 	{"four streams of tiles", 1e-6, (*trial).fourTiles},
@@ -138,7 +139,7 @@ func twinOps() *ops {
 		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
 	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
-	o.four, o.fourBlocks = generic.Four, generic.FourBlocks
+	o.four, o.fourDots, o.fourBlocks = generic.Four, generic.FourDots, generic.FourBlocks
 	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct, norm: generic.NormTile, gate: generic.Gate,

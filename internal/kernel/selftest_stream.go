@@ -54,6 +54,21 @@ func (t *trial) four(o *ops, d tensor.DType) []float32 {
 	return y
 }
 
+// fourDots computes two rows of each of four runs.
+func (t *trial) fourDots(o *ops) []float32 {
+	if o.fourDots == nil {
+		return nil
+	}
+	const outs = 2
+	var w [4][]byte
+	for i := range w {
+		w[i] = t.weights(tensor.F32, outs*trialDepth)
+	}
+	y := make([]float32, 4*outs)
+	o.fourDots(y, outs, t.floats(trialDepth), &w, outs)
+	return y
+}
+
 func (t *trial) fourBlocks(o *ops, d tensor.DType) []float32 {
 	if o.fourBlocks == nil {
 		return nil

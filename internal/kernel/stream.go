@@ -59,13 +59,15 @@ func (t *streamTask) run(l *linearTask) {
 	t.linearTask, t.bias = nil, nil
 }
 
-// panel is what a panel holds, in columns and bytes.
+// panel is what a panel holds, in columns and bytes; of an [out][in] weight that is a row.
 func (w *Weight) panel() (cols, bytes int) {
 	switch {
 	case w.DType.IsQuantized():
 		return panelOuts, PackedBytes(w.DType, w.In, panelOuts)
 	case w.Tiles:
 		return panelCols, TileBytes(panelCols, w.In)
+	case w.OutMajor && !w.Panels:
+		return 1, w.DType.Bytes(w.In)
 	}
 	return panelCols, PanelBytes(w.DType, w.In, panelCols)
 }

@@ -10,7 +10,7 @@ func streamVariants(o *ops) map[string]*ops {
 		return map[string]*ops{"none": o}
 	}
 	plain, ahead := *o, *o
-	plain.four, plain.fourBlocks = nil, nil
+	plain.four, plain.fourDots, plain.fourBlocks = nil, nil, nil
 	readAhead(&ahead)
 	ahead.pairs = nil // the other maker's
 	if o.streamBlocks != nil {

@@ -115,6 +115,29 @@ func TestTwinFour(t *testing.T) {
 	})
 }
 
+func TestTwinFourDots(t *testing.T) {
+	streams(t, func(t *testing.T, o *ops) {
+		if o.fourDots == nil {
+			t.Skip("two streams are read as fast")
+		}
+		rng := rand.New(rand.NewPCG(63, 64))
+		for depth := range 70 {
+			for outs := range 4 {
+				x, ld := guardedFloats(t, random(rng, depth)), outs+depth%2*3
+				w := fourRuns(t, rng, tensor.F32, outs*depth, depth%3 == 0)
+				for i := range w {
+					w[i] = append(guarded(t, len(w[i]))[:0], w[i]...)
+				}
+				y := random(rng, 3*ld+outs)
+				got := guardedFloats(t, y)
+				o.fourDots(got, ld, x, &w, outs)
+				generic.FourDots(y, ld, x, &w, outs)
+				near(t, "rows", got, y, 2e-5)
+			}
+		}
+	})
+}
+
 func TestTwinFourBlocks(t *testing.T) {
 	streams(t, func(t *testing.T, o *ops) {
 		if o.fourBlocks == nil {
@@ -155,7 +178,7 @@ func TestFour(t *testing.T) {
 			t.Skip("two streams are read as fast")
 		}
 		two := *o
-		two.four, two.fourBlocks = nil, nil
+		two.four, two.fourDots, two.fourBlocks = nil, nil, nil
 		if o.tiles != nil {
 			tiles := *o.tiles
 			tiles.four, tiles.alone = nil, nil
@@ -195,6 +218,7 @@ func fourWeights(t *testing.T, c *CPU, rng *rand.Rand, in, out int) []*Weight {
 		c.PackPanels(w.Data, src, d)
 		list = append(list, w)
 	}
+	list = append(list, &Weight{In: in, Out: out, DType: tensor.F32, Data: src.Data, OutMajor: true})
 	if c.InTiles(tensor.BF16) {
 		w := &Weight{In: in, Out: out, DType: tensor.BF16, Data: make([]byte, TileBytes(out, in)), Tiles: true}
 		c.PackTiles(w.Data, src)

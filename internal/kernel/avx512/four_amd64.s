@@ -10,8 +10,6 @@
 // AX walks over x, SI, DI, BX and DX over the runs, CX counts rows of W or blocks, R13
 // panels; R8-R11 are where the sums go.
 
-#define NOTHING
-
 #define FOURARGS \
 	MOVQ y+0(FP), R8; \
 	MOVQ ld+8(FP), R12; \
@@ -47,20 +45,21 @@
 	PREFETCHT0 (AT)(BX); \
 	PREFETCHT0 (AT)(DX)
 
-#define RUNNEAR8(R, AT) \
-	PREFETCHT0 (AT)(R); \
-	PREFETCHT0 (AT+64)(R); \
-	PREFETCHT0 (AT+128)(R); \
-	PREFETCHT0 (AT+192)(R); \
-	PREFETCHT0 (AT+256)(R); \
-	PREFETCHT0 (AT+320)(R); \
-	PREFETCHT0 (AT+384)(R); \
-	PREFETCHT0 (AT+448)(R)
-#define FOURNEAR8(AT) RUNNEAR8(SI, AT); RUNNEAR8(DI, AT); RUNNEAR8(BX, AT); RUNNEAR8(DX, AT)
+// Of float32 each line is asked for twice: for the second-level cache from far away, for
+// the first from near.
+#define NEARF32 640
+#define FARF32 1536
+#define NEARFAR(R, AT) \
+	PREFETCHT0 (NEARF32+AT)(R); \
+	PREFETCHT1 (FARF32+AT)(R)
+#define FOURNEARFAR(AT) \
+	NEARFAR(SI, AT); \
+	NEARFAR(DI, AT); \
+	NEARFAR(BX, AT); \
+	NEARFAR(DX, AT)
 
-// FOUR adds rows of W in floats to Z16-Z23, each ROW by itself, four at a time where
-// AHEADS asks for as many.
-#define FOUR(ROW, BYTES, AHEADS) \
+// FOUR adds rows of W in floats to Z16-Z23, each ROW by itself.
+#define FOUR(ROW, BYTES) \
 	FOURARGS; \
 panel: \
 	FOURPANEL; \
@@ -75,7 +74,6 @@ panel: \
 loop: \
 	CMPQ CX, $4; \
 	JLT  tail; \
-	AHEADS; \
 	ROW(0); \
 	ROW(1); \
 	ROW(2); \
@@ -111,6 +109,8 @@ done: \
 	VFMADD231PS (128*K+64)(R), Z4, H
 
 #define F32ROW(K) \
+	FOURNEARFAR(128*K); \
+	FOURNEARFAR(128*K+64); \
 	VBROADCASTSS (4*K)(AX), Z4; \
 	F32OF(SI, K, Z16, Z17); \
 	F32OF(DI, K, Z18, Z19); \
@@ -137,15 +137,71 @@ done: \
 
 // func fourF32(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, panels int)
 TEXT ·fourF32(SB), NOSPLIT, $0-72
-	FOUR(F32ROW, 128, FOURNEAR8(512))
+	FOUR(F32ROW, 128)
 
 // func fourF16(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, panels int)
 TEXT ·fourF16(SB), NOSPLIT, $0-72
-	FOUR(F16ROW, 64, NOTHING)
+	FOUR(F16ROW, 64)
 
 // func fourBF16(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, panels int)
 TEXT ·fourBF16(SB), NOSPLIT, $0-72
-	FOUR(BF16ROW, 64, NOTHING)
+	FOUR(BF16ROW, 64)
+
+// Rows of an [out][in] weight, in the sixteen lanes of dots_amd64.s: Z8-Z11.
+#define FOURDOTS(LOADW, X) \
+	LOADW((SI), Z0); \
+	LOADW((DI), Z1); \
+	LOADW((BX), Z2); \
+	LOADW((DX), Z3); \
+	VFMADD231PS Z0, X, Z8; \
+	VFMADD231PS Z1, X, Z9; \
+	VFMADD231PS Z2, X, Z10; \
+	VFMADD231PS Z3, X, Z11
+
+// func fourDotsF32(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
+TEXT ·fourDotsF32(SB), NOSPLIT, $0-72
+	FOURARGS
+
+out:
+	FOURPANEL
+	ZERO(Z8)
+	ZERO(Z9)
+	ZERO(Z10)
+	ZERO(Z11)
+
+loop:
+	CMPQ CX, $16
+	JLT  tail
+	FOURNEARFAR(0)
+	VMOVUPS (AX), Z4
+	FOURDOTS(LOADF32, Z4)
+	ADDQ $64, AX
+	FOURNEXT(64)
+	SUBQ $16, CX
+	JMP  loop
+
+tail:
+	TESTQ CX, CX
+	JZ    done
+	MASK16(R12)
+	LOADF32K((AX), Z4)
+	FOURDOTS(LOADF32K, Z4)
+	SHLQ  $2, CX
+	ADDQ  CX, SI
+	ADDQ  CX, DI
+	ADDQ  CX, BX
+	ADDQ  CX, DX
+
+done:
+	LANES4(Z8, Z9, Z10, Z11)
+	VMOVSS X0, (R8)
+	VMOVSS X1, (R9)
+	VMOVSS X2, (R10)
+	VMOVSS X3, (R11)
+	FOURDONE(4)
+	JNZ  out
+	VZEROUPPER
+	RET
 
 // Blocks, as in quantized_amd64.s: Z0-Z3 are the products of codes, Z16-Z19 the sums,
 // Z20-Z23 scales, Z31 what makes codes unsigned or masks them.

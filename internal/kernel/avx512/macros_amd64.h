@@ -26,3 +26,23 @@
 #define LOADBF16K2(M, V) \
 	VPMOVZXWD.Z M, K2, V; \
 	VPSLLD $16, V, V
+
+// LANES4 adds up the lanes of four registers side by side, 16 to 8 to 4 to 2 to 1, into
+// the lowest ones of Z0-Z3.
+#define LANES4(ZA, ZB, ZC, ZD) \
+	VSHUFF32X4 $0x44, ZB, ZA, Z0; \
+	VSHUFF32X4 $0xee, ZB, ZA, Z1; \
+	VSHUFF32X4 $0x44, ZD, ZC, Z2; \
+	VSHUFF32X4 $0xee, ZD, ZC, Z3; \
+	VADDPS Z1, Z0, Z0; \
+	VADDPS Z3, Z2, Z2; \
+	VSHUFF32X4 $0x88, Z2, Z0, Z1; \
+	VSHUFF32X4 $0xdd, Z2, Z0, Z3; \
+	VADDPS Z3, Z1, Z0; \
+	VPERMILPS $0x4e, Z0, Z1; \
+	VADDPS Z1, Z0, Z0; \
+	VPERMILPS $0x55, Z0, Z1; \
+	VADDPS Z1, Z0, Z0; \
+	VEXTRACTF32X4 $1, Z0, X1; \
+	VEXTRACTF32X4 $2, Z0, X2; \
+	VEXTRACTF32X4 $3, Z0, X3
