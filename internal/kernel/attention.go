@@ -285,11 +285,12 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	default:
 		t.store(s, b, head, head+1)
 	}
-	if b.n == 1 {
-		t.single(s, b.first, head, next)
-	} else if b.tiled {
+	switch {
+	case b.tiled: // the last row of a text, too, if it is a block of its own
 		t.blockTiles(s, b, head)
-	} else {
+	case b.n == 1:
+		t.single(s, b.first, head, next)
+	default:
 		t.prefetch(next)
 		t.block(s, b, head)
 	}

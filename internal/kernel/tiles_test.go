@@ -313,6 +313,33 @@ func TestAttentionOfTiles(t *testing.T) {
 	})
 }
 
+// Attention is the same however the rows of a text are cut into blocks for the threads:
+// the last block may be a single row.
+func TestAttentionTilesThreads(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		rng := rand.New(rand.NewPCG(51, 52))
+		for _, rows := range []int{17, 32, 33, 64, 65, 97} {
+			s := AttentionShape{2, 21, tensor.F16, 0.2, false}
+			width := s.Heads * s.HeadDim
+			qkv := random(rng, rows*3*width)
+			var want []float32
+			for threads := 1; threads <= 8; threads++ {
+				cache, text := newCache(t, s, rows, nil), make([]AttentionRow, rows)
+				for i := range text {
+					text[i] = cache.at(i + 1)
+				}
+				out := make([]float32, rows*width)
+				if cpuOf(t, o, threads).Attention(out, qkv, text, s); threads == 1 {
+					want = out
+				}
+				if at := same(out, want); at >= 0 {
+					t.Errorf("%d rows, %d threads: element %d is %v, with one thread %v", rows, threads, at, out[at], want[at])
+				}
+			}
+		}
+	})
+}
+
 // blocksOf copies rows to blocks.
 func blocksOf(x []float32, rows, width int) []float32 {
 	b := make([]float32, BlockFloats(rows, width))
