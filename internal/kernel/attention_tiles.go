@@ -48,7 +48,7 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 		for r := range rows {
 			s.lens[r] = t.rows[b.first+i+r].Len
 		}
-		o.softmax(p, scores, s.small[:], s.lens[:rows], n, t.Scale)
+		o.softmax(p, scores, s.small[:], nil, s.lens[:rows], n, t.Scale)
 		clearRows(p, rows, n)
 		o.cross(out, p, values, panels*bytes, n, steps)
 		if !finite(t.c.ops.sum(out)) {
@@ -87,7 +87,7 @@ func (t *attentionTask) emit(s *scratch, first, head, rows int, out []float32) {
 	for j := range ceilDiv(dim, step) {
 		c := out[j*step*step:]
 		if t.tiles != nil {
-			o.narrow(t.tiles[(first/step*(width/step)+head*dim/step+j)*bytes:], c, s.small[:], rows)
+			o.narrow(t.tiles[(first/step*(width/step)+head*dim/step+j)*bytes:], 64, c, s.small[:], rows, step)
 			continue
 		}
 		o.scale(t.out[first*width+head*dim+j*step:], width, c, s.small[:], rows, min(step, dim-j*step))

@@ -83,6 +83,7 @@ func withTiles(o ops) *ops {
 		packStream: amx.PackStream, stream: amx.StreamTiles, four: amx.StreamRow, alone: amx.StreamRowAlone,
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile, turn: amx.TurnTile,
 		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: amx.MultiplyRows, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,
+		slopes: amx.SlopeTiles, keep: amx.KeepTile, dots: amx.HalfDots,
 	}
 	if cpu.X86.HasAVX512GFNI {
 		o.tiles.few = amx.Few

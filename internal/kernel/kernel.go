@@ -232,9 +232,9 @@ type tileOps struct {
 	alone func(y []float32, x, w []byte, steps int)
 
 	cross   func(c []float32, a, b []byte, stride, steps, panels int)
-	softmax func(dst []byte, s, by []float32, lens []int, panels int, scale float32)
+	softmax func(dst []byte, s, by, most []float32, lens []int, panels int, scale float32)
 	scale   func(y []float32, ldy int, c, by []float32, rows, cols int)
-	narrow  func(dst []byte, c, by []float32, rows int)
+	narrow  func(dst []byte, ldd int, c, by []float32, rows, cols int)
 	turn    func(dst, src []byte)
 
 	// few rows of blocks times panels of two runs; nil: products serve.
@@ -246,6 +246,9 @@ type tileOps struct {
 	packStep     func(d tensor.DType, dst []byte, panel int, w []byte, stride, depth, cols int)
 	multiplyRows func(p *generic.Rows)
 	addRows      func(y []float32, x []uint16, ldx, rows int)
+	slopes       func(dp, ds []byte, s, g, lse, delta, keep []float32, panels int, diagonal bool, scale float32)
+	keep         func(dst []byte, keep []float32)
+	dots         func(y []float32, a, b []byte, stride, n int)
 	finish       func(d tensor.DType, round, add, past bool, y []byte, ldy int, c []float32, ldc, rows, cols int)
 }
 

@@ -68,6 +68,7 @@ var selfChecks = []struct {
 	{"transposed tiles BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.BF16, true, 5) }},
 	{"transposed tiles F16", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.F16, true, 5) }},
 	{"tiles of training", 1e-2, (*trial).trainTiles}, // where sums differ, roundings to bf16 may
+	{"attention of training", 1e-2, (*trial).trainAttention},
 	{"tiles Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q8_0, true, 5) }},
 	{"tiles Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.tiles(o, tensor.Q4_0, true, 5) }},
 	{"few rows Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.few(o, tensor.Q8_0) }},
@@ -146,6 +147,7 @@ func twinOps() *ops {
 		packStream: generic.PackStream, stream: generic.StreamTiles, four: generic.StreamRow, alone: generic.StreamRowAlone,
 		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile, turn: generic.TurnTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, multiplyRows: generic.MultiplyRows, packStep: generic.PackStep, finish: generic.Finish, addRows: generic.AddHalfRows,
+		slopes: generic.SlopeTiles, keep: generic.KeepTile, dots: generic.HalfDots,
 		few: generic.Few,
 	}
 	return o

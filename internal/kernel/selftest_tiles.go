@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"slices"
+
 	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -84,16 +86,16 @@ func (t *trial) tileAttention(o *ops) []float32 {
 	}
 	o.tiles.pack(tensor.F16, false, v, t.weights(tensor.F16, last*dim), dim*2, last, dim)
 	o.tiles.cross(s, q, k, 2*generic.StepBytes, 2, panels)
-	sums, lens := make([]float32, rows), make([]int, rows)
+	sums, most, lens := make([]float32, rows), make([]float32, rows), make([]int, rows)
 	for r := range rows {
 		lens[r] = last - r
 	}
-	o.tiles.softmax(p, s, sums, lens, panels, 0.1)
+	o.tiles.softmax(p, s, sums, most, lens, panels, 0.1)
 	o.tiles.cross(out, p, v, panels*generic.StepBytes, panels, 2)
 	o.tiles.scale(y, dim, out, sums, rows, 32)
 	o.tiles.scale(y[32:], dim, out[32*32:], sums, rows, dim-32)
-	o.tiles.narrow(narrow, out, sums, rows)
-	return append(append(y, sums...), unpack(narrow, 1, rows)...)
+	o.tiles.narrow(narrow, 64, out, sums, rows, 32)
+	return slices.Concat(y, sums, most, unpack(narrow, 1, rows))
 }
 
 // meanwhile is what a product packs beside itself.

@@ -136,3 +136,31 @@ func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float
 	}
 	return y
 }
+
+// trainAttention takes scores of keys back, plainly and with some of them dropped.
+func (t *trial) trainAttention(o *ops) (out []float32) {
+	if o.tiles == nil {
+		return nil
+	}
+	const panels, n = 2, 2 * blockFloats
+	for form := range 3 {
+		s, g, lse, delta := t.floats(n), t.floats(n), t.floats(panels*generic.TileStep), t.floats(panels*generic.TileStep)
+		keep := t.floats(n)
+		for i := range keep {
+			if i%3 == 0 {
+				keep[i] = 0
+			}
+		}
+		p, d := alignedBytes(panels*generic.StepBytes), alignedBytes(panels*generic.StepBytes)
+		if form == 2 {
+			o.tiles.slopes(p, d, s, g, lse, delta, keep, panels, true, 0.3)
+			o.tiles.keep(p, keep)
+		} else {
+			o.tiles.slopes(p, d, s, g, lse, delta, nil, panels, form == 1, 0.3)
+		}
+		dots := make([]float32, 3)
+		o.tiles.dots(dots, p, d, 128, 45)
+		out = slices.Concat(out, unpack(p, panels, generic.TileStep), unpack(d, panels, generic.TileStep), dots)
+	}
+	return out
+}

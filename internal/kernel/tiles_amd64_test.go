@@ -360,11 +360,16 @@ func TestTwinSoftmaxTile(t *testing.T) {
 				}
 				s = guardedFloats(t, s)
 				by, wantBy := guardedFloats(t, make([]float32, rows)), make([]float32, rows)
+				most, wantMost := guardedFloats(t, make([]float32, rows)), make([]float32, rows)
+				if odd == 1 {
+					most, wantMost = nil, nil
+				}
 				got, want := filled(t, (panels-1)*generic.StepBytes+rows*64), make([]byte, panels*generic.StepBytes)
-				amx.SoftmaxTile(got, s, by, lens, panels, 0.3)
-				generic.SoftmaxTile(want, s, wantBy, lens, panels, 0.3)
+				amx.SoftmaxTile(got, s, by, most, lens, panels, 0.3)
+				generic.SoftmaxTile(want, s, wantBy, wantMost, lens, panels, 0.3)
 				name := fmt.Sprintf("%v of %d panels, %d", lens, panels, odd)
 				near(t, name, by, wantBy, 2e-4)
+				near(t, name+", largest", most, wantMost, 1e-6)
 				for i := range panels {
 					nearBF16(t, name, got[i*generic.StepBytes:][:rows*64], want[i*generic.StepBytes:][:rows*64])
 				}
@@ -386,11 +391,16 @@ func TestTwinScaleTile(t *testing.T) {
 			generic.ScaleTile(y, ldy, c, by, rows, cols)
 			near(t, fmt.Sprintf("%d × %d", rows, cols), got, y, 0)
 		}
-		got, want := filled(t, rows*64), make([]byte, rows*64)
-		amx.NarrowTile(got, c, by, rows)
-		generic.NarrowTile(want, c, by, rows)
-		if !bytes.Equal(got, want) {
-			t.Fatalf("%d rows as tiles differ", rows)
+		for cols := range 33 {
+			ld := 2*cols + 6
+			n := max(0, rows*ld-6)
+			got := filled(t, n)
+			want := bytes.Clone(got)
+			amx.NarrowTile(got, ld, c, by, rows, cols)
+			generic.NarrowTile(want, ld, c, by, rows, cols)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%d rows of %d as bfloat16 differ", rows, cols)
+			}
 		}
 	}
 }
@@ -406,5 +416,66 @@ func TestPeakTiles(t *testing.T) {
 	}
 	if got, want := amx.PeakInt8(3), 3*4*64*perTile; got != want {
 		t.Errorf("int8: %d operations, want %d", got, want)
+	}
+}
+
+// Probabilities of keys and the gradients of their scores: seen or not, some dropped.
+func TestTwinSlopeTiles(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(35, 36))
+	for panels := range 4 {
+		for form := range 12 {
+			n := panels * 1024
+			s, g := random(rng, n), random(rng, n)
+			if n > 0 && form >= 8 { // not seen in the diagonal's form
+				s[5*32], g[7*32+2] = float32(math.NaN()), float32(math.Inf(1))
+			}
+			if n > 0 && form >= 4 {
+				s[rng.IntN(n)], g[rng.IntN(n)], s[rng.IntN(n)] = 400, float32(math.Inf(-1)), float32(math.NaN())
+			}
+			s, g = guardedFloats(t, s), guardedFloats(t, g)
+			lse, delta := guardedFloats(t, random(rng, panels*32)), guardedFloats(t, random(rng, panels*32))
+			var keep []float32
+			if form&1 > 0 {
+				keep = random(rng, n)
+				for i := range keep {
+					keep[i] *= float32(rng.IntN(2))
+				}
+				keep = guardedFloats(t, keep)
+			}
+			p, d := filled(t, 2*n), filled(t, 2*n)
+			wantP, wantD := make([]byte, 2*n), make([]byte, 2*n)
+			amx.SlopeTiles(p, d, s, g, lse, delta, keep, panels, form&2 > 0, 0.3)
+			generic.SlopeTiles(wantP, wantD, s, g, lse, delta, keep, panels, form&2 > 0, 0.3)
+			name := fmt.Sprintf("%d panels, form %d", panels, form)
+			nearBF16(t, name, p, wantP)
+			nearBF16(t, name+", slopes", d, wantD)
+			if panels > 0 && keep != nil {
+				got, want := bytes.Clone(p[:2048]), bytes.Clone(p[:2048])
+				amx.KeepTile(got, keep)
+				generic.KeepTile(want, keep)
+				if !bytes.Equal(got, want) {
+					t.Fatalf("%s: kept otherwise", name)
+				}
+			}
+		}
+	}
+}
+
+func TestTwinHalfDots(t *testing.T) {
+	needsPacking(t)
+	rng := rand.New(rand.NewPCG(37, 38))
+	for rows := range 4 {
+		for n := range 100 {
+			stride := 2*n + 6
+			bytes := max(0, rows*stride-6)
+			a, b := guarded(t, bytes), guarded(t, bytes)
+			copy(a, encode(t, tensor.BF16, random(rng, bytes/2)))
+			copy(b, encode(t, tensor.BF16, random(rng, bytes/2)))
+			got, want := guardedFloats(t, make([]float32, rows)), make([]float32, rows)
+			amx.HalfDots(got, a, b, stride, n)
+			generic.HalfDots(want, a, b, stride, n)
+			near(t, fmt.Sprintf("%d rows of %d", rows, n), got, want, 1e-4)
+		}
 	}
 }

@@ -10,9 +10,12 @@ import (
 // Attention of training through a matrix unit: queries, keys, values and what is
 // given out lie as bfloat16, and so are probabilities and their gradients rounded
 // before they are multiplied. Scores, softmax and sums are float32. 32 queries of
-// a head are computed at a time.
+// a head are computed at a time, on the way back 32 keys.
 
-const queryBlock = generic.TileStep
+const (
+	queryBlock = generic.TileStep
+	slopeBlock = 4 // of queries, whose scores stay in the first-level cache
+)
 
 // tileHead is one head of one sequence, on one member.
 type tileHead struct {
@@ -21,17 +24,14 @@ type tileHead struct {
 	b, h int
 	deep int // steps of HeadDim
 	long int // steps, or panels, of Context
-	ld   int // of a row of scores
 }
 
 func (l *loop) tileHead(i int) tileHead {
 	a := l.attention
-	h := tileHead{
+	return tileHead{
 		TrainAttention: a, o: l.c.ops, b: i / a.Heads, h: i % a.Heads,
 		deep: ceilDiv(a.HeadDim, generic.TileStep), long: ceilDiv(a.Context, generic.TileStep),
 	}
-	h.ld = h.long*generic.TileStep + 16
-	return h
 }
 
 // stride is how many bytes the rows of q, k and v lie apart, or those of an output.
@@ -84,12 +84,6 @@ func (a *tileHead) straight(dst, src []byte, stride int) {
 	a.o.tiles.pack(tensor.BF16, false, dst, src, stride, a.Context, a.HeadDim)
 }
 
-// scores computes x [n][HeadDim] times transposed positions before length.
-func (a *tileHead) scores(c []float32, x, own []byte, stride int, b []byte, n, length int) {
-	a.o.tiles.rows(tensor.BF16, false, own, x, stride, n, a.HeadDim)
-	a.o.tiles.panels(c, a.ld, nil, 0, own, b, a.deep*generic.StepBytes, ceilDiv(length, generic.TileStep), a.deep, nil)
-}
-
 // gather computes the sums over steps of positions, of which a and b begin with the
 // first, and writes them as bfloat16.
 func (a *tileHead) gather(y []byte, stride int, c []float32, own, b []byte, n, steps int) {
@@ -128,35 +122,70 @@ func (c *CPU) tileAttention(out Numbers, lse []float32, qkv Numbers, a TrainAtte
 }
 
 func (a *tileHead) forward(s *scratch, out []uint16, lse []float32, qkv []uint16) {
-	T, stride := a.Context, generic.StepBytes
+	o, T, stride := a.o.tiles, a.Context, generic.StepBytes
 	inside, outside := a.stride()
-	wide := a.deep * generic.TileStep
-	m := cutter{s.tiles.bytes(2*a.size() + a.deep*stride + a.long*stride + 4*queryBlock*(a.ld+wide) + 1024)}
+	m := cutter{s.tiles.bytes(2*a.size() + (a.deep+a.long)*stride + 4*((a.long+a.deep+2)*blockFloats+2*queryBlock) + 1024)}
 	keys, values := m.take(a.size()), m.take(a.size())
 	own, ps := m.take(a.deep*stride), m.take(a.long*stride)
-	p, acc := m.floats(queryBlock*a.ld), m.floats(queryBlock*wide)
+	scores, acc := m.floats(a.long*blockFloats), m.floats(a.deep*blockFloats)
+	by, most := m.floats(queryBlock), m.floats(queryBlock)
+	d := drops{*a, m.floats(blockFloats), m.floats(blockFloats)}
 	for part := range 3 {
 		a.ahead(a.at(qkv, 0, part), inside, T)
 	}
 	a.transposed(keys, a.at(qkv, 0, 1), inside)
 	a.straight(values, a.at(qkv, 0, 2), inside)
-	for t := 0; t < T; t += queryBlock {
+	for block := range a.long {
+		t, panels := block*queryBlock, block+1
 		n := min(queryBlock, T-t)
-		length := t + n
 		a.ahead(a.output(out, t), outside, n)
-		a.scores(p, a.at(qkv, t, 0), own, inside, keys, n, length)
+		o.rows(tensor.BF16, false, own, a.at(qkv, t, 0), inside, n, a.HeadDim)
+		o.cross(scores, own, keys, a.deep*stride, a.deep, panels)
 		for i := range n {
-			seen := p[i*a.ld:][:t+i+1]
-			most := a.o.scaleMax(seen, a.Scale)
-			sum := a.o.expSum(seen, most)
-			a.o.scale(seen, 1/sum)
-			clear(p[i*a.ld+t+i+1 : i*a.ld+length])
-			lse[(a.b*T+t+i)*a.Heads+a.h] = float32(float64(most) + math.Log(float64(sum)))
-			a.o.drop(seen, a.Dropout, a.place(t+i))
+			s.lens[i] = t + i + 1
 		}
-		a.o.tiles.rows(tensor.F32, false, ps, tensor.Bytes(p), 4*a.ld, n, length)
-		a.gather(a.output(out, t), outside, acc, ps, values, n, ceilDiv(length, generic.TileStep))
+		o.softmax(ps, scores, by, most, s.lens[:n], panels, a.Scale)
+		for i := range n {
+			lse[(a.b*T+t+i)*a.Heads+a.h] = float32(float64(most[i]) - math.Log(float64(by[i])))
+		}
+		if a.Dropout.Share > 0 {
+			for k := range panels {
+				o.keep(ps[k*stride:], d.of(block, k))
+			}
+			a.o.scale(by, float32(1/(1-a.Dropout.Share)))
+		}
+		o.cross(acc, ps, values, a.long*stride, panels, a.deep)
+		for j := range a.deep {
+			at := j * generic.TileStep
+			o.narrow(a.output(out, t)[2*at:], outside, acc[j*blockFloats:], by, n, min(generic.TileStep, a.HeadDim-at))
+		}
 	}
+}
+
+// drops are what the probabilities of 32 queries and 32 keys are multiplied by.
+type drops struct {
+	tileHead
+	keep, turned []float32
+}
+
+// of computes them.
+func (d *drops) of(queries, keys int) []float32 {
+	const n = generic.TileStep
+	for i := range n {
+		row := d.keep[i*n:][:n]
+		for j := range row {
+			row[j] = 1
+		}
+		d.o.drop(row, d.Dropout, d.place(queries*n+i)+uint64(keys*n))
+	}
+	return d.keep
+}
+
+// turn computes them with a row for each key.
+func (d *drops) turn(queries, keys int) []float32 {
+	const n = generic.TileStep
+	d.o.train.transpose(d.turned, n, d.of(queries, keys), n, n, n)
+	return d.turned
 }
 
 // place is where in the random stream the probabilities of a query begin.
@@ -172,82 +201,71 @@ func (c *CPU) tileAttentionGrad(dqkv, dout, qkv, out Numbers, lse []float32, a T
 	}, loopData{yn: dqkv, xn: dout, zn: qkv, wn: out, v: lse})
 }
 
-// triangle is where the tiles of a block of keys begin, whose queries are those of
-// this block and the ones after it.
-func (a *tileHead) triangle(block int) int {
-	return (block*a.long - block*(block-1)/2) * generic.StepBytes
-}
+// triangle is where the tiles of a block of queries begin, whose keys are those of this
+// block and the ones before it.
+func (a *tileHead) triangle(block int) int { return block * (block + 1) / 2 * generic.StepBytes }
 
+// backward computes scores again, transposed: queries are the depth of what becomes of
+// them for keys and values.
 func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []float32) {
-	o, T, stride := a.o, a.Context, generic.StepBytes
+	o, T, stride := a.o.tiles, a.Context, generic.StepBytes
 	inside, outside := a.stride()
-	wide, all := a.deep*generic.TileStep, a.triangle(a.long)
-	m := cutter{s.tiles.bytes(5*a.size() + 2*all + a.deep*stride + a.long*stride + 4*(queryBlock*(3*a.ld+wide)+a.HeadDim) + 2048)}
-	keys, values := m.take(a.size()), m.take(a.size()) // transposed
+	wide, panel := a.deep*generic.TileStep, a.deep*generic.StepBytes
+	m := cutter{s.tiles.bytes(5*a.size() + a.triangle(a.long) + (2*a.deep+2*a.long)*stride +
+		4*((2*slopeBlock+slopeBlock+2)*blockFloats+queryBlock*wide+2*a.long*queryBlock) + 2048)}
+	queries, grads := m.take(a.size()), m.take(a.size()) // transposed
 	ks, qs, dos := m.take(a.size()), m.take(a.size()), m.take(a.size())
-	ps, ds := m.take(all), m.take(all) // probabilities and their gradients, by keys
-	own, dp := m.take(a.deep*stride), m.take(a.long*stride)
-	p, d, mask := m.floats(queryBlock*a.ld), m.floats(queryBlock*a.ld), m.floats(queryBlock*a.ld)
-	acc, row, delta := m.floats(queryBlock*wide), m.floats(a.HeadDim), m.floats(1)
+	dq, ps, ds := m.take(a.triangle(a.long)), m.take(a.long*stride), m.take(a.long*stride)
+	key, value := m.take(panel), m.take(panel)
+	scores, slopes, keep := m.floats(slopeBlock*blockFloats), m.floats(slopeBlock*blockFloats), m.floats(slopeBlock*blockFloats)
+	acc, sums, delta := m.floats(queryBlock*wide), m.floats(a.long*queryBlock), m.floats(a.long*queryBlock)
+	d := drops{*a, m.floats(blockFloats), m.floats(blockFloats)}
 	for part := range 3 {
 		a.ahead(a.at(qkv, 0, part), inside, T)
 	}
 	a.ahead(a.output(dout, 0), outside, T)
-	a.transposed(keys, a.at(qkv, 0, 1), inside)
-	a.transposed(values, a.at(qkv, 0, 2), inside)
+	a.ahead(a.output(out, 0), outside, T)
+	a.transposed(queries, a.at(qkv, 0, 0), inside)
+	a.transposed(grads, a.output(dout, 0), outside)
 	a.straight(ks, a.at(qkv, 0, 1), inside)
 	a.straight(qs, a.at(qkv, 0, 0), inside)
 	a.straight(dos, a.output(dout, 0), outside)
-	dropping := a.Dropout.Share > 0
-	for t := 0; t < T; t += queryBlock {
-		n := min(queryBlock, T-t)
-		length := t + n
-		a.ahead(a.output(out, t), outside, n)
-		a.ahead(a.at(dqkv, t, 0), inside, n)
-		a.scores(p, a.at(qkv, t, 0), own, inside, keys, n, length)
-		a.scores(d, a.output(dout, t), own, outside, values, n, length)
-		for i := range n {
-			seen, slope := p[i*a.ld:][:t+i+1], d[i*a.ld:][:t+i+1]
-			o.scaleMax(seen, a.Scale)
-			o.expSum(seen, lse[(a.b*T+t+i)*a.Heads+a.h])
-			clear(p[i*a.ld+t+i+1 : i*a.ld+length])
-			clear(d[i*a.ld+t+i+1 : i*a.ld+length])
-			if dropping {
-				// What is dropped passes nothing back; the dropped probabilities
-				// are what the values were multiplied by.
-				kept := mask[i*a.ld:][:length]
-				copy(kept, p[i*a.ld:])
-				o.drop(kept[:t+i+1], a.Dropout, a.place(t+i))
-				o.drop(slope, a.Dropout, a.place(t+i))
+	for t := range T {
+		sums[t] = lse[(a.b*T+t)*a.Heads+a.h]
+	}
+	clear(sums[T:])
+	o.dots(delta[:T], a.output(dout, 0), a.output(out, 0), outside, a.HeadDim)
+	clear(delta[T:])
+	for block := range a.long {
+		t, panels := block*generic.TileStep, a.long-block
+		n := min(generic.TileStep, T-t)
+		a.ahead(a.at(dqkv, t, 1), inside, n)
+		a.ahead(a.at(dqkv, t, 2), inside, n)
+		o.rows(tensor.BF16, false, key, a.at(qkv, t, 1), inside, n, a.HeadDim)
+		o.rows(tensor.BF16, false, value, a.at(qkv, t, 2), inside, n, a.HeadDim)
+		for i := 0; i < panels; i += slopeBlock {
+			some, at := min(slopeBlock, panels-i), (block+i)*panel
+			o.cross(scores, key, queries[at:], panel, a.deep, some)
+			o.cross(slopes, value, grads[at:], panel, a.deep, some)
+			var kept []float32
+			if a.Dropout.Share > 0 {
+				kept = keep
+				for j := range some {
+					copy(keep[j*blockFloats:], d.turn(block+i+j, block))
+				}
 			}
-			o.widened(row, dout[((a.b*T+t+i)*a.Heads+a.h)*a.HeadDim:][:a.HeadDim])
-			o.dots(tensor.BF16, delta, 1, row, 1, a.HeadDim, a.output(out, t+i), outside, 1)
-			o.train.softmaxGrad(slope, seen, delta[0], a.Scale)
+			o.slopes(ps[i*stride:], ds[i*stride:], scores, slopes, sums[t+i*generic.TileStep:], delta[t+i*generic.TileStep:], kept, some, i == 0, a.Scale)
 		}
-		kept := p
-		if dropping {
-			kept = mask
+		for i := range panels {
+			o.turn(dq[a.triangle(block+i)+block*stride:], ds[i*stride:])
 		}
-		for k := 0; k < length; k += generic.TileStep {
-			at, cols := a.triangle(k/generic.TileStep)+(t-k)/generic.TileStep*stride, min(generic.TileStep, length-k)
-			o.tiles.rows(tensor.F32, true, ps[at:], tensor.Bytes(kept[k:]), 4*a.ld, cols, n)
-			o.tiles.rows(tensor.F32, true, ds[at:], tensor.Bytes(d[k:]), 4*a.ld, cols, n)
-		}
-		o.tiles.rows(tensor.F32, false, dp, tensor.Bytes(d), 4*a.ld, n, length)
-		a.gather(a.at(dqkv, t, 0), inside, acc, dp, ks, n, ceilDiv(length, generic.TileStep))
+		a.gather(a.at(dqkv, t, 1), inside, acc, ds, qs[block*stride:], n, panels)
+		a.gather(a.at(dqkv, t, 2), inside, acc, ps, dos[block*stride:], n, panels)
 	}
 	for block := range a.long {
 		t := block * generic.TileStep
-		n, at := min(generic.TileStep, T-t), a.triangle(block)
-		for part := 1; part <= 2; part++ {
-			if block == 0 {
-				a.ahead(a.at(dqkv, 0, part), inside, n)
-			}
-			if next := t + generic.TileStep; next < T {
-				a.ahead(a.at(dqkv, next, part), inside, min(generic.TileStep, T-next))
-			}
-		}
-		a.gather(a.at(dqkv, t, 1), inside, acc, ds[at:], qs[block*stride:], n, a.long-block)
-		a.gather(a.at(dqkv, t, 2), inside, acc, ps[at:], dos[block*stride:], n, a.long-block)
+		n := min(generic.TileStep, T-t)
+		a.ahead(a.at(dqkv, t, 0), inside, n)
+		a.gather(a.at(dqkv, t, 0), inside, acc, dq[a.triangle(block):], ks, n, block+1)
 	}
 }

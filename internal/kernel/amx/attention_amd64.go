@@ -2,6 +2,12 @@
 
 package amx
 
+import (
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+)
+
 // CrossTiles computes c[i] = a·b[i] for 32 rows and panels of 32 columns.
 func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
 	if panels == 0 {
@@ -16,22 +22,25 @@ func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
 }
 
 // SoftmaxTile writes rows of weights and what they are to be multiplied by.
-func SoftmaxTile(dst []byte, s, by []float32, lens []int, panels int, scale float32) {
+func SoftmaxTile(dst []byte, s, by, most []float32, lens []int, panels int, scale float32) {
 	if len(lens) == 0 {
 		return
 	}
 	if panels == 0 {
-		clear(by[:len(lens)])
+		generic.SoftmaxTile(dst, s, by, most, lens, panels, scale)
 		return
 	}
 	rows := len(lens)
+	if most != nil {
+		_ = most[rows-1]
+	}
 	_, _, _ = dst[(panels-1)*stepBytes+rows*64-1], s[(panels-1)*step*step+rows*step-1], by[rows-1]
 	for _, n := range lens {
 		if n > panels*step {
 			panic("amx: more scores than panels hold")
 		}
 	}
-	softmax(&dst[0], &s[0], &by[0], &lens[0], rows, panels, scale)
+	softmax(&dst[0], &s[0], &by[0], unsafe.SliceData(most), &lens[0], rows, panels, scale)
 }
 
 // ScaleTile multiplies the rows of c and writes them as rows of y.
@@ -43,13 +52,13 @@ func ScaleTile(y []float32, ldy int, c, by []float32, rows, cols int) {
 	scaleStore(&y[0], uintptr(ldy*4), &c[0], &by[0], rows, cols)
 }
 
-// NarrowTile multiplies the rows of c and writes them as a step of tiles.
-func NarrowTile(dst []byte, c, by []float32, rows int) {
-	if rows == 0 {
+// NarrowTile multiplies the rows of c and writes them as bfloat16.
+func NarrowTile(dst []byte, ldd int, c, by []float32, rows, cols int) {
+	if rows == 0 || cols == 0 {
 		return
 	}
-	_, _, _ = dst[rows*64-1], c[rows*step-1], by[rows-1]
-	scaleNarrow(&dst[0], &c[0], &by[0], rows)
+	_, _, _ = dst[(rows-1)*ldd+2*cols-1], c[rows*step-1], by[rows-1]
+	scaleNarrow(&dst[0], uintptr(ldd), &c[0], &by[0], rows, cols)
 }
 
 // TurnTile transposes 32 rows of 32 numbers of 16 bits.
@@ -68,10 +77,10 @@ func splitPairs(dst, pairs *byte)
 func cross(c *float32, a, b *byte, stride uintptr, steps, panels int)
 
 //go:noescape
-func softmax(dst *byte, s, by *float32, lens *int, rows, panels int, scale float32)
+func softmax(dst *byte, s, by, most *float32, lens *int, rows, panels int, scale float32)
 
 //go:noescape
 func scaleStore(dst *float32, ld uintptr, c, a *float32, rows, cols int)
 
 //go:noescape
-func scaleNarrow(dst *byte, c, a *float32, rows int)
+func scaleNarrow(dst *byte, ld uintptr, c, a *float32, rows, cols int)

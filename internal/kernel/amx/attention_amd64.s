@@ -6,6 +6,8 @@
 
 DATA negative<>+0(SB)/4, $0xff800000 // -Inf
 GLOBL negative<>(SB), RODATA|NOPTR, $4
+DATA naturals<>+0(SB)/4, $0x3f317218 // ln 2
+GLOBL naturals<>(SB), RODATA|NOPTR, $4
 
 // func cross(c *float32, a *byte, b *byte, stride uintptr, steps, panels int)
 //
@@ -75,21 +77,22 @@ crossstep:
 	VPERMILPS $0xb1, Z13, Z0; \
 	OP Z0, Z13, Z13
 
-// func softmax(dst *byte, s, by *float32, lens *int, rows, panels int, scale float32)
+// func softmax(dst *byte, s, by, most *float32, lens *int, rows, panels int, scale float32)
 //
 // Rows of scores, 32 to a panel, 4096 bytes apart, of which the first so many count:
 // exp(scale·s - largest) as bfloat16, 64 bytes to a step; zeros behind. R8 dst, R9 s,
 // R10 by, R11 lens, R13 rows left; DI and SI walk over the panels, BX scores left, DX
-// panels left. Z12 the factor, Z13 and Z14 the largest, Z10 and Z11 sums.
-TEXT ·softmax(SB), NOSPLIT, $0-52
+// panels left. Z12 the factor, Z13 and Z14 the largest, Z10 and Z11 sums; CX most, if wanted.
+TEXT ·softmax(SB), NOSPLIT, $0-60
 	MOVQ dst+0(FP), R8
 	MOVQ s+8(FP), R9
 	MOVQ by+16(FP), R10
-	MOVQ lens+24(FP), R11
-	MOVQ rows+32(FP), R13
-	GATECONST(scale+48(FP), scale+48(FP))
+	MOVQ lens+32(FP), R11
+	MOVQ rows+40(FP), R13
+	GATECONST(scale+56(FP), scale+56(FP))
 	VPXORD Z15, Z15, Z15
 	VSUBPS Z12, Z15, Z12 // in units of log₂e
+	VBROADCASTSS naturals<>(SB), Z9
 	VBROADCASTSS negative<>(SB), Z15
 
 row:
@@ -123,9 +126,17 @@ largesttail:
 
 reduce:
 	EVERY(VMAXPS)
+	MOVQ most+24(FP), CX
+	TESTQ CX, CX
+	JZ   known
+	VMULSS X9, X13, X0
+	VMOVSS X0, (CX)
+	ADDQ $4, CX
+	MOVQ CX, most+24(FP)
+known:
 	MOVQ R8, DI
 	MOVQ R9, SI
-	MOVQ panels+40(FP), DX
+	MOVQ panels+48(FP), DX
 	MOVQ (R11), BX
 
 weigh:
@@ -190,7 +201,7 @@ some:
 	RET
 
 // func scaleStore(dst *float32, ld uintptr, c *float32, a *float32, rows, cols int)
-// func scaleNarrow(dst *byte, c *float32, a *float32, rows int)
+// func scaleNarrow(dst *byte, ld uintptr, c *float32, a *float32, rows, cols int)
 //
 // Rows of 32 at SI times a number of R8 each; DI dst, BX rows left. K1 and K2 are
 // the columns.
@@ -217,20 +228,22 @@ floats:
 	VZEROUPPER
 	RET
 
-TEXT ·scaleNarrow(SB), NOSPLIT, $0-32
+TEXT ·scaleNarrow(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
-	MOVQ c+8(FP), SI
-	MOVQ a+16(FP), R8
-	MOVQ rows+24(FP), BX
+	MOVQ ld+8(FP), DX
+	MOVQ c+16(FP), SI
+	MOVQ a+24(FP), R8
+	MOVQ rows+32(FP), BX
+	MASK32(cols+40(FP), AX, K1)
 
 narrow:
 	VBROADCASTSS (R8), Z2
 	VMULPS (SI), Z2, Z6
 	VMULPS 64(SI), Z2, Z7
 	NARROW8
-	VMOVDQU64 Z8, (DI)
+	VMOVDQU16 Z8, K1, (DI)
 	ADDQ $128, SI
-	ADDQ $64, DI
+	ADDQ DX, DI
 	ADDQ $4, R8
 	DECQ BX
 	JNZ  narrow

@@ -14,15 +14,19 @@ func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
 // SoftmaxTile takes rows of scores, 32 in a row of each of some panels [32][32], of which
 // the first so many count, and writes exp(scale·s - the largest) as rows of steps,
 // rounded to bfloat16, and zeros behind. by gets one over the sum of what was rounded,
-// zero for a row of none.
-func SoftmaxTile(dst []byte, s, by []float32, lens []int, panels int, scale float32) {
+// zero for a row of none, and most (nil: not wanted) the largest scale·s.
+func SoftmaxTile(dst []byte, s, by, most []float32, lens []int, panels int, scale float32) {
 	for r, n := range lens {
 		row := make([]float32, panels*TileStep)
 		for i := range n {
 			row[i] = s[(i/TileStep*TileStep+r)*TileStep+i%TileStep]
 		}
 		p := row[:n]
-		sum := ExpSum(p, ScaleMax(p, scale))
+		largest := ScaleMax(p, scale)
+		sum := ExpSum(p, largest)
+		if most != nil {
+			most[r] = largest
+		}
 		for i, v := range row {
 			binary.LittleEndian.PutUint16(dst[i/TileStep*StepBytes+r*64+i%TileStep*2:], roundBF16(v))
 		}
@@ -42,11 +46,12 @@ func ScaleTile(y []float32, ldy int, c, by []float32, rows, cols int) {
 	}
 }
 
-// NarrowTile is ScaleTile to a step of tiles, rounded to bfloat16.
-func NarrowTile(dst []byte, c, by []float32, rows int) {
+// NarrowTile is ScaleTile rounded to bfloat16: rows are ldd bytes apart, 64 in a step of
+// tiles.
+func NarrowTile(dst []byte, ldd int, c, by []float32, rows, cols int) {
 	for r := range rows {
-		for i, v := range c[r*TileStep:][:TileStep] {
-			binary.LittleEndian.PutUint16(dst[r*64+i*2:], roundBF16(v*by[r]))
+		for i, v := range c[r*TileStep:][:cols] {
+			binary.LittleEndian.PutUint16(dst[r*ldd+i*2:], roundBF16(v*by[r]))
 		}
 	}
 }
