@@ -102,12 +102,15 @@ func TestRandomLinear(t *testing.T) {
 		for in*out > randomWork {
 			in, out = side(rng), side(rng)
 		}
-		quantized := rng.IntN(2) == 0
-		if quantized {
+		d := []tensor.DType{tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0}[rng.IntN(5)]
+		if d.IsQuantized() {
 			in = roundUp(in, tensor.QuantBlock)
 		}
 		rows := randomRows(rng, in, out)
 		x, w := random(rng, rows*in), random(rng, in*out) // w by outputs
+		rounded := make([]byte, d.Bytes(len(w)))
+		tensor.FromFloat32(rounded, d, w)
+		tensor.ToFloat32(w, d, rounded)
 		sums, sizes := terms(x, w, rows, in, out)
 		e := Epilogue{Activation: []Activation{None, None, ReLU, GELUTanh}[rng.IntN(4)], Add: rng.IntN(2) == 0}
 		if rng.IntN(2) == 0 {
@@ -123,17 +126,18 @@ func TestRandomLinear(t *testing.T) {
 				sums[i] += float64(before[i])
 			}
 		}
-		t.Logf("%d rows, %d × %d, activation %d, added %v, bias %v", rows, in, out, e.Activation, e.Add, e.Bias != nil)
+		t.Logf("%d rows, %d × %d in %v, activation %d, added %v, bias %v", rows, in, out, d, e.Activation, e.Add, e.Bias != nil)
 		for _, family := range Families() {
-			cpus := randomCPUs(t, family, rng.IntN(4) == 0)
-			for _, w := range randomWeights(t, rng, cpus[0], w, in, out, quantized) {
-				name := fmt.Sprintf("%s, %v, by outputs %v, panels %v, tiles %v", family, w.DType, w.OutMajor, w.Panels, w.Tiles)
+			wide := rng.IntN(4) == 0
+			cpus := randomCPUs(t, family, wide)
+			for _, w := range randomWeights(t, rng, cpus[0], d, w, in, out) {
+				name := fmt.Sprintf("%s, wide %v, by outputs %v, panels %v, tiles %v", family, wide, w.OutMajor, w.Panels, w.Tiles)
 				want := slices.Clone(before)
 				for _, c := range cpus {
 					y := slices.Clone(before)
 					c.Linear(y, x, rows, w, e)
 					if c.Threads() == 1 {
-						closeTo(t, name, y, sums, sizes, linearLimit(c, rows, w))
+						closeTo(t, name, y, sums, sizes, linearLimit(w))
 						want = y
 					}
 					if i := same(y, want); i >= 0 {
@@ -147,49 +151,39 @@ func TestRandomLinear(t *testing.T) {
 }
 
 // linearLimit is how much an element may be off.
-func linearLimit(c *CPU, rows int, w *Weight) float64 {
+func linearLimit(w *Weight) float64 {
 	switch {
-	case w.DType == tensor.Q4_0:
-		return 0.8
-	case w.DType == tensor.Q8_0:
+	case w.DType.IsQuantized(): // x is quantised too
 		return 0.07
-	case w.DType == tensor.BF16 || c.ops.tiled(rows, w):
+	case w.DType == tensor.BF16 || w.Tiles: // it may be rounded to bfloat16, and w with it
 		return 0.03
-	case w.DType == tensor.F16:
-		return 3e-3
 	}
 	return 1e-4
 }
 
-// randomWeights are w [out][in] in some of the forms that a model may have it in.
-func randomWeights(t *testing.T, rng *rand.Rand, c *CPU, w []float32, in, out int, quantized bool) (all []*Weight) {
-	if quantized {
-		for _, d := range quantTypes {
-			p := &Weight{In: in, Out: out, DType: d, Data: make([]byte, PackedBytes(d, in, out))}
-			if err := c.PackWeight(p.Data, &Weight{In: in, Out: out, OutMajor: true, DType: tensor.F32, Data: tensor.Bytes(w)}, d); err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, p)
+// randomWeights are w [out][in], numbers that type d has, in the forms that a model may
+// have them in.
+func randomWeights(t *testing.T, rng *rand.Rand, c *CPU, d tensor.DType, w []float32, in, out int) (all []*Weight) {
+	if d.IsQuantized() {
+		p := &Weight{In: in, Out: out, DType: d, Data: make([]byte, PackedBytes(d, in, out))}
+		if err := c.PackWeight(p.Data, &Weight{In: in, Out: out, OutMajor: true, DType: tensor.F32, Data: tensor.Bytes(w)}, d); err != nil {
+			t.Fatal(err)
 		}
-		return all
+		return []*Weight{p}
 	}
-	byInputs := transposed(w, out, in)
-	for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
-		plain := &Weight{In: in, Out: out, OutMajor: rng.IntN(2) == 0, DType: d}
+	bytes := func(v []float32) []byte {
 		odd := rng.IntN(2) // an address that is no multiple of the element's size
-		plain.Data = make([]byte, odd+in*out*d.Size())[odd:]
-		if plain.OutMajor {
-			tensor.FromFloat32(plain.Data, d, w)
-		} else {
-			tensor.FromFloat32(plain.Data, d, byInputs)
-			p := *plain
-			p.Panels, p.Data = true, make([]byte, PanelBytes(d, in, out))
-			c.PackPanels(p.Data, plain, d)
-			all = append(all, &p)
-		}
-		if all = append(all, plain); c.InTiles(d) {
-			all = append(all, inTiles(c, plain))
-		}
+		b := make([]byte, odd+len(v)*d.Size())[odd:]
+		tensor.FromFloat32(b, d, v)
+		return b
+	}
+	byOutputs := &Weight{In: in, Out: out, DType: d, OutMajor: true, Data: bytes(w)}
+	byInputs := &Weight{In: in, Out: out, DType: d, Data: bytes(transposed(w, out, in))}
+	panels := &Weight{In: in, Out: out, DType: d, Panels: true, Data: make([]byte, PanelBytes(d, in, out))}
+	c.PackPanels(panels.Data, byInputs, d)
+	all = []*Weight{byOutputs, byInputs, panels}
+	if c.InTiles(d) {
+		all = append(all, inTiles(c, byInputs))
 	}
 	return all
 }
