@@ -186,6 +186,10 @@ LINE: \
 	JNZ  LINE; \
 DONE:
 
+// AWAKE adds zeros: where a loop has no arithmetic of 512 bits but that of tiles, some
+// processors store tiles much more slowly (measured: steps of 32, a fifth).
+#define AWAKE VADDPS Z15, Z15, Z15
+
 // 32 rows of a times panels of b. TMM0-TMM3 hold 32 × 32 results, TMM4 and TMM5 a
 // step of a, TMM6 and TMM7 one of b. While they are computed, the block before is
 // stored, a row or two to a step. Panels of b pass by from the second-level cache, and
@@ -207,6 +211,7 @@ DONE:
 	KXNORD K1, K1, K1; \
 	KXNORD K2, K2, K2; \
 	CONST; \
+	VPXORD Z15, Z15, Z15; \
 	LEAQ tileConfig<>(SB), AX; \
 	LDTILECFG; \
 	XORQ R12, R12; \
@@ -241,6 +246,7 @@ pass: \
 	BF16C1; \
 	BF16C2; \
 	BF16C3; \
+	AWAKE; \
 	NEXT(line0, asked0); \
 	MOVQ rowJob_width(R15), AX; \
 	RESULT(skip4, STORE); \
@@ -259,6 +265,7 @@ step: \
 	BF16C1; \
 	BF16C2; \
 	BF16C3; \
+	AWAKE; \
 	NEXT(line1, asked1); \
 	MOVQ rowJob_width(R15), AX; \
 	RESULT(skip0, STORE); \
