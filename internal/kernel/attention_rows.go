@@ -61,7 +61,9 @@ func (t *attentionTask) storeByRows(s *scratch, row, head int) {
 		if was >= 0 {
 			t.toColumns(s, t.panel(k, was))
 		}
-		t.toRows(s, p)
+		if at > 0 { // else it holds nothing yet
+			t.toRows(s, p)
+		}
 		r.ByRows[head] = int32(pos / KVPanel)
 	}
 	width := t.Heads * t.HeadDim

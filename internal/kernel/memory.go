@@ -34,12 +34,3 @@ func alignedBytes(n int) []byte {
 func pairFloats(v []uint32) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(v))), len(v))
 }
-
-// growBytes returns b with at least n bytes that begin a cache line. The contents are
-// lost.
-func growBytes(b []byte, n int) []byte {
-	if cap(b) >= n {
-		return b[:n]
-	}
-	return alignedBytes(n)
-}
