@@ -37,7 +37,7 @@ func TestLimitsAgainstC(t *testing.T) {
 	for _, l := range []struct {
 		limit Limit
 		loops []string // the fastest is the limit
-	}{{Read, []string{"read1", "read2", "ahead2", "ahead4"}}, {F32, []string{"f32"}}, {BF16, []string{"bf16"}}, {Int8, []string{"int8"}}} {
+	}{{Read, []string{"read1", "read2", "ahead2", "ahead4", "far4"}}, {F32, []string{"f32"}}, {BF16, []string{"bf16"}}, {Int8, []string{"int8"}}} {
 		const rounds = 60
 		ratios := make([][]float64, len(l.loops))
 		rates := make([][]float64, len(l.loops)+1)

@@ -22,7 +22,7 @@ func families() []*ops {
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
-			train: avx512TrainOps(), peak: avx512.Peak, reads: []func([]byte) float32{avx512.Read, avx512.ReadTwo, avx512.ReadTwoAhead, avx512.ReadOne},
+			train: avx512TrainOps(), peak: avx512.Peak, reads: []func([]byte) float32{avx512.Read, avx512.ReadTwo, avx512.ReadTwoAhead, avx512.ReadOne, avx512.ReadFourAhead},
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
 			few: 4, pairs: bf16Pairs(),
 		}

@@ -86,6 +86,9 @@ func read(p *byte, n int) float32
 func readOne(p *byte, n int) float32
 
 //go:noescape
+func readFourAhead(p *byte, n int) float32
+
+//go:noescape
 func readTwo(p *byte, n int) float32
 
 //go:noescape

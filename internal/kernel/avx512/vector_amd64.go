@@ -49,6 +49,16 @@ func Read(b []byte) float32 {
 	return read(&b[0], n)
 }
 
+// ReadFourAhead reads b up to a multiple of 1024 bytes, in four streams that are
+// prefetched twice.
+func ReadFourAhead(b []byte) float32 {
+	n := len(b) &^ 1023
+	if n == 0 {
+		return 0
+	}
+	return readFourAhead(&b[0], n)
+}
+
 // ReadTwo reads b up to a multiple of 1024 bytes, in two streams.
 func ReadTwo(b []byte) float32 {
 	n := len(b) &^ 1023

@@ -445,6 +445,41 @@ done:
 	VZEROUPPER
 	RET
 
+// func readFourAhead(p *byte, n int) float32
+//
+// As read, but two lines of each quarter at a time, as the kernels of one row of float32
+// read (four_amd64.s): asked for twice, from far away and from near.
+#define READFAR(R) \
+	PREFETCHT0 640(R); \
+	PREFETCHT1 1536(R); \
+	PREFETCHT0 (640+64)(R); \
+	PREFETCHT1 (1536+64)(R); \
+	VPORD (R), Z0, Z0; \
+	VPORD 64(R), Z1, Z1; \
+	ADDQ $128, R
+
+TEXT ·readFourAhead(SB), NOSPLIT, $0-20
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	SHRQ $2, CX
+	LEAQ (SI)(CX*1), R8
+	LEAQ (R8)(CX*1), R9
+	LEAQ (R9)(CX*1), R10
+	ZERO(Z0)
+	ZERO(Z1)
+
+loop:
+	READFAR(SI)
+	READFAR(R8)
+	READFAR(R9)
+	READFAR(R10)
+	SUBQ $128, CX
+	JNZ  loop
+	VPORD Z1, Z0, Z0
+	VMOVSS X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
 // func readTwo(p *byte, n int) float32
 // func readTwoAhead(p *byte, n int) float32
 //
