@@ -15,11 +15,11 @@ type distribution struct {
 	alive  []int32   // the tokens that are left, ascending
 	all    []int32   // every token
 
-	probs []float32 // [len(alive)], valid until the next change
-	order []int32   // scratch: positions in alive
-	heap  []float32 // scratch of kthLargest
-	keys  []float32 // scratch: what to sort by
-	block [block]float64
+	probs []float32      // [len(alive)], valid until the next change
+	order []int32        // scratch: positions in alive
+	heap  []float32      // scratch of kthLargest
+	keys  []float32      // scratch: what to sort by
+	part  [block]float64 // scratch of exps
 }
 
 // reset takes over the scores of a vocabulary. All but the impossible are alive.
@@ -108,7 +108,7 @@ func (d *distribution) exps(use func(first int, e []float64)) (top float64) {
 	top = float64(d.max())
 	for first := 0; first < len(d.alive); first += block {
 		part := d.alive[first:min(first+block, len(d.alive))]
-		e := d.block[:len(part)]
+		e := d.part[:len(part)]
 		for i, t := range part {
 			e[i] = float64(d.scores[t])
 		}

@@ -170,8 +170,7 @@ type ops struct {
 	stream       func(d tensor.DType, y0, y1, x []float32, w0, w1 []byte, depth int)
 	streamBlocks func(d tensor.DType, y0, y1 []float32, x []generic.Block, w0, w1 []byte)
 	// One row times panels (or rows, of float32) of four runs, where four streams are read
-	// faster than two;
-	// else nil.
+	// faster than two; else nil.
 	four       func(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, depth, panels int)
 	fourDots   func(y []float32, ld int, x []float32, w *[4][]byte, outs int)
 	fourBlocks func(d tensor.DType, y []float32, ld int, x []generic.Block, w *[4][]byte, panels int)

@@ -111,36 +111,41 @@ func TestTileAttention(t *testing.T) {
 			t.Run(fmt.Sprintf("%+v", a), func(t *testing.T) {
 				a.Scale = 0.2
 				rng := rand.New(rand.NewPCG(43, 44))
-				rows, width := a.Sequences*a.Context, a.Heads*a.HeadDim
-				qkv, dout := random(rng, rows*3*width), random(rng, rows*width)
-				halfQKV, halfDout := halved(qkv), halved(dout)
-				out, dqkv, lse := make([]float32, rows*width), make([]float32, rows*3*width), make([]float32, rows*a.Heads)
-				c := cpuOf(t, o, 2)
-				c.TrainAttention(out, lse, qkv, a)
-				c.TrainAttentionGrad(dqkv, dout, qkv, out, lse, a)
-				var first [2]Numbers
-				for i, threads := range []int{2, 1} {
-					c := cpuOf(t, o, threads)
-					got, slope := Numbers{BF16: make([]uint16, len(out))}, Numbers{BF16: make([]uint16, len(dqkv))}
-					stats := make([]float32, len(lse))
-					c.TrainAttentionOf(got, stats, halfQKV, a)
-					c.TrainAttentionGradOf(slope, halfDout, halfQKV, got, stats, a)
-					near(t, "log-sums", stats, lse, 1e-4)
-					if e := distance(got.wide(), float64s(out)); !(e < 0.01) {
-						t.Errorf("output off by %g", e)
-					}
-					if e := distance(slope.wide(), float64s(dqkv)); !(e < 0.02) {
-						t.Errorf("gradient off by %g", e)
-					}
-					if i == 0 {
-						first = [2]Numbers{got, slope}
-					} else if same(got.wide(), first[0].wide()) >= 0 || same(slope.wide(), first[1].wide()) >= 0 {
-						t.Error("another number of threads, other bits")
-					}
-				}
+				checkTileAttention(t, rng, cpuOf(t, o, 2), []*CPU{cpuOf(t, o, 2), cpuOf(t, o, 1)}, a)
 			})
 		}
 	})
+}
+
+// checkTileAttention holds attention of bfloat16, and its gradient, against plain's of
+// float32: the same bits on all of cpus.
+func checkTileAttention(t *testing.T, rng *rand.Rand, plain *CPU, cpus []*CPU, a TrainAttention) {
+	t.Helper()
+	rows, width := a.Sequences*a.Context, a.Heads*a.HeadDim
+	qkv, dout := random(rng, rows*3*width), random(rng, rows*width)
+	halfQKV, halfDout := halved(qkv), halved(dout)
+	out, dqkv, lse := make([]float32, rows*width), make([]float32, rows*3*width), make([]float32, rows*a.Heads)
+	plain.TrainAttention(out, lse, qkv, a)
+	plain.TrainAttentionGrad(dqkv, dout, qkv, out, lse, a)
+	var first [2][]float32
+	for i, c := range cpus {
+		got, slope := Numbers{BF16: make([]uint16, len(out))}, Numbers{BF16: make([]uint16, len(dqkv))}
+		sums := make([]float32, len(lse))
+		c.TrainAttentionOf(got, sums, halfQKV, a)
+		c.TrainAttentionGradOf(slope, halfDout, halfQKV, got, sums, a)
+		near(t, "log-sums", sums, lse, 1e-4)
+		if e := distance(got.wide(), float64s(out)); !(e < 0.01) {
+			t.Errorf("output off by %g", e)
+		}
+		if e := distance(slope.wide(), float64s(dqkv)); !(e < 0.02) {
+			t.Errorf("gradient off by %g", e)
+		}
+		if i == 0 {
+			first = [2][]float32{got.wide(), slope.wide()}
+		} else if same(got.wide(), first[0]) >= 0 || same(slope.wide(), first[1]) >= 0 {
+			t.Errorf("other bits with %d threads", c.Threads())
+		}
+	}
 }
 
 func float64s(v []float32) []float64 {

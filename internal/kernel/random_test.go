@@ -304,11 +304,7 @@ func randomHalves(t *testing.T, name string, c *CPU, want, before, a, b []float3
 	if !c.StoresBF16() || p.DType != tensor.BF16 || p.M <= fewRows || p.K == 0 {
 		return
 	}
-	halves := func(v []float32) Numbers {
-		h := make([]uint16, len(v))
-		tensor.FromFloat32(tensor.Bytes(h), tensor.BF16, v)
-		return Numbers{BF16: h}
-	}
+	halves := func(v []float32) Numbers { return halved(slices.Clone(v)) }
 	y := slices.Clone(before)
 	c.ProductOf(Floats(y), halves(a), halves(b), p)
 	if i := same(y, want); i >= 0 {
@@ -336,30 +332,6 @@ func TestRandomAttention(t *testing.T) {
 			a.Dropout = Dropout{Key: rng.Uint64(), Share: 0.6 * rng.Float64()}
 		}
 		t.Logf("%+v", a)
-		rows, width := a.Sequences*a.Context, a.Heads*a.HeadDim
-		qkv, dout := random(rng, rows*3*width), random(rng, rows*width)
-		halfQKV, halfDout := halved(qkv), halved(dout)
-		out, dqkv, lse := make([]float32, rows*width), make([]float32, rows*3*width), make([]float32, rows*a.Heads)
-		plain := newCPU(t, "generic", 2)
-		plain.TrainAttention(out, lse, qkv, a)
-		plain.TrainAttentionGrad(dqkv, dout, qkv, out, lse, a)
-		var first [2][]float32
-		for i, c := range randomCPUs(t, "", false) {
-			got, slope, sums := Numbers{BF16: make([]uint16, len(out))}, Numbers{BF16: make([]uint16, len(dqkv))}, make([]float32, len(lse))
-			c.TrainAttentionOf(got, sums, halfQKV, a)
-			c.TrainAttentionGradOf(slope, halfDout, halfQKV, got, sums, a)
-			near(t, "log-sums", sums, lse, 1e-4)
-			if e := distance(got.wide(), float64s(out)); !(e < 0.01) {
-				t.Errorf("output off by %g", e)
-			}
-			if e := distance(slope.wide(), float64s(dqkv)); !(e < 0.02) {
-				t.Errorf("gradient off by %g", e)
-			}
-			if i == 0 {
-				first = [2][]float32{got.wide(), slope.wide()}
-			} else if same(got.wide(), first[0]) >= 0 || same(slope.wide(), first[1]) >= 0 {
-				t.Errorf("other bits with %d threads", i+1)
-			}
-		}
+		checkTileAttention(t, rng, newCPU(t, "generic", 2), randomCPUs(t, "", false), a)
 	})
 }

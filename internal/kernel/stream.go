@@ -29,8 +29,8 @@ type streamTask struct {
 const streamBytes = 256 << 10
 
 // workApart keeps what members work in apart: a processor that reads ahead in one would
-// take lines of the other, which are written all the time (side by side: Q4_0 a third
-// slower).
+// take lines of the other, which are written all the time (side by side: Q4_0 a quarter
+// slower, with two threads only; the reason is a guess).
 const workApart = 2048
 
 func (t *streamTask) run(l *linearTask) {

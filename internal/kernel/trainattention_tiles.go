@@ -74,7 +74,7 @@ func (c *cutter) floats(n int) []float32 {
 	return v
 }
 
-// tiles is one of the a.long panels of keys or values, or their steps.
+// transposed packs positions as the columns of a product, a.long panels of them.
 func (a *tileHead) transposed(dst, src []byte, stride int) {
 	a.o.tiles.pack(tensor.BF16, true, dst, src, stride, a.HeadDim, a.Context)
 }

@@ -54,16 +54,10 @@ crossstep:
 	TILERELEASE
 	RET
 
-// P = 2^(P·Z12 - Z13), spoils T and U, see gate_amd64.h. NaN passes.
+// P = 2^(P·Z12 - Z13); spoils T and U.
 #define WEIGHT(P, T, U) \
 	VFMSUB213PS Z13, Z12, P; \
-	VMAXPS P, Z17, P; \
-	VREDUCEPS $9, P, T; \
-	VMOVAPS Z18, U; \
-	VFMADD213PS Z19, T, U; \
-	VFMADD213PS Z20, T, U; \
-	VFMADD213PS Z21, T, U; \
-	VSCALEFPS P, U, P
+	POWER(P, T, U, P)
 
 // The largest of the lanes of Z13 and Z14, or their sum, in all lanes of Z13.
 #define EVERY(OP) \

@@ -27,6 +27,16 @@ GLOBL gateConst<>(SB), RODATA|NOPTR, $36
 	VBROADCASTSS B, Z14; \
 	VMULPS Z14, Z13, Z13
 
+// POWER is R = 2^P, none below 2^-126; spoils P, T and U. NaN passes.
+#define POWER(P, T, U, R) \
+	VMAXPS P, Z17, P; \
+	VREDUCEPS $9, P, T; \
+	VMOVAPS Z18, U; \
+	VFMADD213PS Z19, T, U; \
+	VFMADD213PS Z20, T, U; \
+	VFMADD213PS Z21, T, U; \
+	VSCALEFPS P, U, R
+
 // Spoils T, U and V. The clamps let NaN pass.
 #define GATE(X, T, U, V) \
 	VMULPS X, X, T; \
@@ -34,13 +44,7 @@ GLOBL gateConst<>(SB), RODATA|NOPTR, $36
 	VFMADD213PS Z12, Z13, T; \
 	VMULPS X, T, T; \
 	VMINPS T, Z16, T; \
-	VMAXPS T, Z17, T; \
-	VREDUCEPS $9, T, U; \
-	VMOVAPS Z18, V; \
-	VFMADD213PS Z19, U, V; \
-	VFMADD213PS Z20, U, V; \
-	VFMADD213PS Z21, U, V; \
-	VSCALEFPS T, V, V; \
+	POWER(T, U, V, V); \
 	VADDPS Z22, V, V; \
 	VRCP14PS V, V; \
 	VMULPS V, X, X

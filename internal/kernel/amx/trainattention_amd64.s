@@ -4,16 +4,10 @@
 #include "forms_amd64.h"
 #include "gate_amd64.h"
 
-// P = 2^(P·Z12 + OFF), spoils T and U, see gate_amd64.h. NaN passes.
+// P = 2^(P·Z12 + OFF); spoils T and U.
 #define PROBABLE(P, OFF, T, U) \
 	VFMADD213PS OFF, Z12, P; \
-	VMAXPS P, Z17, P; \
-	VREDUCEPS $9, P, T; \
-	VMOVAPS Z18, U; \
-	VFMADD213PS Z19, T, U; \
-	VFMADD213PS Z20, T, U; \
-	VFMADD213PS Z21, T, U; \
-	VSCALEFPS P, U, P
+	POWER(P, T, U, P)
 
 // func slopeTiles(dp, ds *byte, s, back, lse, delta, keep *float32, panels, diagonal int, scale float32)
 //
