@@ -45,18 +45,13 @@
 	PREFETCHT0 (AT)(BX); \
 	PREFETCHT0 (AT)(DX)
 
-// Of float32 each line is asked for twice: for the second-level cache from far away, for
-// the first from near.
-#define NEARF32 640
-#define FARF32 1536
+// Of float32 each line is asked for twice, right before two lines of a stream are read:
+// for the second-level cache from far away, for the first from near.
+#define NEARF32 768
+#define FARF32 3072
 #define NEARFAR(R, AT) \
 	PREFETCHT0 (NEARF32+AT)(R); \
 	PREFETCHT1 (FARF32+AT)(R)
-#define FOURNEARFAR(AT) \
-	NEARFAR(SI, AT); \
-	NEARFAR(DI, AT); \
-	NEARFAR(BX, AT); \
-	NEARFAR(DX, AT)
 
 // FOUR adds rows of W in floats to Z16-Z23, each ROW by itself.
 #define FOUR(ROW, BYTES) \
@@ -105,12 +100,12 @@ done: \
 	RET
 
 #define F32OF(R, K, L, H) \
+	NEARFAR(R, 128*K); \
+	NEARFAR(R, 128*K+64); \
 	VFMADD231PS (128*K)(R), Z4, L; \
 	VFMADD231PS (128*K+64)(R), Z4, H
 
 #define F32ROW(K) \
-	FOURNEARFAR(128*K); \
-	FOURNEARFAR(128*K+64); \
 	VBROADCASTSS (4*K)(AX), Z4; \
 	F32OF(SI, K, Z16, Z17); \
 	F32OF(DI, K, Z18, Z19); \
@@ -158,6 +153,12 @@ TEXT ·fourBF16(SB), NOSPLIT, $0-72
 	VFMADD231PS Z2, X, Z10; \
 	VFMADD231PS Z3, X, Z11
 
+#define TWOLINES(R, Y) \
+	NEARFAR(R, 0); \
+	NEARFAR(R, 64); \
+	VFMADD231PS (R), Z4, Y; \
+	VFMADD231PS 64(R), Z5, Y
+
 // func fourDotsF32(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
 TEXT ·fourDotsF32(SB), NOSPLIT, $0-72
 	FOURARGS
@@ -169,10 +170,23 @@ out:
 	ZERO(Z10)
 	ZERO(Z11)
 
+lines:
+	CMPQ CX, $32
+	JLT  loop
+	VMOVUPS (AX), Z4
+	VMOVUPS 64(AX), Z5
+	TWOLINES(SI, Z8)
+	TWOLINES(DI, Z9)
+	TWOLINES(BX, Z10)
+	TWOLINES(DX, Z11)
+	ADDQ $128, AX
+	FOURNEXT(128)
+	SUBQ $32, CX
+	JMP  lines
+
 loop:
 	CMPQ CX, $16
 	JLT  tail
-	FOURNEARFAR(0)
 	VMOVUPS (AX), Z4
 	FOURDOTS(LOADF32, Z4)
 	ADDQ $64, AX
