@@ -210,7 +210,12 @@ func (m *Model) start(o OpenOptions) error {
 		return err
 	}
 	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
-	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Detach: !m.files.InPlace, Copied: m.files.Forget}
+	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Copied: m.files.Forget}
+	if m.adapter == nil {
+		options.Later, options.Detach = m.files.InPlace, !m.files.InPlace
+	} else { // the sums of float32 by name are in memory that is used again: they are laid out at once
+		options.Detach = !m.files.InPlace || m.dtype == tensor.F32 && !m.files.OutIn
+	}
 	weights := m.files.Weights
 	if m.adapter != nil {
 		weights = m.adapter.Weights
@@ -249,6 +254,11 @@ func (m *Model) Close() {
 	m.files.Close()
 }
 
+// StayInFile uses the weights where they lie in the file for good, if they are used
+// there at first: slower, but the system can drop them and read them again. Without it
+// they are laid out anew in memory after the first tokens.
+func (m *Model) StayInFile() { m.device.StayInFile() }
+
 // WeightBytes is what the weights take in the file, a tied head counted once.
 func (m *Model) WeightBytes() int64 { return m.files.Size }
 
@@ -258,6 +268,7 @@ func (m *Model) Subject() *bench.Subject {
 	if dtype == tensor.Invalid {
 		dtype = m.files.DType
 	}
+	m.device.Settle()
 	return &bench.Subject{Name: m.Name, DType: dtype, Model: m.model, CPU: m.cpu, Weights: m.device.Memory(), Close: m.Close}
 }
 

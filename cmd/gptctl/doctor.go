@@ -207,7 +207,7 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	}
 	name := ""
 	if _, known := fit.Lookup(o.model); known {
-		w.FileMapped = w.AsIs
+		w.FileMapped = w.DType == fit.F32
 	} else if err := ownModel(t, o.model, family, &w); err != nil {
 		return options, modelHints(o.model, &usageError{err})
 	} else {
@@ -295,7 +295,7 @@ func ownModel(t *terminal, model, family string, w *fit.Work) error {
 	}
 	var missing *modelfiles.MissingFilesError
 	if errors.As(err, &missing) { // its shape is enough
-		w.FileMapped = w.AsIs
+		w.FileMapped = w.DType == fit.F32
 		w.Config, err = folderConfig(model, dir)
 		return err
 	}

@@ -19,7 +19,11 @@ func checkRoom(ctx context.Context, m *run.Model, s run.Settings) error {
 	if !ok {
 		return nil
 	}
-	return roomFor(work(m, s), available)
+	w := work(m, s)
+	if fit.Estimate(w).Total() > available {
+		m.StayInFile()
+	}
+	return roomFor(w, available)
 }
 
 // work describes a generation to the estimate. The prompt is not yet tokens, so

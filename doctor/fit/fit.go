@@ -130,8 +130,8 @@ type Work struct {
 	// GGUF says that the file is one: each matrix lies by its outputs, and the
 	// tokenizer's words lie in it.
 	GGUF bool
-	// FileMapped says that the whole file becomes resident: the weights are used where
-	// they lie in it, or, if Copied, beside copies of them.
+	// FileMapped says that the weights are used where they lie in the file, at least at
+	// first, or, if Copied, that all of it becomes resident beside copies of them.
 	FileMapped, Copied bool
 	// FileBytes is the size of that file, or of several together. By default it
 	// has no more than the weights, or for a Model in F32 it is the Hub's, which

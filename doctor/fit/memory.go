@@ -8,7 +8,7 @@ import (
 // Memory is bytes by part.
 type Memory struct {
 	Weights     int64 // as the device computes with them
-	FileRest    int64 // what a mapped file holds beside them
+	FileRest    int64 // what of a mapped file is in memory beside them
 	KV          int64 // keys and values of all positions of all sequences
 	Activations int64 // of the positions that are computed at once, or kept for the backward pass
 	Logits      int64
@@ -101,9 +101,8 @@ func inference(w Work) Memory {
 	var m Memory
 	m.Weights = weights(w)
 	if w.FileMapped && w.Device == CPU {
-		m.FileRest = w.FileBytes
-		if !w.Copied {
-			m.FileRest = max(0, w.FileBytes-m.Weights)
+		if m.FileRest = w.FileBytes; !w.Copied {
+			m.FileRest = twice(w)
 		}
 	}
 	m.KV = product(caches(w), batch)

@@ -77,10 +77,29 @@ func matrixHeld(w Work, in, out int, outMajor bool) held {
 		return held{product(roundUp(o, 16), want.bytes(i)), true}
 	case (want == BF16 || want == F16) && w.Kernels.Tiles && !exact(w):
 		return held{tiles(o, i), true}
-	case (want != F32 || w.DType == F32 && !w.AsIs) && !outMajor && plain >= panelsFrom:
+	case (want != F32 || w.DType == F32 && (!w.AsIs || later(w))) && !outMajor && plain >= panelsFrom:
 		return held{want.bytes(product(roundUp(o, panelCols), i)), true}
 	}
 	return held{plain, want != w.FileDType}
+}
+
+// later reports whether matrices are used where they lie in the file at first, and laid out
+// in panels while a text is continued.
+func later(w Work) bool {
+	return w.FileMapped && !w.Copied && !w.GGUF && w.Device == CPU && w.DType == F32 && w.FileDType == F32 && w.Purpose != Finetune
+}
+
+// twice is what is in memory both as the file has it and in panels, at most.
+func twice(w Work) (most int64) {
+	if later(w) {
+		_, layer := matricesHeld(w)
+		for _, m := range layer {
+			if m.copied {
+				most = max(most, m.bytes)
+			}
+		}
+	}
+	return most
 }
 
 // loading is the most memory that weights take while they are converted: those that are

@@ -25,6 +25,9 @@ type Options struct {
 	// Detach makes it take a copy of vectors and tables, which are small: of a
 	// model whose matrices are converted nothing is read from the file then.
 	Detach bool
+	// Later leaves matrices of float32 where they lie at first, so that a model is ready
+	// at once, and lays them out in panels while a text is continued, some for each token.
+	Later bool
 	// Needed is told which matrix is about to be read, before it is; nil if nobody
 	// wants to know.
 	Needed func(data []byte)
@@ -44,6 +47,9 @@ type Device struct {
 	rows    []kernel.AttentionRow // reused by Attention
 
 	first, last *matrix // of those that were loaded
+
+	later []*matrix // are to become panels
+	begun bool      // something was computed already
 
 	position []float32 // reused by Embed
 	wide     []byte    // reused by widen
@@ -117,10 +123,10 @@ func (d *Device) NewBuffer(n int) (gpt2.Buffer, error) { return buffer(mapped.Fl
 // LoadVector implements gpt2.Device. A float32 vector may stay in the mapping.
 func (d *Device) LoadVector(t tensor.Tensor) (gpt2.Buffer, error) {
 	v, view := t.Float32s()
+	if view && (d.options.Detach || d.options.Later) { // what lies beside it will be forgotten
+		v = slices.Clone(v)
+	}
 	if d.options.Detach {
-		if view {
-			v = slices.Clone(v)
-		}
 		d.copied(t.Data)
 	}
 	return buffer(v), nil
@@ -141,6 +147,7 @@ func (d *Device) Finite(src gpt2.Buffer, n int) bool {
 
 // Embed implements gpt2.Device.
 func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2.Row) {
+	d.layOut(len(rows))
 	t, p := tokens.(*matrix), positions.(*matrix)
 	d.whole = len(rows) > 0 && d.wholeTexts(rows)
 	out, ok := x.(*residual)

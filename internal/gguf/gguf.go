@@ -105,10 +105,10 @@ func (f *File) Close() error {
 	return errors.Join(errs...)
 }
 
-// Prefault brings the file into memory; see mapped.File.
-func (f *File) Prefault() {
+// Prefault brings parts of the file into memory; see mapped.File.
+func (f *File) Prefault(parts ...[]byte) {
 	if f.mapping != nil {
-		f.mapping.Prefault()
+		f.mapping.Prefault(parts...)
 	}
 }
 

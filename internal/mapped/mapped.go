@@ -15,8 +15,10 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // File is an open file. Data is read-only: writing to it faults.
@@ -96,32 +98,66 @@ func (f *File) Close() error {
 // system call is free, small enough to share out among threads.
 const chunk = 4 << 20
 
-// Prefault brings the whole file into memory and into this process's page
-// tables, with several threads, and returns when that is done. It is only a
-// matter of speed: errors are ignored, a page that is missing is faulted in
+// Prefault brings parts of Data into memory and into this process's page tables, all
+// of it if none are named, with several threads, and returns when that is done. It is
+// only a matter of speed: errors are ignored, a page that is missing is faulted in
 // when it is touched. It may run while Data is used, and while Close is called.
-func (f *File) Prefault() {
+func (f *File) Prefault(parts ...[]byte) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if f.unmap == nil || f.stop.Load() {
+	if f.unmap == nil || f.stop.Load() || len(f.Data) == 0 {
 		return
 	}
-	willNeed(f.Data) // what must come from disk is then read in large pieces
+	if len(parts) == 0 {
+		parts = [][]byte{f.Data}
+	}
+	var chunks [][]byte
+	for _, s := range f.pages(parts) {
+		willNeed(f.Data[s.from:s.to]) // what must come from disk is then read in large pieces
+		for ; s.from < s.to; s.from += chunk {
+			chunks = append(chunks, f.Data[s.from:min(s.from+chunk, s.to)])
+		}
+	}
 	if !canPopulate(f.Data) {
 		return
 	}
-	chunks := (len(f.Data) + chunk - 1) / chunk
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range min(chunks, runtime.GOMAXPROCS(0)) {
+	for range min(len(chunks), runtime.GOMAXPROCS(0)) {
 		workers.Go(func() {
 			for !f.stop.Load() {
-				from := (int(next.Add(1)) - 1) * chunk
-				if from >= len(f.Data) || !populate(f.Data[from:min(from+chunk, len(f.Data))]) {
+				i := int(next.Add(1)) - 1
+				if i >= len(chunks) || !populate(chunks[i]) {
 					return
 				}
 			}
 		})
 	}
 	workers.Wait()
+}
+
+// span is Data[from:to].
+type span struct{ from, to int }
+
+// pages returns where the parts that lie in Data are, in whole pages, in order, what
+// touches as one.
+func (f *File) pages(parts [][]byte) (spans []span) {
+	page, base := os.Getpagesize(), uintptr(unsafe.Pointer(&f.Data[0]))
+	for _, p := range parts {
+		from := uintptr(unsafe.Pointer(unsafe.SliceData(p)))
+		if len(p) > 0 && from >= base && from-base < uintptr(len(f.Data)) {
+			at := int(from - base)
+			spans = append(spans, span{at / page * page, min((at+len(p)+page-1)/page*page, len(f.Data))})
+		}
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	joined := spans[:0]
+	for _, s := range spans {
+		if n := len(joined); n > 0 && s.from <= joined[n-1].to {
+			joined[n-1].to = max(joined[n-1].to, s.to)
+		} else {
+			joined = append(joined, s)
+		}
+	}
+	return joined
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func TestCloseDuringPrefault(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		for range 2 {
-			wg.Go(f.Prefault)
+			wg.Go(func() { f.Prefault() })
 		}
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
@@ -148,6 +149,28 @@ func TestFloats(t *testing.T) {
 				t.Fatalf("%d numbers: number %d is %v", n, i, v[i])
 			}
 			v[i] = 1
+		}
+	}
+}
+
+// What touches is brought into memory as one, in whole pages; memory of others is left alone.
+func TestPages(t *testing.T) {
+	page := os.Getpagesize()
+	data := make([]byte, 10*page+page/2)
+	f := &File{Data: data}
+	at := func(from, to int) []byte { return data[from:to] }
+	for _, c := range []struct {
+		parts [][]byte
+		want  []span
+	}{
+		{[][]byte{data}, []span{{0, len(data)}}},
+		{[][]byte{at(page+1, page+2)}, []span{{page, 2 * page}}},
+		{[][]byte{at(7*page, 8*page), at(page+1, 2*page), at(2*page, 3*page)}, []span{{page, 3 * page}, {7 * page, 8 * page}}},
+		{[][]byte{at(0, 5*page), at(page, 2*page), at(10*page+1, 10*page+2)}, []span{{0, 5 * page}, {10 * page, len(data)}}},
+		{[][]byte{make([]byte, 100), nil, at(5, 5)}, nil},
+	} {
+		if got := f.pages(c.parts); !slices.Equal(got, c.want) {
+			t.Errorf("got %v, want %v", got, c.want)
 		}
 	}
 }

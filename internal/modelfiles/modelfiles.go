@@ -38,10 +38,10 @@ type Model struct {
 // have the names and shapes of Hugging Face's GPT-2.
 type weightFile interface {
 	gpt2.TensorSource
-	Prefault()          // brings the file into memory, see mapped.File
-	ReadAhead()         // starts bringing it into the page cache
-	Forget(data []byte) // the data of a tensor is not needed any more
-	Bytes() int64       // of all of the file
+	Prefault(parts ...[]byte) // brings parts of the file into memory, see mapped.File
+	ReadAhead()               // starts bringing it into the page cache
+	Forget(data []byte)       // the data of a tensor is not needed any more
+	Bytes() int64             // of all of the file
 	Close() error
 }
 
@@ -134,19 +134,27 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 
 // prepare has the weights read before they are needed: those that are used where
 // they lie are brought into memory in the background; of others only one matrix
-// at a time has to be there. The CPU device uses float32 in place unless it is
-// asked for by name, and float types that GGUF has [out][in].
+// at a time has to be there. The CPU device uses float32 in place, at least at
+// first, and float types that GGUF has [out][in].
 func (m *Model) prepare(o Options) {
 	same := o.DType == tensor.Invalid || o.DType == m.DType
 	_, m.OutIn = m.file.(gpt2.LayoutSource)
-	m.InPlace = o.DType == tensor.Invalid && m.DType == tensor.F32 || same && m.OutIn && m.DType.IsFloat() && !o.Copied
+	m.InPlace = same && (m.DType == tensor.F32 || m.OutIn && m.DType.IsFloat() && !o.Copied)
 	switch {
 	case o.Look:
 	case m.InPlace:
-		go m.file.Prefault()
+		go m.file.Prefault(m.used()...)
 	default:
 		m.file.ReadAhead()
 	}
+}
+
+// used is the memory of the weights: a file may hold more, GPT-2's the masks of attention.
+func (m *Model) used() (parts [][]byte) {
+	for _, t := range m.Weights.Tensors() {
+		parts = append(parts, t.Data)
+	}
+	return parts
 }
 
 // checkTokens checks that the embedding has a row for each token. More is

@@ -58,10 +58,10 @@ func (f *File) Size() int64 {
 	return n
 }
 
-// Prefault brings the file into memory; see mapped.File.
-func (f *File) Prefault() {
+// Prefault brings parts of the file into memory; see mapped.File.
+func (f *File) Prefault(parts ...[]byte) {
 	for _, m := range f.mappings {
-		m.Prefault()
+		m.Prefault(parts...)
 	}
 }
 
