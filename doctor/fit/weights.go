@@ -80,27 +80,36 @@ func matrixHeld(w Work, in, out int, outMajor bool) held {
 	case (want != F32 || w.DType == F32 && (!w.AsIs || later(w))) && !outMajor && plain >= panelsFrom:
 		return held{want.bytes(product(roundUp(o, panelCols), i)), true}
 	}
-	return held{plain, want != w.FileDType}
+	return held{plain, want != w.FileDType || later(w) && plain >= panelsFrom}
 }
 
-// later reports whether matrices are used where they lie in the file at first, and laid out
-// in panels while a text is continued.
+// later reports whether matrices are used where they lie in the file at first, and copied
+// while a text is continued.
 func later(w Work) bool {
-	return w.FileMapped && !w.Copied && !w.GGUF && w.Device == CPU && w.DType == F32 && w.FileDType == F32 && w.Purpose != Finetune
+	return w.FileMapped && !w.Copied && w.Device == CPU && w.DType == F32 && w.FileDType == F32 && w.Purpose != Finetune
 }
 
-// twice is what is in memory both as the file has it and in panels, at most.
+// twice is what is in memory both in the file and as a copy, at most: a matrix, or, of one
+// by its outputs, a part.
 func twice(w Work) (most int64) {
-	if later(w) {
-		_, layer := matricesHeld(w)
-		for _, m := range layer {
-			if m.copied {
-				most = max(most, m.bytes)
-			}
+	if !later(w) {
+		return 0
+	}
+	tables, layer := matricesHeld(w)
+	if tables[0].copied {
+		most = min(tables[0].bytes, w.FileDType.bytes(takePart))
+	}
+	for _, m := range layer {
+		if m.copied {
+			most = max(most, m.bytes)
 		}
 	}
 	return most
 }
+
+// convertPart is how many numbers internal/cpu converts at a time, takePart how many it
+// copies of a matrix that stays as it is.
+const convertPart, takePart = 4 << 20, 1 << 20
 
 // loading is the most memory that weights take while they are converted: those that are
 // read, and of the file a matrix, or, of one by its outputs, a part of it.
@@ -108,7 +117,7 @@ func loading(w Work) (most int64) {
 	if w.Device != CPU || w.FileMapped || w.Purpose == Finetune {
 		return 0
 	}
-	const part = 4 << 20 // numbers, see convertPart of internal/cpu
+	const part = convertPart
 	done := int64(0)
 	read := func(m held, numbers int64, outMajor bool) {
 		if outMajor && numbers > part { // the last whole part; what is left takes less

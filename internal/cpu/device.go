@@ -26,7 +26,8 @@ type Options struct {
 	// model whose matrices are converted nothing is read from the file then.
 	Detach bool
 	// Later leaves matrices of float32 where they lie at first, so that a model is ready
-	// at once, and lays them out in panels while a text is continued, some for each token.
+	// at once, and takes copies while a text is continued, some for each token: in panels
+	// and on huge pages they are read a third faster, see laterAfter.
 	Later bool
 	// Needed is told which matrix is about to be read, before it is; nil if nobody
 	// wants to know.
@@ -48,8 +49,8 @@ type Device struct {
 
 	first, last *matrix // of those that were loaded
 
-	later []*matrix // are to become panels
-	begun bool      // something was computed already
+	later []*matrix // wait to be copied
+	calls int       // of the model with few rows, while some wait
 
 	position []float32 // reused by Embed
 	wide     []byte    // reused by widen

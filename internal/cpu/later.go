@@ -1,31 +1,48 @@
 package cpu
 
-import "github.com/gptctl/gptctl/internal/tensor"
+// laterAfter is how many tokens come before matrices are copied, and laterBytes about how
+// much is while each of the next is computed: a layer of GPT-2 124M, some 10 ms. All of it
+// costs what it saves with 30 tokens, and where the system is slow to find memory with 100:
+// who writes few does not pay for it, who writes many pays for a few slow ones.
+const (
+	laterAfter = 16
+	laterBytes = 24 << 20
+)
 
-// laterBytes is about how much a token has to wait for: a layer of GPT-2 124M, some 10 ms.
-const laterBytes = 24 << 20
+// takePart is how many numbers of a matrix that is not laid out anew are in memory twice.
+const takePart = 1 << 20
 
-// layOut makes panels of some of the matrices that wait for it, see Options.Later. The
-// first call of the model does not wait, nor does what reads many rows and thus little
-// memory for each.
+// layOut copies some of the matrices that wait for it, see Options.Later. What computes
+// many rows reads little memory for each and does not wait.
 func (d *Device) layOut(rows int) {
-	if !d.begun || rows > manyRows {
-		d.begun = true
+	if len(d.later) == 0 || rows > manyRows {
+		return
+	}
+	if d.calls++; d.calls <= laterAfter {
 		return
 	}
 	for bytes := 0; len(d.later) > 0 && bytes < laterBytes; d.later = d.later[1:] {
 		bytes += len(d.later[0].Data)
-		d.panels(d.later[0], tensor.F32)
+		d.take(d.later[0])
 	}
 }
 
-// Settle makes panels of all that wait.
+// take copies a matrix out of the file. One that lies by its outputs stays as it is.
+func (d *Device) take(m *matrix) {
+	if m.OutMajor {
+		d.convert(m, m.DType, takePart)
+	} else {
+		d.panels(m, m.DType)
+	}
+}
+
+// Settle does all that waits.
 func (d *Device) Settle() {
 	for _, m := range d.later {
-		d.panels(m, tensor.F32)
+		d.take(m)
 	}
 	d.later = nil
 }
 
-// StayInFile takes none out of the file that has not been.
+// StayInFile takes none out of the file that is still there.
 func (d *Device) StayInFile() { d.later = nil }

@@ -45,9 +45,9 @@ func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) {
 }
 
 // LoadMatrix implements gpt2.Device. Without Options.DType matrices of float32
-// stay where they lie; asked for by name they are laid out in panels, as all of 16
-// bits are, which takes tenths of a second and is a quarter faster from then on: so
-// Options.Later does that later. Where there is a matrix unit those of 16
+// stay where they lie, so that a model is ready at once, see Options.Later; asked for by
+// name they are laid out in panels, as all of 16 bits are, which takes tenths of a second
+// and is a quarter faster from then on; where there is a matrix unit those of 16
 // bits are laid out in tiles, which rounds F16 to BF16. Quantised ones are packed,
 // whatever they were. A matrix that cannot be quantised, since its inputs are not
 // whole blocks, keeps its type.
@@ -69,14 +69,14 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	case d.cpu.InTiles(want):
 		d.packTiles(m)
 	case d.options.Later && want == tensor.F32 && t.DType == tensor.F32:
-		if m.worthPanels(want) {
+		if want.Bytes(m.In*m.Out) >= panelsFrom {
 			d.later = append(d.later, m)
 		}
-	case (want != tensor.F32 || d.options.DType == tensor.F32) && m.worthPanels(want):
+	case (want != tensor.F32 || d.options.DType == tensor.F32) && !m.OutMajor && want.Bytes(m.In*m.Out) >= panelsFrom:
 		d.panels(m, want)
 	case want == t.DType && !d.options.Copy:
 	default:
-		d.convert(m, want)
+		d.convert(m, want, convertPart)
 	}
 	d.link(m)
 	return m, err
@@ -95,10 +95,6 @@ func (d *Device) link(m *matrix) {
 // panelsFrom is the size from which a matrix is worth panels: a smaller one is
 // read from a cache, in any order.
 const panelsFrom = 1 << 20
-
-func (m *matrix) worthPanels(want tensor.DType) bool {
-	return !m.OutMajor && want.Bytes(m.In*m.Out) >= panelsFrom
-}
 
 // convertPart is about how many numbers are converted at a time, so that little
 // of a mapped file has to be in memory.
@@ -124,12 +120,12 @@ func (d *Device) widen(part *kernel.Weight) {
 	part.DType, part.Data = tensor.F32, d.wide
 }
 
-// convert makes m a copy of itself as floats of another type.
-func (d *Device) convert(m *matrix, want tensor.DType) {
+// convert makes m a copy of itself as floats of a type, so many numbers at a time.
+func (d *Device) convert(m *matrix, want tensor.DType, numbers int) {
 	have, src, n := m.DType, m.Data, m.In*m.Out
 	m.DType, m.Data = want, d.alloc(want.Bytes(n))
-	for from := 0; from < n; from += convertPart {
-		to := min(from+convertPart, n)
+	for from := 0; from < n; from += numbers {
+		to := min(from+numbers, n)
 		part := src[have.Bytes(from):have.Bytes(to)]
 		d.cpu.Convert(m.Data[want.Bytes(from):want.Bytes(to)], want, part, have)
 		d.copied(part)
