@@ -113,6 +113,9 @@ func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float
 	panels := ceilDiv(trialCols, generic.TileStep)
 	c := alignedFloats(max(2, panels) * blockFloats)
 	p := generic.Rows{A: a, B: b, BStride: 2 * generic.StepBytes, Steps: 1, Panels: panels, Start: start, C: c, Rows: rows, Cols: trialCols}
+	if way == 1 {
+		p.Start = nil
+	}
 	o.tiles.multiplyRows(&p)
 	y := t.floats(rows * trialCols)
 	p.A, p.B, p.Start, p.Again, p.C = a[generic.StepBytes:], b[generic.StepBytes:], slices.Clone(c), true, alignedFloats(2*blockFloats)

@@ -280,9 +280,9 @@ func (t *trainTiles) block(s *scratch, i int) {
 	groups := ceilDiv(t.tall, t.high)
 	b := trainBlock{row: i % groups * t.high, col: i / groups * t.broad}
 	b.rows, b.cols = min(t.high, t.tall-b.row), min(t.broad, t.wide-b.col)
-	s.a = grow(s.a, b.cols*generic.TileStep)
-	clear(s.a)
 	if t.Bias != nil {
+		s.a = grow(s.a, b.cols*generic.TileStep)
+		clear(s.a)
 		from := t.col + b.col*generic.TileStep
 		copy(s.a, t.Bias[from:min(from+len(s.a), t.N)])
 	}
@@ -338,9 +338,12 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 	}
 	p.Rows, p.Cols = min(generic.TileStep, t.rows-row), min(b.cols*generic.TileStep, t.cols-col)
 	c := t.sumsOf(s, b, r)
-	p.C, p.Start, p.Again = c, s.a, t.k+k > 0
-	if p.Again {
+	p.C, p.Start, p.Again = c, nil, t.k+k > 0
+	switch {
+	case p.Again:
 		p.Start = c
+	case t.Bias != nil:
+		p.Start = s.a
 	}
 	p.Next = t.upcoming(b, r, k)
 	last := t.k+(k+p.Steps)*generic.TileStep >= t.K

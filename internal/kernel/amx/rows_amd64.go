@@ -18,7 +18,7 @@ type rowJob struct {
 	passing int // steps of a
 	staying int
 	panels  int
-	start   uintptr
+	start   uintptr // 0: zeros
 	ld      uintptr
 	follows uintptr // from what a block starts with to the next one's
 	c, from uintptr // where results go, and where those of the block before are
@@ -54,10 +54,11 @@ func MultiplyRows(p *generic.Rows) {
 		next0: address(p.Next[0]), next1: address(p.Next[1]),
 		lines: (max(len(p.Next[0]), len(p.Next[1])) + 64*n*p.Panels - 1) / (64 * n * p.Panels),
 	}
-	if p.Again {
+	switch {
+	case p.Again:
 		_ = p.Start[p.Panels*step*step-1]
 		j.ld, j.follows = step*4, step*step*4
-	} else {
+	case p.Start != nil:
 		_ = p.Start[p.Panels*step-1]
 	}
 	if p.Y == nil {

@@ -217,6 +217,8 @@ DONE:
 	XORQ R12, R12; \
 block: \
 	MOVQ rowJob_start(R15), R8; \
+	TESTQ R8, R8; \
+	JZ   zero; \
 	MOVQ rowJob_ld(R15), R9; \
 	MOVQ R9, R10; \
 	SHLQ $4, R10; \
@@ -227,6 +229,13 @@ block: \
 	LOADC3; \
 	ADDQ rowJob_follows(R15), R8; \
 	MOVQ R8, rowJob_start(R15); \
+	JMP  begun; \
+zero: \
+	TILEZERO0; \
+	TILEZERO1; \
+	TILEZERO2; \
+	TILEZERO3; \
+begun: \
 	MOVQ rowJob_stored(R15), R12; \
 	MOVQ rowJob_y(R15), R8; \
 	MOVQ rowJob_ldy(R15), R9; \

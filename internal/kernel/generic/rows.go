@@ -9,8 +9,8 @@ type Rows struct {
 	BStride       int    // so many bytes after the one before
 	Steps, Panels int
 
-	// Start is what the columns start with; or, Again, their sums so far, which
-	// are blocks of 32 × 32 as in C.
+	// Start is what the columns start with (nil: zeros); or, Again, their sums so far,
+	// which are blocks of 32 × 32 as in C.
 	Start []float32
 	Again bool
 
@@ -46,10 +46,14 @@ func MultiplyRows(p *Rows) {
 		c = make([]float32, p.Panels*block)
 	}
 	p.Squares = 0
+	var zeros [TileStep]float32
 	for i := range p.Panels {
-		start, ld := p.Start[i*TileStep:], 0
-		if p.Again {
+		start, ld := zeros[:], 0
+		switch {
+		case p.Again:
 			start, ld = p.Start[i*block:], TileStep
+		case p.Start != nil:
+			start = p.Start[i*TileStep:]
 		}
 		MultiplyTiles(c[i*block:], start, ld, p.A, 0, p.B[i*p.BStride:], p.Steps, 2)
 		if p.Y != nil {
