@@ -45,8 +45,11 @@ func (d *Device) Floats(b gpt2.Buffer) []float32 { return floats(b) }
 
 // Part implements train.Device.
 func (d *Device) Part(b gpt2.Buffer, from, n int) gpt2.Buffer {
-	if h, ok := b.(halves); ok {
-		return h[from : from+n]
+	switch b := b.(type) {
+	case halves:
+		return b[from : from+n]
+	case tiles:
+		return halves(b[from : from+n])
 	}
 	return b.(buffer)[from : from+n]
 }
@@ -68,10 +71,31 @@ func (d *Device) Halves(b gpt2.Buffer, n int, dtype tensor.DType) (gpt2.Buffer, 
 	return halves(v[:n]), ok
 }
 
+// tiles is a buffer of bfloat16 as products take it: see kernel.Numbers.
+type tiles []uint16
+
+func (t tiles) Len() int { return len(t) }
+
+// Tiles implements train.Device.
+func (d *Device) Tiles(b gpt2.Buffer, rows, width int, dtype tensor.DType) (gpt2.Buffer, int) {
+	if dtype != tensor.BF16 || !d.cpu.StoresBF16() || width%kernel.BlockCols != 0 {
+		return nil, 0
+	}
+	n := (rows + kernel.BlockCols - 1) / kernel.BlockCols * kernel.BlockCols * width
+	if b == nil {
+		return nil, n
+	}
+	v, _ := tensor.View[uint16](tensor.Bytes([]float32(b.(buffer))))
+	return tiles(v[:n]), n
+}
+
 // numbers is the memory of a buffer.
 func numbers(b gpt2.Buffer) kernel.Numbers {
-	if h, ok := b.(halves); ok {
-		return kernel.Numbers{BF16: h}
+	switch b := b.(type) {
+	case halves:
+		return kernel.Numbers{BF16: b}
+	case tiles:
+		return kernel.Numbers{BF16: b, Tiles: true}
 	}
 	return kernel.Floats(floats(b))
 }

@@ -1,12 +1,21 @@
 package kernel
 
-import "github.com/gptctl/gptctl/internal/tensor"
+import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
 
 // Numbers are an operand of training in memory: float32, or bfloat16 where BF16 is
 // not nil. What is stored as bfloat16 is rounded as it is written.
 type Numbers struct {
 	F32  []float32
 	BF16 []uint16
+
+	// Tiles says that BF16 is [⌈rows/32⌉][width/32][32][32], as a matrix unit takes it: no
+	// product need bring its rows into form. The width is a multiple of 32. What lies in
+	// rows beyond the last is nobody's. Products and AddRows take it; others need that its
+	// numbers lie in order, or do not mind.
+	Tiles bool
 }
 
 // Floats are numbers in float32.
@@ -21,6 +30,14 @@ func (n Numbers) len() int {
 		return len(n.BF16)
 	}
 	return len(n.F32)
+}
+
+// holds says whether n has so many rows and columns.
+func (n Numbers) holds(rows, cols int) bool {
+	if n.Tiles {
+		return cols%generic.TileStep == 0 && len(n.BF16) >= roundUp(rows, generic.TileStep)*cols
+	}
+	return n.len() >= rows*cols
 }
 
 func (n Numbers) dtype() tensor.DType {

@@ -90,6 +90,9 @@ func (t *trial) trainTiles(o *ops) []float32 {
 				o.tiles.packStep(tensor.F32, b[s*generic.StepBytes:], bytes, w[s*step*trialCols*4:], trialCols*4, min(step, depth-s*step), trialCols)
 			}
 		}
+		tile := alignedBytes(generic.StepBytes)
+		o.tiles.packStep(tensor.BF16, tile, 0, t.weights(tensor.BF16, step*step), 2*step, step, step)
+		out = append(out, unpack(tile, 1, step)...)
 		// In two parts, the second on top of the first.
 		o.tiles.panels(c, ld, start, 0, a, b, bytes, panels, 1, nil)
 		o.tiles.panels(c, ld, c, ld, a[generic.StepBytes:], b[generic.StepBytes:], bytes, panels, steps-1, nil)
@@ -119,7 +122,7 @@ func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float
 	o.tiles.multiplyRows(&p)
 	y := t.floats(rows * trialCols)
 	p.A, p.B, p.Start, p.Again, p.C = a[generic.StepBytes:], b[generic.StepBytes:], slices.Clone(c), true, alignedFloats(2*blockFloats)
-	p.DType, p.Y, p.LdY, p.Add, p.Round = tensor.F32, tensor.Bytes(y), trialCols*4, way == 1, way == 2
+	p.DType, p.Y, p.LdY, p.YStride, p.Add, p.Round = tensor.F32, tensor.Bytes(y), trialCols*4, generic.TileStep*4, way == 1, way == 2
 	if way < 3 {
 		if o.tiles.multiplyRows(&p); way == 0 {
 			y = append(y, float32(math.Sqrt(p.Squares)))
@@ -127,7 +130,7 @@ func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float
 		return y
 	}
 	half, act, slope := t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols)
-	p.DType, p.Y, p.LdY, p.GateA, p.GateB = tensor.BF16, half, trialCols*2, 1.5, 0.1
+	p.DType, p.Y, p.LdY, p.YStride, p.GateA, p.GateB = tensor.BF16, half, trialCols*2, generic.TileStep*2, 1.5, 0.1
 	out := make([]float32, rows*trialCols)
 	for i := range 3 {
 		p.Act, p.Slope = [][]byte{nil, act, nil}[i], [][]byte{nil, nil, slope}[i]

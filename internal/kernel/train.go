@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync/atomic"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -145,12 +146,25 @@ func (c *CPU) AddRows(y []float32, x Numbers, rows, width int) {
 		return
 	}
 	c.elements(width, columnPart, rows*width, func(l *loop, _ *scratch, from, to int) {
-		if x := l.xn.BF16; x != nil {
+		switch x := l.xn.BF16; {
+		case l.xn.Tiles:
+			l.addTiles(from, to)
+		case x != nil:
 			l.c.ops.tiles.addRows(l.y[from:to], x[from:], l.width, l.rows)
-		} else {
+		default:
 			l.c.ops.train.addRows(l.y[from:to], l.xn.F32[from:], l.width, l.rows)
 		}
 	}, loopData{y: y, xn: x, rows: rows, width: width})
+}
+
+// addTiles adds the rows of some columns, of x in tiles.
+func (l *loop) addTiles(from, to int) {
+	const step, block = generic.TileStep, generic.TileStep * generic.TileStep
+	for row := 0; row < l.rows; row += step {
+		for col := from; col < to; col += step {
+			l.c.ops.tiles.addRows(l.y[col:col+step], l.xn.BF16[(row/step*l.width/step+col/step)*block:], step, min(step, l.rows-row))
+		}
+	}
 }
 
 // Embed overwrites x [len(tokens)][width] with the embedding of each token plus

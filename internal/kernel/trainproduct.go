@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync/atomic"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -29,10 +30,22 @@ type Product struct {
 }
 
 func (p *Product) check(y, a, b Numbers) {
-	if p.M < 0 || p.N < 0 || p.K < 0 || y.len() < p.M*p.N || a.len() < p.M*p.K || b.len() < p.K*p.N || (p.Bias != nil && len(p.Bias) < p.N) ||
-		!p.DType.IsFloat() || min(p.Act.len(), 1)*p.M*p.N > p.Act.len() || min(p.Slope.len(), 1)*p.M*p.N > p.Slope.len() {
+	aRows, aCols, bRows, bCols := p.M, p.K, p.K, p.N
+	if p.TransposeA {
+		aRows, aCols = aCols, aRows
+	}
+	if p.TransposeB {
+		bRows, bCols = bCols, bRows
+	}
+	if p.M < 0 || p.N < 0 || p.K < 0 || !y.holds(p.M, p.N) || !a.holds(aRows, aCols) || !b.holds(bRows, bCols) || (p.Bias != nil && len(p.Bias) < p.N) ||
+		!p.DType.IsFloat() || !p.beside(y, p.Act) || !p.beside(y, p.Slope) || b.Tiles && p.TransposeB || y.Tiles && p.Add {
 		panic(fmt.Sprintf("kernel: product %d×%d×%d in %v: y %d, a %d, b %d, bias %d elements", p.M, p.N, p.K, p.DType, y.len(), a.len(), b.len(), len(p.Bias)))
 	}
+}
+
+// beside says whether there is no n, or one that lies like y.
+func (p *Product) beside(y, n Numbers) bool {
+	return n.len() == 0 || n.holds(p.M, p.N) && n.Tiles == y.Tiles
 }
 
 func (p *Product) rounds() bool { return p.Round == tensor.F16 || p.Round == tensor.BF16 }
@@ -71,6 +84,9 @@ func (c *CPU) ProductSquares(y, a, b Numbers, p Product) (squares float64, ok bo
 	}
 	c.mu.Unlock()
 	n := p.M * p.N
+	if y.Tiles {
+		n = roundUp(p.M, generic.TileStep) * p.N
+	}
 	if act.len() > p.Act.len() {
 		c.Activate(act.part(0, n), y.part(0, n), p.Activation, p.Round)
 	}

@@ -14,16 +14,40 @@ type stored struct {
 	data []byte
 	d    tensor.DType
 	ld   int // bytes from one row to the next
+	wide int // tiles of a row, 0: it does not lie as tiles
 	turn bool
+}
+
+// storedOf is n in rows of so many numbers.
+func storedOf(n Numbers, width int, turn bool) stored {
+	s := stored{data: n.bytes(), d: n.dtype(), ld: width * n.dtype().Size(), turn: turn}
+	if n.Tiles {
+		s.ld, s.wide = 2*generic.TileStep, width/generic.TileStep
+	}
+	return s
 }
 
 // at is where the number of a row and a column begins, of the matrix that is
 // multiplied.
-func (s *stored) at(row, col int) []byte {
+func (s *stored) at(row, col int) []byte { return s.data[s.offset(row, col):] }
+
+func (s *stored) offset(row, col int) int {
+	const step = generic.TileStep
 	if s.turn {
 		row, col = col, row
 	}
-	return s.data[row*s.ld+col*s.d.Size():]
+	if s.wide > 0 {
+		return (row/step*s.wide+col/step)*generic.StepBytes + row%step*s.ld + col%step*s.d.Size()
+	}
+	return row*s.ld + col*s.d.Size()
+}
+
+// across is how many bytes 32 columns are from the 32 before.
+func (s *stored) across() int {
+	if s.wide > 0 {
+		return generic.StepBytes
+	}
+	return generic.TileStep * s.d.Size()
 }
 
 // A product is computed in chunks, whose rows are packed whole by all members. Then each
@@ -78,15 +102,14 @@ func (c *CPU) tileProduct(y, a, b Numbers, p Product) {
 	t := &c.trainTiles
 	t.c, t.Product = c, p
 	t.product++
-	t.y = stored{data: y.bytes(), d: y.dtype(), ld: p.N * y.dtype().Size()}
-	t.a = stored{data: a.bytes(), d: a.dtype(), ld: p.K * a.dtype().Size(), turn: p.TransposeA}
-	t.b = stored{data: b.bytes(), d: b.dtype(), ld: p.N * b.dtype().Size(), turn: p.TransposeB}
+	aWidth, bWidth := p.K, p.N
 	if p.TransposeA {
-		t.a.ld = p.M * t.a.d.Size()
+		aWidth = p.M
 	}
 	if p.TransposeB {
-		t.b.ld = p.K * t.b.d.Size()
+		bWidth = p.K
 	}
+	t.y, t.a, t.b = storedOf(y, p.N, false), storedOf(a, aWidth, p.TransposeA), storedOf(b, bWidth, p.TransposeB)
 	t.summed = t.summed[:0]
 	rows, cols, depth := chunk(p.M), p.N, chunk(p.K)
 	if t.whole = trainCache/(panels(depth)*generic.StepBytes) >= trainWide; !t.whole {
@@ -168,14 +191,25 @@ func (t *trainTiles) deep(k, steps int) int {
 	return min(steps*generic.TileStep, t.depth-k*generic.TileStep)
 }
 
-// packA packs the rows of a chunk.
+// packA packs the rows of a chunk, if they do not lie as tiles.
 func (t *trainTiles) packA() {
+	if t.a.wide > 0 && !t.a.turn {
+		return
+	}
 	t.packedA = t.c.train.packedA.bytes(t.tall * t.steps * generic.StepBytes)
 	if t.a.turn {
 		t.share((*trainTiles).packTurned, ceilDiv(t.tall, packLong)*t.steps, 4*t.rows*t.depth)
 	} else {
 		t.share((*trainTiles).packRows, ceilDiv(t.tall, packPanels)*ceilDiv(t.steps, t.each), 4*t.rows*t.depth)
 	}
+}
+
+// rowsOf are so many steps of a panel of rows as tiles.
+func (t *trainTiles) rowsOf(panel, k, steps int) []byte {
+	if t.a.wide > 0 && !t.a.turn {
+		return t.a.at(t.row+panel*generic.TileStep, t.k+k*generic.TileStep)[:steps*generic.StepBytes]
+	}
+	return t.packedA[t.at(t.tall, panel, k):][:steps*generic.StepBytes]
 }
 
 // packRows packs some rows.
@@ -221,8 +255,7 @@ func (t *trainTiles) packStep(_ *scratch, i int) {
 	k, p := i%t.steps, i/t.steps*packLong
 	col := p * generic.TileStep
 	next := t.at(t.wide, 1, k) - t.at(t.wide, 0, k)
-	t.c.ops.tiles.packStep(t.b.d, t.packedB[t.at(t.wide, p, k):], next, t.b.at(t.k+k*generic.TileStep, t.col+col), t.b.ld,
-		t.deep(k, 1), min(packLong*generic.TileStep, t.cols-col))
+	t.columnStep(t.packedB[t.at(t.wide, p, k):], next, k, t.col+col, min(packLong*generic.TileStep, t.cols-col))
 }
 
 // columns packs the columns of a block with all of K, if the member has not. A panel's
@@ -241,7 +274,19 @@ func (t *trainTiles) columns(s *scratch, b trainBlock) {
 		return
 	}
 	for k := range t.steps {
-		t.c.ops.tiles.packStep(t.b.d, dst[k*generic.StepBytes:], panel, t.b.at(t.k+k*generic.TileStep, now.col), t.b.ld, t.deep(k, 1), n)
+		t.columnStep(dst[k*generic.StepBytes:], panel, k, now.col, n)
+	}
+}
+
+// columnStep packs a step of n columns, of which those of a panel begin so many bytes
+// after those of the panel before.
+func (t *trainTiles) columnStep(dst []byte, panel, k, col, n int) {
+	each := n // columns that lie next to each other
+	if t.b.wide > 0 {
+		each = generic.TileStep
+	}
+	for j := 0; j < n; j += each {
+		t.c.ops.tiles.packStep(t.b.d, dst[j/generic.TileStep*panel:], panel, t.b.at(t.k+k*generic.TileStep, col+j), t.b.ld, t.deep(k, 1), min(each, n-j))
 	}
 }
 
@@ -330,7 +375,7 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 	o, p := t.c.ops.tiles, &s.rows
 	row, col := (b.row+r)*generic.TileStep, b.col*generic.TileStep
 	p.Steps, p.Panels = min(t.each, t.steps-k), b.cols
-	p.A, p.B, p.BStride = t.packedA[t.at(t.tall, b.row+r, k):], nil, p.Steps*generic.StepBytes
+	p.A, p.B, p.BStride = t.rowsOf(b.row+r, k, p.Steps), nil, p.Steps*generic.StepBytes
 	if t.whole {
 		p.B, p.BStride = s.packed.m.Data[k*generic.StepBytes:], t.steps*generic.StepBytes
 	} else {
@@ -350,7 +395,7 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 	y := t.y.at(t.row+row, t.col+col)
 	straight := !t.Add || t.y.d == tensor.F32 && !t.rounds()
 	if p.Y = nil; last && straight {
-		p.DType, p.Y, p.LdY, p.Add, p.Round = t.y.d, y, t.y.ld, t.Add, t.rounds()
+		p.DType, p.Y, p.LdY, p.YStride, p.Add, p.Round = t.y.d, y, t.y.ld, t.y.across(), t.Add, t.rounds()
 		p.Past = t.Kept
 		t.activation(p, t.row+row, t.col+col)
 	}
@@ -365,7 +410,7 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 
 // activation adds that of a block that is stored.
 func (t *trainTiles) activation(p *generic.Rows, row, col int) {
-	at := 2 * (row*t.N + col)
+	at := t.y.offset(row, col)
 	if p.Act = nil; t.Act.BF16 != nil {
 		p.Act = tensor.Bytes(t.Act.BF16)[at:]
 	}
@@ -379,9 +424,8 @@ func (t *trainTiles) activation(p *generic.Rows, row, col int) {
 // do not stay with all of K, some of those with the next of it.
 func (t *trainTiles) upcoming(b trainBlock, r, k int) (next [2][]byte) {
 	if r+1 < b.rows {
-		n := min(t.each, t.steps-k) * generic.StepBytes
-		a := t.packedA[t.at(t.tall, b.row+r+1, k):][:n]
-		if t.whole {
+		a := t.rowsOf(b.row+r+1, k, min(t.each, t.steps-k))
+		if n := len(a); t.whole {
 			return [2][]byte{a[:n/2], a[n/2:]}
 		}
 		next[0] = a

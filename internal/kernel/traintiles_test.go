@@ -119,8 +119,8 @@ func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, aga
 	p.Next = [2][]byte{a, b}
 	p.Past, p.Add, p.Round = way == 2 || way == 6 || way == 8, way == 3, way == 4
 	p.DType, p.GateA, p.GateB = tensor.F32, 1.6, 0.07
-	if p.LdY = 4 * (wide + 16); way >= 5 {
-		p.DType, p.LdY = tensor.BF16, 2*(wide+32)
+	if p.LdY, p.YStride = 4*(wide+16), 4*generic.TileStep; way >= 5 {
+		p.DType, p.LdY, p.YStride = tensor.BF16, 2*(wide+32), 2*generic.TileStep
 	}
 	memory := func(guard bool) []byte { // rows at a place like that of whole lines
 		n := (p.Rows-1)*p.LdY + p.Cols*p.DType.Size()
@@ -280,6 +280,77 @@ func TestPackStep(t *testing.T) {
 						t.Errorf("%v, depth %d, %d columns: other bytes", d, depth, cols)
 					}
 				}
+			}
+		}
+	})
+}
+
+// tilesOf are the same numbers of bfloat16 as tiles.
+func tilesOf(n Numbers, rows, cols int) Numbers {
+	t := Numbers{BF16: make([]uint16, roundUp(rows, generic.TileStep)*cols), Tiles: true}
+	for i := range t.BF16 {
+		t.BF16[i] = 0x7fc0 // of what is beyond, nothing may be used
+	}
+	for r := range rows {
+		for c := range cols {
+			t.BF16[tilePlace(r, c, cols)] = n.BF16[r*cols+c]
+		}
+	}
+	return t
+}
+
+func tilePlace(r, c, cols int) int {
+	const step = generic.TileStep
+	return (r/step*(cols/step)+c/step)*step*step + r%step*step + c%step
+}
+
+// Products of factors in tiles, to tiles, have the bits of those in rows.
+func TestProductOfTiles(t *testing.T) {
+	tiled(t, func(t *testing.T, o *ops) {
+		c := cpuOf(t, o, 2)
+		rng := rand.New(rand.NewPCG(49, 50))
+		for i, s := range [][3]int{{64, 96, 32}, {75, 64, 96}, {33, 32, 3200}, {32, 96, 70}, {75, 160, 45}, {40, 64, 5000}} {
+			p := Product{M: s[0], N: s[1], K: s[2], TransposeA: i > 2, DType: tensor.BF16, Round: tensor.BF16, Kept: i%2 > 0, Activation: GELUTanh}
+			if p.TransposeA {
+				p.M = roundUp(p.M, 32)
+			}
+			a, b, at := halvesOf(random(rng, p.M*p.K)), halvesOf(random(rng, p.K*p.N)), halvesOf(random(rng, p.M*p.N))
+			aRows, aCols := p.M, p.K
+			if p.TransposeA {
+				aRows, aCols = p.K, p.M
+			}
+			ta, tb, factorB := a, b, Floats(random(rng, p.K*p.N))
+			if aCols%32 == 0 {
+				ta = tilesOf(a, aRows, aCols)
+			}
+			tb = tilesOf(b, p.K, p.N)
+			empty := func() Numbers { return halvesOf(make([]float32, p.M*p.N)) }
+			for way := range 4 {
+				y, act, q, tq := empty(), empty(), p, p
+				ty, tact := tilesOf(y, p.M, p.N), tilesOf(act, p.M, p.N)
+				fb, ftb := b, tb
+				switch way {
+				case 1:
+					fb, ftb = factorB, factorB
+				case 2:
+					q.Act, tq.Act = act, tact
+				case 3:
+					q.Slope, tq.Slope = at, tilesOf(at, p.M, p.N)
+				}
+				c.ProductOf(y, a, fb, q)
+				c.ProductOf(ty, ta, ftb, tq)
+				for r := range p.M {
+					for j := range p.N {
+						if from, to := r*p.N+j, tilePlace(r, j, p.N); ty.BF16[to] != y.BF16[from] || tact.BF16[to] != act.BF16[from] {
+							t.Fatalf("%v, way %d: other bits in row %d, column %d", s, way, r, j)
+						}
+					}
+				}
+			}
+			sum, want := make([]float32, aCols), make([]float32, aCols)
+			c.AddRows(sum, ta, aRows, aCols)
+			if c.AddRows(want, a, aRows, aCols); !slices.Equal(sum, want) {
+				t.Errorf("%v: other sums of rows", s)
 			}
 		}
 	})

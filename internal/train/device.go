@@ -33,6 +33,11 @@ type Device interface {
 	// an even place, and the operations that say "float32" do not.
 	Halves(b gpt2.Buffer, n int, d tensor.DType) (halves gpt2.Buffer, ok bool)
 
+	// Tiles is memory of n numbers of a 16-bit type as rows of so many, in an order that
+	// products like: they and AddRows take it, no other operation. Part is of numbers in
+	// any order. n is 0 where the device has no such, which b may be nil to ask.
+	Tiles(b gpt2.Buffer, rows, width int, d tensor.DType) (tiles gpt2.Buffer, n int)
+
 	// Operand makes w [in][out] (or [out][in]) a factor of type d. If that is a
 	// copy, Refresh brings it up to date.
 	Operand(w gpt2.Buffer, layout gpt2.Layout, in, out int, d tensor.DType) (gpt2.Matrix, error)

@@ -82,6 +82,15 @@ func (t *Trainer) reserve(rows int) error {
 			want(b, rows*width, d)
 		}
 	}
+	tiles := make(map[*gpt2.Buffer]bool)
+	inner := func(b *gpt2.Buffer) { // what only products see where it is stored as halves
+		if _, n := t.dev.Tiles(nil, rows, c.Inner, store); n > 0 {
+			tiles[b] = true
+			want(b, n, store)
+			return
+		}
+		each(store, c.Inner, b)
+	}
 	for i := range m.x {
 		each(tensorF32, c.Embd, &m.x[i])
 	}
@@ -94,19 +103,19 @@ func (t *Trainer) reserve(rows int) error {
 		each(store, 3*c.Embd, &k.qkv)
 		each(store, c.Embd, &k.att)
 		each(tensorF32, c.Embd, &k.middle)
-		each(store, c.Inner, &k.up)
+		inner(&k.up)
 		each(tensorF32, c.Heads, &k.lse)
 	}
 	each(store, c.Embd, &m.norm, &m.dy, &m.dh)
 	each(tensorF32, c.Embd, &m.dx)
-	each(store, c.Inner, &m.dmid)
+	inner(&m.dmid)
 	m.again = store == tensorF32 || t.options.Checkpointing
 	acts := m.layers // with an activation of their own
 	if m.again {
 		acts = acts[:1]
 	}
 	for i := range acts {
-		each(store, c.Inner, &acts[i].act)
+		inner(&acts[i].act)
 		if !m.again {
 			each(store, c.Embd, &acts[i].norms[0], &acts[i].norms[1])
 		}
@@ -127,7 +136,10 @@ func (t *Trainer) reserve(rows int) error {
 	}
 	m.free = free
 	for i, b := range list {
-		if types[i] != tensorF32 {
+		switch {
+		case tiles[buffers[i]]:
+			b, _ = t.dev.Tiles(b, rows, c.Inner, store)
+		case types[i] != tensorF32:
 			b, _ = t.dev.Halves(b, numbers[i], types[i])
 		}
 		*buffers[i] = b

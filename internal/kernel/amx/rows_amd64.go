@@ -71,10 +71,9 @@ func MultiplyRows(p *generic.Rows) {
 }
 
 func (j *rowJob) store(p *generic.Rows) {
-	size := p.DType.Size()
-	_, _ = p.C[min(2, p.Panels)*step*step-1], p.Y[(p.Rows-1)*p.LdY+p.Cols*size-1]
+	_, _ = p.C[min(2, p.Panels)*step*step-1], p.Y[j.last(p)]
 	j.from = j.c + step*step*4
-	j.nexty, j.ldy, j.width, j.rows = address(p.Y), uintptr(p.LdY), uintptr(step*size), p.Rows
+	j.nexty, j.ldy, j.width, j.rows = address(p.Y), uintptr(p.LdY), uintptr(p.YStride), p.Rows
 	whole := p.Past && p.Cols%step == 0 && wholeLines(p.Y, p.LdY, p.Cols) // may go past the caches
 	switch {
 	case p.DType == tensor.BF16:
@@ -92,6 +91,11 @@ func (j *rowJob) store(p *generic.Rows) {
 	}
 }
 
+// last is the last byte of the results.
+func (j *rowJob) last(p *generic.Rows) int {
+	return (p.Panels-1)*p.YStride + (p.Rows-1)*p.LdY + j.cols*p.DType.Size() - 1
+}
+
 func (j *rowJob) sum() (sum float64) {
 	for _, v := range j.squares {
 		sum += float64(v)
@@ -105,7 +109,7 @@ func (j *rowJob) halves(p *generic.Rows, whole bool) {
 		other = p.Slope
 	}
 	if other != nil {
-		_ = other[(p.Rows-1)*p.LdY+p.Cols*2-1]
+		_ = other[j.last(p)]
 		j.other = address(other) - address(p.Y)
 		j.gateA, j.gateB, j.gate3B = p.GateA, p.GateB, 3*p.GateB
 	}

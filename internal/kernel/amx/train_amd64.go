@@ -14,6 +14,9 @@ const rowsAhead = 8
 // turnAhead is how many bytes further one is asked for whose columns become rows.
 const turnAhead = 256
 
+// tilesAhead is how many bytes further tiles are asked for that follow each other.
+const tilesAhead = 2 * stepBytes
+
 // PackRows writes up to 32 rows of float32 or bfloat16 as tiles of x; turned,
 // they are columns of src.
 func PackRows(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int) {
@@ -56,7 +59,10 @@ func turnRows(d tensor.DType, dst, src []byte, stride, rows, depth int) {
 	size := d.Size()
 	_ = src[(depth-1)*stride+rows*size-1]
 	ahead := step * stride
-	if depth <= step { // then one goes along the rows of src
+	switch {
+	case stride == 64: // a tile, behind which lies the next one
+		ahead = tilesAhead
+	case depth <= step: // then one goes along the rows of src
 		ahead = turnAhead
 	}
 	for s := range depth / step {
@@ -112,6 +118,10 @@ func PackStep(d tensor.DType, dst []byte, panel int, w []byte, stride, depth, co
 	}
 	size := d.Size()
 	_, _ = w[(depth-1)*stride+cols*size-1], dst[(steps(cols)-1)*panel+stepBytes-1]
+	if d == tensor.BF16 && stride == 64 && depth == step && cols == step {
+		pairTile(&dst[0], &w[0], tilesAhead)
+		return
+	}
 	if depth < step {
 		for p := range steps(cols) {
 			clear(dst[p*panel:][:stepBytes])
@@ -230,6 +240,9 @@ func turnBF16(dst, src *byte, stride uintptr, cols int, ahead uintptr)
 
 //go:noescape
 func pairFloats(dst *byte, panel uintptr, lo, hi *byte, n int, ahead uintptr)
+
+//go:noescape
+func pairTile(dst, src *byte, ahead uintptr)
 
 //go:noescape
 func transposeFloats(dst, src *byte, stride uintptr, rows, n int)

@@ -382,6 +382,36 @@ done:
 	VZEROUPPER
 	RET
 
+// func pairTile(dst, src *byte, ahead uintptr)
+//
+// 32 rows of 32 bfloat16, next to each other, as a step of columns. What lies so many
+// bytes further is asked for.
+TEXT ·pairTile(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ ahead+16(FP), R9
+	VMOVDQU64 lower<>(SB), Z30
+	VPBROADCASTD sixteen<>(SB), Z31
+	VPADDW Z30, Z31, Z31
+	MOVQ $16, CX
+
+pair:
+	PREFETCHT0 (SI)(R9*1)
+	PREFETCHT0 64(SI)(R9*1)
+	VMOVDQU64 (SI), Z0
+	VMOVDQU64 64(SI), Z1
+	VMOVDQA64 Z0, Z2
+	VPERMT2W Z1, Z30, Z2
+	VPERMT2W Z1, Z31, Z0
+	VMOVDQU64 Z2, (DI)
+	VMOVDQU64 Z0, 1024(DI)
+	ADDQ $128, SI
+	ADDQ $64, DI
+	DECQ CX
+	JNZ  pair
+	VZEROUPPER
+	RET
+
 // func transposeFloats(dst, src *byte, stride uintptr, rows, n int)
 //
 // transposeBF16 of float32.

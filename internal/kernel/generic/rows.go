@@ -21,6 +21,7 @@ type Rows struct {
 	DType      tensor.DType
 	Y          []byte // rows, LdY bytes apart, that are overwritten
 	LdY        int
+	YStride    int // bytes from those of a panel to the next one's
 	Rows, Cols int
 	Add        bool // or added to, of float32
 	Round      bool // float32 is rounded to bfloat16; not with Add
@@ -57,7 +58,7 @@ func MultiplyRows(p *Rows) {
 		}
 		MultiplyTiles(c[i*block:], start, ld, p.A, 0, p.B[i*p.BStride:], p.Steps, 2)
 		if p.Y != nil {
-			at, cols := i*TileStep*p.DType.Size(), min(TileStep, p.Cols-i*TileStep)
+			at, cols := i*p.YStride, min(TileStep, p.Cols-i*TileStep)
 			Finish(p.DType, p.Round, p.Add, false, p.Y[at:], p.LdY, c[i*block:], TileStep, p.Rows, cols)
 			for r := range p.Rows {
 				for _, v := range c[i*block+r*TileStep:][:cols] {
