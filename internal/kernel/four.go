@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"math"
 	"sync/atomic"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -10,15 +9,19 @@ import (
 
 // fourTask is the product of one row with a weight in panels or tiles, where memory is
 // read faster in four streams than in two. Each member has a part of the panels of its
-// own: four runs of the same length that are read side by side, and what is left over.
-// Claims are half of what runs have left, so that streams seldom stop. The last panel of
-// each run, if nobody else has as much to do, is multiplied alone, as what was left over
-// is: members help each other with these, and so finish together.
+// own: four runs of the same length that are read side by side, and what is left over,
+// panel by panel. Claims are half of what runs have left, so that streams seldom stop;
+// who is done helps the others, and reads ahead when there is nothing left to claim.
+//
+// Of floats the runs are those of a claim, one after the other: streams that are near are
+// read faster (rows of float32 by 5 %, panels by 1 %). Of blocks they are those of the
+// part, so that streams go on from claim to claim.
 type fourTask struct {
 	*linearTask
 	cols, bytes int // of a panel
 	panels      int
 	step        int // panels of each run that are claimed at a time, at most
+	near        bool
 	claims      []fourClaim
 	bias        []float32 // that the sums of tiles start with
 }
@@ -26,13 +29,10 @@ type fourTask struct {
 // fourClaim is a member's part.
 type fourClaim struct {
 	next   atomic.Int64 // panel of each run
-	alone  atomic.Int64 // of what is done alone: the last ones of the runs, then what was left over
+	alone  atomic.Int64 // of what is left over
 	length int          // of a run
 	_      [40]byte     // members do not share a cache line
 }
-
-// closed is fourClaim.alone before it is known what is done alone.
-const closed = math.MaxInt32
 
 // fourBytes is the most that a claim reads.
 const fourBytes = 1 << 20
@@ -52,6 +52,12 @@ func (o *ops) fours(rows int, w *Weight) bool {
 	return w.OutMajor && w.DType == tensor.F32 && o.fourDots != nil
 }
 
+// near reports whether the four runs of a claim follow each other.
+func (w *Weight) near() bool { return !w.DType.IsQuantized() }
+
+// fourStep is how many panels of each run a claim has at most.
+func fourStep(panel int) int { return max(1, fourBytes/(4*panel)) }
+
 func (t *fourTask) run(l *linearTask) {
 	c := l.c
 	members := c.team.Size()
@@ -64,15 +70,13 @@ func (t *fourTask) run(l *linearTask) {
 	}
 	t.cols, t.bytes = l.w.panel()
 	t.panels = ceilDiv(l.w.Out, t.cols)
-	t.step = max(1, fourBytes/(4*t.bytes))
+	t.step, t.near = fourStep(t.bytes), l.w.near()
 	for i := range t.claims {
 		c := &t.claims[i]
 		from, to := part(t.panels, i, members)
 		c.length = (to - from) / 4
 		c.next.Store(0)
-		if c.alone.Store(closed); c.length == 0 {
-			c.alone.Store(4)
-		}
+		c.alone.Store(int64(from + 4*c.length))
 	}
 	c.share(t, l.w.In*l.w.Out)
 	t.linearTask, t.bias = nil, nil
@@ -92,14 +96,16 @@ func (t *fourTask) Run(member int) {
 			if n == 0 {
 				break
 			}
-			ready = ready || t.prepare(s, from+at, c.length)
-			if at+n < c.length || !t.last(c) {
-				t.four(s, c, from+at, n)
+			first, length := from+at, c.length
+			if t.near {
+				first, length = from+4*at, n
 			}
+			ready = ready || t.prepare(s, first, length)
+			t.four(s, first, length, n)
 		}
 		for {
-			panel := t.takeAlone(c, from, to)
-			if panel < 0 {
+			panel := int(c.alone.Add(1)) - 1
+			if panel >= to {
 				break
 			}
 			ready = ready || t.prepare(s, panel, 0)
@@ -119,38 +125,6 @@ func (t *fourTask) take(c *fourClaim) (at, n int) {
 		}
 		if c.next.CompareAndSwap(int64(at), int64(at+n)) {
 			return at, n
-		}
-	}
-}
-
-// last says what is done alone, and reports whether the last panels of the runs are part
-// of it: if all else is claimed, other members are about to help.
-func (t *fourTask) last(c *fourClaim) bool {
-	help := len(t.claims) > 1
-	for i := range t.claims {
-		help = help && int(t.claims[i].next.Load()) >= t.claims[i].length
-	}
-	if help {
-		c.alone.Store(0)
-	} else {
-		c.alone.Store(4)
-	}
-	return help
-}
-
-// takeAlone claims one of the panels of a part that are done alone; -1: there is none.
-func (t *fourTask) takeAlone(c *fourClaim, from, to int) int {
-	for {
-		i := int(c.alone.Load())
-		panel := from + 4*c.length + i - 4
-		if i < 4 {
-			panel = from + (i+1)*c.length - 1
-		}
-		if i >= closed || panel >= to {
-			return -1
-		}
-		if c.alone.CompareAndSwap(int64(i), int64(i+1)) {
-			return panel
 		}
 	}
 }
@@ -178,11 +152,12 @@ func (t *fourTask) prepare(s *scratch, first, length int) bool {
 
 func (t *fourTask) panel(i int) []byte { return t.w.Data[i*t.bytes:] }
 
-// four computes n panels of each run, of which the first run's begin at first.
-func (t *fourTask) four(s *scratch, c *fourClaim, first, n int) {
+// four computes n panels of each run, of which the first run's begin at first; runs are
+// length apart.
+func (t *fourTask) four(s *scratch, first, length, n int) {
 	o, wide := t.c.ops, t.step*t.cols
 	for i := range s.four {
-		panel := first + i*c.length
+		panel := first + i*length
 		t.begin(s.c[i*wide:], panel, n)
 		s.four[i] = t.panel(panel)[:n*t.bytes]
 	}
@@ -197,7 +172,7 @@ func (t *fourTask) four(s *scratch, c *fourClaim, first, n int) {
 		o.four(t.w.DType, s.c, wide, t.x[:t.w.In], &s.four, t.w.In, n)
 	}
 	for i := range s.four {
-		t.store(s.c[i*wide:], first+i*c.length, n)
+		t.store(s.c[i*wide:], first+i*length, n)
 	}
 }
 

@@ -25,6 +25,9 @@ func (c *CPU) expect(member int, w *Weight) {
 	streams, length := 2, ceilDiv(to-from, 2)
 	if four {
 		streams, length = 4, max(1, (to-from)/4) // of fewer panels each is read alone
+		if w.near() {
+			length = min(fourStep(bytes), ceilDiv(length, 2)) // of the first claim
+		}
 	}
 	for i := range streams {
 		first, end := min(from+i*length, to)*bytes, min(from+(i+1)*length, to)*bytes
