@@ -24,6 +24,19 @@ type distribution struct {
 
 // reset takes over the scores of a vocabulary. All but the impossible are alive.
 func (d *distribution) reset(scores []float32) {
+	d.take(scores)
+	d.alive = d.alive[:len(scores)]
+	copy(d.alive, d.all)
+	for _, v := range scores {
+		if !(v > negInf) {
+			d.keepFrom(negInf, false)
+			break
+		}
+	}
+}
+
+// take takes the scores over; who is alive is to be said yet.
+func (d *distribution) take(scores []float32) {
 	d.scores = scores
 	if len(d.all) != len(scores) {
 		d.all = make([]int32, len(scores))
@@ -35,14 +48,57 @@ func (d *distribution) reset(scores []float32) {
 		d.keys = make([]float32, len(scores))
 		d.order = make([]int32, len(scores))
 	}
-	d.alive = d.alive[:len(scores)]
-	copy(d.alive, d.all)
-	for _, v := range scores {
-		if !(v > negInf) {
-			d.keepFrom(negInf, false)
-			break
+}
+
+// resetTop is reset that already leaves out most of what will not be among the k largest
+// scores, or equal to the last of them, after a division by temperature: one look at
+// each score instead of five. Of fewer than k possible tokens all are alive.
+func (d *distribution) resetTop(scores []float32, k int, temperature float32) {
+	if k >= len(scores) {
+		d.reset(scores)
+		return
+	}
+	d.take(scores)
+	h := append(d.heap[:0], scores[:k]...)
+	d.heap = h
+	for i := k/2 - 1; i >= 0; i-- {
+		sink(h, i)
+	}
+	n, floor := 0, divisionFloor(h[0], temperature)
+	alive := d.alive[:len(scores)]
+	for t, v := range scores {
+		if v < floor {
+			continue
+		}
+		alive[n] = int32(t)
+		n++
+		if v > h[0] && t >= k {
+			h[0] = v
+			sink(h, 0)
+			floor = divisionFloor(h[0], temperature)
 		}
 	}
+	if h[0] == negInf { // fewer are possible
+		d.reset(scores)
+		return
+	}
+	d.alive = alive[:n]
+	d.keepFrom(floor, floor > negInf)
+}
+
+// divisionFloor is at most what any number is that, divided by temperature, rounds to what
+// v does: some times the spacing of float32s below v, or below what the quotient is of if
+// that is so small that the spacing is constant, or at the edge to infinity.
+func divisionFloor(v, temperature float32) float32 {
+	const slack = 0x1p-21
+	least := float64(v)
+	switch q := v / temperature; {
+	case q == negInf:
+		return negInf
+	case q > math.MaxFloat32:
+		least = math.MaxFloat32 * float64(temperature)
+	}
+	return float32(least - math.Abs(least)*slack - float64(temperature)*0x1p-147)
 }
 
 // keepFrom leaves those alive whose score is larger than least, or equal to it

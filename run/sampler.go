@@ -30,7 +30,11 @@ func (s *sampler) reshape(h history, logits []float32) error {
 	for _, p := range s.processors {
 		p.process(h, logits)
 	}
-	s.dist.reset(logits)
+	if k, temperature := s.firstTop(); k > 0 {
+		s.dist.resetTop(logits, k, temperature)
+	} else {
+		s.dist.reset(logits)
+	}
 	for _, w := range s.warpers {
 		if len(s.dist.alive) == 0 {
 			break
@@ -41,6 +45,23 @@ func (s *sampler) reshape(h history, logits []float32) error {
 		return errNothingAllowed
 	}
 	return nil
+}
+
+// firstTop returns the k of a topK that comes first, or right after a temperature, 0 if
+// there is none.
+func (s *sampler) firstTop() (k int, t float32) {
+	t = 1
+	for _, w := range s.warpers {
+		switch w := w.(type) {
+		case temperature:
+			t = float32(w)
+			continue
+		case topK:
+			return int(w), t
+		}
+		break
+	}
+	return 0, 0
 }
 
 // choose returns the next token: the likeliest, of equals the first; or one

@@ -82,6 +82,52 @@ func TestKthLargest(t *testing.T) {
 	}
 }
 
+// What is left out before a division changes nothing that the k largest after it are.
+func TestResetTop(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	temperatures := []float32{1, 0.8, 0.1, 1e-6, 3, 1e4, 1e30, math.MaxFloat32}
+	scales := []float64{1, 30, 1e-3, 1e-30, 1e-38, 1e-44, 1e30, 1e38}
+	for i := range 4000 {
+		n := 1 + r.IntN(300)
+		k, temperature := topK(1+r.IntN(n+2)), temperature(temperatures[r.IntN(len(temperatures))])
+		scale, steps := scales[r.IntN(len(scales))], 1<<r.IntN(24)
+		scores := make([]float32, n)
+		for i := range scores {
+			scores[i] = float32(r.NormFloat64() * scale)
+			switch r.IntN(8) {
+			case 0:
+				scores[i] = scores[r.IntN(i+1)]
+			case 1: // as near as they come
+				scores[i] = math.Nextafter32(scores[r.IntN(i+1)], float32(r.IntN(3)-1)*math.MaxFloat32)
+			case 2:
+				scores[i] = float32(math.Round(float64(scores[i])*float64(steps)) / float64(steps))
+			case 3:
+				if i%3 == 0 {
+					scores[i] = negInf
+				}
+			}
+		}
+		var got, want distribution
+		got.resetTop(slices.Clone(scores), int(k), float32(temperature))
+		want.reset(slices.Clone(scores))
+		if len(want.alive) == 0 {
+			continue
+		}
+		for _, w := range []warper{temperature, k} {
+			w.warp(&got)
+			w.warp(&want)
+		}
+		if !slices.Equal(got.alive, want.alive) {
+			t.Fatalf("case %d: top %d of %d at temperature %v: %v are left, want %v", i, k, n, temperature, got.alive, want.alive)
+		}
+		for _, token := range got.alive {
+			if got.scores[token] != want.scores[token] {
+				t.Fatalf("case %d: token %d has score %v, want %v", i, token, got.scores[token], want.scores[token])
+			}
+		}
+	}
+}
+
 // TestLargeVocabulary compares the warpers with plain definitions, over GPT-2's
 // vocabulary.
 func TestLargeVocabulary(t *testing.T) {
