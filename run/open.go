@@ -137,7 +137,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, path, err := openFiles(name, modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(o.Family).InTiles(dtype)}, o.Getenv)
+	files, path, err := openFiles(name, modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(o.Family).Copied(dtype)}, o.Getenv)
 	if err != nil {
 		return nil, err
 	}

@@ -285,7 +285,7 @@ func ownModel(t *terminal, model, family string, w *fit.Work) error {
 			return err
 		}
 	}
-	look := modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(family).InTiles(dtype), Look: true}
+	look := modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(family).Copied(dtype), Look: true}
 	var m *modelfiles.Model
 	var err error
 	if model == run.DemoModel {

@@ -80,7 +80,8 @@ func matrixHeld(w Work, in, out int, outMajor bool) held {
 	case (want != F32 || w.DType == F32 && (!w.AsIs || later(w))) && !outMajor && plain >= panelsFrom:
 		return held{want.bytes(product(roundUp(o, panelCols), i)), true}
 	}
-	return held{plain, want != w.FileDType || later(w) && plain >= panelsFrom}
+	rounded := want == F16 && w.Kernels.Pairs && !exact(w) // to bfloat16
+	return held{plain, want != w.FileDType || rounded || later(w) && plain >= panelsFrom}
 }
 
 // later reports whether matrices are used where they lie in the file at first, and copied

@@ -48,7 +48,8 @@ func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) {
 // stay where they lie, so that a model is ready at once, see Options.Later; asked for by
 // name they are laid out in panels, as all of 16 bits are, which takes tenths of a second
 // and is a quarter faster from then on; where there is a matrix unit those of 16
-// bits are laid out in tiles, which rounds F16 to BF16. Quantised ones are packed,
+// bits are laid out in tiles. F16 is rounded to BF16 where that is multiplied faster.
+// Quantised ones are packed,
 // whatever they were. A matrix that cannot be quantised, since its inputs are not
 // whole blocks, keeps its type.
 func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, error) {
@@ -63,6 +64,7 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	if want == tensor.Invalid || want.IsQuantized() && m.In%tensor.QuantBlock != 0 {
 		want = t.DType
 	}
+	want = d.cpu.Traits().Held(want)
 	switch {
 	case want.IsQuantized():
 		err = d.pack(m, want)

@@ -24,3 +24,27 @@ func TestNextMatrix(t *testing.T) {
 		}
 	}
 }
+
+// Half floats are held as bfloat16 where that is multiplied faster, from whatever they come and
+// rounded once; else as they are.
+func TestHalfFloats(t *testing.T) {
+	d := newDevice(t, tensor.F16)
+	d.options.DType = tensor.F16
+	want := d.cpu.Traits().Held(tensor.F16)
+	x := float32(1 + 1.0/256 + 1.0/4096) // as F16 it is 1 + 1/256, which BF16 would round to even
+	for _, layout := range []gpt2.Layout{gpt2.InOut, gpt2.OutIn} {
+		loaded, err := d.LoadMatrix(tensor.Tensor{DType: tensor.F32, Shape: []int{1, 1}, Data: tensor.Bytes([]float32{x})}, layout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := loaded.(*matrix)
+		if m.DType != want {
+			t.Errorf("%v are held as %v, want %v", tensor.F16, m.DType, want)
+		}
+		y, in := []float32{0}, []float32{1}
+		d.Linear(buffer(y), buffer(in), 1, m, gpt2.Epilogue{})
+		if rounded := map[tensor.DType]float32{tensor.F16: 1 + 1.0/256, tensor.BF16: 1 + 1.0/128}[want]; y[0] != rounded {
+			t.Errorf("%v became %v, want %v", x, y[0], rounded)
+		}
+	}
+}

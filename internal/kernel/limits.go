@@ -70,10 +70,11 @@ const (
 	Int8
 )
 
-// Multiplies says what many rows are multiplied by a weight of this type in.
+// Multiplies says what many rows are multiplied in by a weight of this type that is held
+// as Traits.Held says.
 func (c *CPU) Multiplies(d tensor.DType) Number {
 	switch {
-	case d != tensor.F32 && c.ops.tiles != nil, d == tensor.BF16 && c.ops.pairs != nil:
+	case d != tensor.F32 && c.ops.tiles != nil, c.Traits().Held(d) == tensor.BF16 && c.ops.pairs != nil:
 		return BFloat16
 	case d.IsQuantized():
 		return Int8

@@ -30,3 +30,16 @@ func (o *ops) traits() Traits {
 // InTiles reports whether weights of a type are to be in tiles: those of 16 bits where
 // there is a matrix unit.
 func (t Traits) InTiles(d tensor.DType) bool { return t.Tiles && (d == tensor.F16 || d == tensor.BF16) }
+
+// Held is the type that weights of a type are to be in: half floats are rounded to
+// bfloat16 where that is multiplied at twice the rate.
+func (t Traits) Held(d tensor.DType) tensor.DType {
+	if d == tensor.F16 && (t.Tiles || t.Pairs) {
+		return tensor.BF16
+	}
+	return d
+}
+
+// Copied reports whether weights of a type are not used as a file has them, because they
+// are to be in tiles or rounded.
+func (t Traits) Copied(d tensor.DType) bool { return t.InTiles(d) || t.Held(d) != d }

@@ -130,7 +130,7 @@ func TestLogits(t *testing.T) {
 					most := 1e-5
 					if d == tensor.F16 {
 						most = 3e-3
-						if k.InTiles(d) { // then they are bfloat16
+						if k.Traits().Held(d) != d { // then they are bfloat16
 							most = 3e-2
 						}
 					}
