@@ -198,7 +198,9 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 	var tiles []byte
 	var codes kernel.Codes
 	if o, ok := y.(*multiplicand); !ok {
-		out = numbers(y)
+		if out = numbers(y); out.Tiles {
+			tiles = tensor.Bytes(out.BF16)
+		}
 	} else if codes = d.few(o, rows, width); codes.DType == tensor.Invalid {
 		if tiles = d.tiles(o, rows, width); tiles == nil {
 			out = kernel.Floats(o.plain(rows, width))

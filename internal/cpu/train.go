@@ -49,7 +49,8 @@ func (d *Device) Part(b gpt2.Buffer, from, n int) gpt2.Buffer {
 	case halves:
 		return b[from : from+n]
 	case tiles:
-		return halves(b[from : from+n])
+		to := from + (n/b.width+kernel.BlockCols-1)/kernel.BlockCols*kernel.BlockCols*b.width
+		return tiles{b.v[from:to], b.width}
 	}
 	return b.(buffer)[from : from+n]
 }
@@ -71,10 +72,14 @@ func (d *Device) Halves(b gpt2.Buffer, n int, dtype tensor.DType) (gpt2.Buffer, 
 	return halves(v[:n]), ok
 }
 
-// tiles is a buffer of bfloat16 as products take it: see kernel.Numbers.
-type tiles []uint16
+// tiles is a buffer of bfloat16 as products take it, with rows of so many numbers: see
+// kernel.Numbers.
+type tiles struct {
+	v     []uint16
+	width int
+}
 
-func (t tiles) Len() int { return len(t) }
+func (t tiles) Len() int { return len(t.v) }
 
 // Tiles implements train.Device.
 func (d *Device) Tiles(b gpt2.Buffer, rows, width int, dtype tensor.DType) (gpt2.Buffer, int) {
@@ -86,7 +91,7 @@ func (d *Device) Tiles(b gpt2.Buffer, rows, width int, dtype tensor.DType) (gpt2
 		return nil, n
 	}
 	v, _ := tensor.View[uint16](tensor.Bytes([]float32(b.(buffer))))
-	return tiles(v[:n]), n
+	return tiles{v[:n], width}, n
 }
 
 // numbers is the memory of a buffer.
@@ -95,7 +100,7 @@ func numbers(b gpt2.Buffer) kernel.Numbers {
 	case halves:
 		return kernel.Numbers{BF16: b}
 	case tiles:
-		return kernel.Numbers{BF16: b, Tiles: true}
+		return kernel.Numbers{BF16: b.v, Tiles: true}
 	}
 	return kernel.Floats(floats(b))
 }
@@ -247,7 +252,12 @@ func (d *Device) Drop(x gpt2.Buffer, n int, key uint64, share float64) {
 
 // Copy implements train.Device.
 func (d *Device) Copy(y, x gpt2.Buffer, n int, key uint64, share float64) {
-	d.cpu.Copy(first(y, n), x.(buffer)[:n], kernel.Dropout{Key: key, Share: share})
+	drop := kernel.Dropout{Key: key, Share: share}
+	if t, ok := y.(tiles); ok {
+		d.cpu.CopyTiles(tensor.Bytes(t.v), x.(buffer)[:n], t.width, drop)
+		return
+	}
+	d.cpu.Copy(first(y, n), x.(buffer)[:n], drop)
 }
 
 // Clear implements train.Device.

@@ -137,6 +137,20 @@ func (c *CPU) Copy(y Numbers, x []float32, d Dropout) {
 	}, loopData{yn: y, x: x, drop: d})
 }
 
+// CopyTiles is Copy of rows to tiles of bfloat16.
+func (c *CPU) CopyTiles(y []byte, x []float32, width int, d Dropout) {
+	c.elements(len(x)/width, generic.TileStep, len(x), func(l *loop, s *scratch, from, to int) {
+		v := l.x[from*l.width : to*l.width]
+		if l.drop.Share > 0 {
+			s.a = grow(s.a, generic.TileStep*l.width)
+			copy(s.a, v)
+			v = s.a[:len(v)]
+			l.c.ops.drop(v, l.drop, uint64(from*l.width))
+		}
+		l.c.ops.tiles.packRows(l.bytes[TileBytes(from, l.width):], v, l.width, to-from, l.width)
+	}, loopData{bytes: y, x: x, width: width, drop: d})
+}
+
 // columnPart is how many columns a member sums up at a time.
 const columnPart = 64 // a multiple of 16
 

@@ -82,14 +82,20 @@ func (t *Trainer) reserve(rows int) error {
 			want(b, rows*width, d)
 		}
 	}
-	tiles := make(map[*gpt2.Buffer]bool)
-	inner := func(b *gpt2.Buffer) { // what only products see where it is stored as halves
-		if _, n := t.dev.Tiles(nil, rows, c.Inner, store); n > 0 {
-			tiles[b] = true
+	widths := make(map[*gpt2.Buffer]int)             // of tiles
+	tiles := func(width int, list ...*gpt2.Buffer) { // what only products read where it is stored as halves
+		for _, b := range list {
+			n := 0
+			if store != tensorF32 {
+				_, n = t.dev.Tiles(nil, rows, width, store)
+			}
+			if n == 0 {
+				each(store, width, b)
+				continue
+			}
+			widths[b] = width
 			want(b, n, store)
-			return
 		}
-		each(store, c.Inner, b)
 	}
 	for i := range m.x {
 		each(tensorF32, c.Embd, &m.x[i])
@@ -103,21 +109,22 @@ func (t *Trainer) reserve(rows int) error {
 		each(store, 3*c.Embd, &k.qkv)
 		each(store, c.Embd, &k.att)
 		each(tensorF32, c.Embd, &k.middle)
-		inner(&k.up)
+		tiles(c.Inner, &k.up)
 		each(tensorF32, c.Heads, &k.lse)
 	}
-	each(store, c.Embd, &m.norm, &m.dy, &m.dh)
+	tiles(c.Embd, &m.norm, &m.dy)
+	each(store, c.Embd, &m.dh)
 	each(tensorF32, c.Embd, &m.dx)
-	inner(&m.dmid)
+	tiles(c.Inner, &m.dmid)
 	m.again = store == tensorF32 || t.options.Checkpointing
 	acts := m.layers // with an activation of their own
 	if m.again {
 		acts = acts[:1]
 	}
 	for i := range acts {
-		inner(&acts[i].act)
+		tiles(c.Inner, &acts[i].act)
 		if !m.again {
-			each(store, c.Embd, &acts[i].norms[0], &acts[i].norms[1])
+			tiles(c.Embd, &acts[i].norms[0], &acts[i].norms[1])
 		}
 	}
 	each(store, 3*c.Embd, &m.dqkv)
@@ -137,8 +144,8 @@ func (t *Trainer) reserve(rows int) error {
 	m.free = free
 	for i, b := range list {
 		switch {
-		case tiles[buffers[i]]:
-			b, _ = t.dev.Tiles(b, rows, c.Inner, store)
+		case widths[buffers[i]] > 0:
+			b, _ = t.dev.Tiles(b, rows, widths[buffers[i]], store)
 		case types[i] != tensorF32:
 			b, _ = t.dev.Halves(b, numbers[i], types[i])
 		}
