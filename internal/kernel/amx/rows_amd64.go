@@ -30,10 +30,9 @@ type rowJob struct {
 	stored, rows int // of the block before, and of each; 0: results stay in c
 	cols         int // of the last panel
 	next0, next1 uintptr
-	//lint:ignore U1000 they are the assembly's
-	gateA, gateB, gate3B float32
-	squares              [32]float32 // lanes of what is written as it is
-	lines                int         // of each to be prefetched in a step
+	curve        *curve
+	squares      [32]float32 // lanes of what is written as it is
+	lines        int         // of each to be prefetched in a step
 }
 
 func address[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
@@ -111,7 +110,10 @@ func (j *rowJob) halves(p *generic.Rows, whole bool) {
 	if other != nil {
 		_ = other[j.last(p)]
 		j.other = address(other) - address(p.Y)
-		j.gateA, j.gateB, j.gate3B = p.GateA, p.GateB, 3*p.GateB
+		c := curvesOf(p.GateA, p.GateB)
+		if j.curve = &c.value; p.Slope != nil {
+			j.curve = &c.slope
+		}
 	}
 	switch {
 	case p.Slope != nil:

@@ -3,7 +3,6 @@
 #include "go_asm.h"
 #include "textflag.h"
 #include "forms_amd64.h"
-#include "exp_amd64.h"
 
 // A row of the block before, 32 results at R10, goes to its place R8. AX is the
 // distance to that of the next block, R12 rows left, R9 the distance of rows; K1
@@ -64,24 +63,40 @@ SKIP:
 	VPSLLD $16, LO, LO; \
 	VPSLLD $16, HI, HI
 
-// X = X / (1 + exp(-z)), z = X·(a + b·X²), as package avx512 computes it; spoils T to
-// W. Z12 -a, Z13 -b.
-#define GATE(X, T, U, V, W) \
-	VMULPS X, X, T; \
+// H = a half and the curve at |X|, or less it below zero; spoils T, U and P. The
+// constants are those of CURVECONST.
+#define CURVE(X, H, T, U, P) \
+	VPANDD Z30, X, T; \
 	VMINPS T, Z27, T; \
-	VFMADD213PS Z12, Z13, T; \
-	VMULPS X, T, T; \
-	EXP(T, U, V, W); \
-	VADDPS Z24, T, T; \
-	VDIVPS T, X, X
+	VMOVAPS Z28, U; \
+	VFMADD231PS Z26, T, U; \
+	VSUBPS Z28, U, P; \
+	VFMSUB213PS P, Z26, T; \
+	VMOVDQA64 U, H; \
+	VPERMI2PS Z17, Z16, H; \
+	TERM(Z18, Z19, H, T, U, P); \
+	TERM(Z20, Z21, H, T, U, P); \
+	TERM(Z22, Z23, H, T, U, P); \
+	VPERMI2PS Z25, Z24, U; \
+	VFMADD213PS U, T, H; \
+	VPTERNLOGD $0x78, Z29, X, H; \
+	VADDPS Z31, H, H
+
+// The next term, of piece U.
+#define TERM(LO, HI, H, T, U, P) \
+	VMOVDQA64 U, P; \
+	VPERMI2PS HI, LO, P; \
+	VFMADD213PS P, T, H
 
 // The result as bfloat16, and what the activation makes of that, at R11 from there.
 #define GATED(STORE) \
 	NARROW8; \
 	STORE((R8)); \
 	WIDEN(Z8, Y8, Z6, Z7, Y9); \
-	GATE(Z6, Z0, Z1, Z2, Z3); \
-	GATE(Z7, Z4, Z5, Z9, Z10); \
+	CURVE(Z6, Z0, Z1, Z2, Z3); \
+	CURVE(Z7, Z4, Z5, Z9, Z10); \
+	VMULPS Z0, Z6, Z6; \
+	VMULPS Z4, Z7, Z7; \
 	NARROW8; \
 	STORE((R8)(R11*1))
 
@@ -94,32 +109,6 @@ SKIP:
 
 #define GATESPAST GATED(STOREPAST)
 
-// DY is multiplied by the derivative of the gate at X, as package avx512 computes it;
-// spoils T to Y. Z12 a, Z13 b, Z14 3b, Z28 to Z31 see SLOPECONST.
-#define SLOPE(DY, X, T, U, V, W, Y) \
-	VMULPS X, X, T; \
-	VMINPS T, Z28, T; \
-	VMULPS T, Z13, U; \
-	VADDPS U, Z12, U; \
-	VMULPS U, X, U; \
-	VPORD  Z31, U, U; \
-	EXP(U, V, W, Y); \
-	VADDPS U, Z24, V; \
-	VDIVPS V, Z24, V; \
-	VMULPS U, V, U; \
-	VCMPPS $1, Z30, X, K3; \
-	VBLENDMPS U, V, K3, W; \
-	VBLENDMPS V, U, K3, Y; \
-	VMULPS T, Z14, V; \
-	VADDPS V, Z12, V; \
-	VMULPS V, Y, V; \
-	VMULPS W, X, Y; \
-	VMULPS V, Y, V; \
-	VADDPS V, W, V; \
-	VCMPPS $14, Z29, T, K3; \
-	VMOVAPS W, K3, V; \
-	VMULPS DY, V, DY
-
 // The result, rounded to bfloat16, times the derivative at what lies R11 from its place.
 #define SLOPES \
 	CLAIM; \
@@ -128,8 +117,10 @@ SKIP:
 	VMOVDQU16.Z (R8)(R11*1), K1, Z8; \
 	PREFETCHT0 64(R8)(R11*1); \
 	WIDEN(Z8, Y8, Z0, Z9, Y10); \
-	SLOPE(Z6, Z0, Z1, Z2, Z3, Z4, Z5); \
-	SLOPE(Z7, Z9, Z1, Z2, Z3, Z4, Z5); \
+	CURVE(Z0, Z1, Z2, Z3, Z4); \
+	CURVE(Z9, Z5, Z10, Z12, Z13); \
+	VMULPS Z1, Z6, Z6; \
+	VMULPS Z5, Z7, Z7; \
 	NARROW8; \
 	VMOVDQU16 Z8, K1, (R8)
 
@@ -139,29 +130,32 @@ SKIP:
 	VPXORD Z4, Z4, Z4; \
 	VPXORD Z5, Z5, Z5
 
-#define GATECONST \
-	EXPCONST; \
-	VBROADCASTSS expConst<>+44(SB), Z27; \
-	VPXORD Z0, Z0, Z0; \
-	VBROADCASTSS rowJob_gateA(R15), Z12; \
-	VBROADCASTSS rowJob_gateB(R15), Z13; \
-	VSUBPS Z12, Z0, Z12; \
-	VSUBPS Z13, Z0, Z13
+// The curve's scale and most, and its terms by 16 pieces; what rounds to a whole number,
+// which is then in the lowest bits; the sign, the rest, a half.
+#define CURVECONST \
+	MOVQ rowJob_curve(R15), AX; \
+	VBROADCASTSS curve_scale(AX), Z26; \
+	VBROADCASTSS curve_most(AX), Z27; \
+	VMOVUPS curve_terms+0(AX), Z16; \
+	VMOVUPS curve_terms+64(AX), Z17; \
+	VMOVUPS curve_terms+128(AX), Z18; \
+	VMOVUPS curve_terms+192(AX), Z19; \
+	VMOVUPS curve_terms+256(AX), Z20; \
+	VMOVUPS curve_terms+320(AX), Z21; \
+	VMOVUPS curve_terms+384(AX), Z22; \
+	VMOVUPS curve_terms+448(AX), Z23; \
+	VMOVUPS curve_terms+512(AX), Z24; \
+	VMOVUPS curve_terms+576(AX), Z25; \
+	VBROADCASTSS curveConst<>+0(SB), Z28; \
+	VPBROADCASTD curveConst<>+4(SB), Z29; \
+	VPBROADCASTD curveConst<>+8(SB), Z30; \
+	VBROADCASTSS curveConst<>+12(SB), Z31
 
-DATA slopeConst<>+0(SB)/4, $0x5368d4a5 // 1e12: x² above that is that
-DATA slopeConst<>+4(SB)/4, $0x49742400 // 1e6: above that the slope is the sigmoid
-DATA slopeConst<>+8(SB)/4, $0x80000000
-GLOBL slopeConst<>(SB), RODATA|NOPTR, $12
-
-#define SLOPECONST \
-	EXPCONST; \
-	VBROADCASTSS rowJob_gateA(R15), Z12; \
-	VBROADCASTSS rowJob_gateB(R15), Z13; \
-	VBROADCASTSS rowJob_gate3B(R15), Z14; \
-	VBROADCASTSS slopeConst<>+0(SB), Z28; \
-	VBROADCASTSS slopeConst<>+4(SB), Z29; \
-	VPXORD Z30, Z30, Z30; \
-	VPBROADCASTD slopeConst<>+8(SB), Z31
+DATA curveConst<>+0(SB)/4, $0x4b400000 // 1.5·2²³
+DATA curveConst<>+4(SB)/4, $0x80000000
+DATA curveConst<>+8(SB)/4, $0x7fffffff
+DATA curveConst<>+12(SB)/4, $0x3f000000
+GLOBL curveConst<>(SB), RODATA|NOPTR, $16
 
 // Rounded to bfloat16, as float32.
 #define ROUNDED \
@@ -368,12 +362,12 @@ TEXT ·rowsHalvesPast(SB), NOSPLIT, $0-8
 
 // func rowsGated(j *rowJob)
 TEXT ·rowsGated(SB), NOSPLIT, $0-8
-	ROWS(GATECONST, GATES)
+	ROWS(CURVECONST, GATES)
 
 // func rowsGatedPast(j *rowJob)
 TEXT ·rowsGatedPast(SB), NOSPLIT, $0-8
-	ROWS(GATECONST, GATESPAST)
+	ROWS(CURVECONST, GATESPAST)
 
 // func rowsSloped(j *rowJob)
 TEXT ·rowsSloped(SB), NOSPLIT, $0-8
-	ROWS(SLOPECONST, SLOPES)
+	ROWS(CURVECONST, SLOPES)
