@@ -13,9 +13,9 @@ import (
 // panel by panel. Claims are half of what runs have left, so that streams seldom stop;
 // who is done helps the others, and reads ahead when there is nothing left to claim.
 //
-// Of floats the runs are those of a claim, one after the other: streams that are near are
-// read faster (rows of float32 by 5 %, panels by 1 %). Of blocks they are those of the
-// part, so that streams go on from claim to claim.
+// Of float32 the runs are those of a claim, one after the other: streams that are near are
+// read faster (rows by 5 %, panels by 1 %). Others are those of the part, so that streams
+// go on from claim to claim.
 type fourTask struct {
 	*linearTask
 	cols, bytes int // of a panel
@@ -53,7 +53,7 @@ func (o *ops) fours(rows int, w *Weight) bool {
 }
 
 // near reports whether the four runs of a claim follow each other.
-func (w *Weight) near() bool { return !w.DType.IsQuantized() }
+func (w *Weight) near() bool { return w.DType == tensor.F32 }
 
 // fourStep is how many panels of each run a claim has at most.
 func fourStep(panel int) int { return max(1, fourBytes/(4*panel)) }

@@ -35,7 +35,7 @@ func expectCase(t *testing.T, o *ops, streams int) {
 				from, to := part(panels, m, members)
 				length := ceilDiv(to-from, 2)
 				if streams == 4 {
-					if length = max(1, (to-from)/4); !w.DType.IsQuantized() {
+					if length = max(1, (to-from)/4); w.DType == tensor.F32 {
 						length = min(fourStep(bytes), ceilDiv(length, 2))
 					}
 				}
