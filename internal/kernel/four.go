@@ -49,7 +49,7 @@ func (o *ops) fours(rows int, w *Weight) bool {
 	case w.Panels:
 		return o.four != nil
 	}
-	return w.OutMajor && w.DType == tensor.F32 && o.fourDots != nil
+	return w.OutMajor && o.fourDots != nil && !(w.DType == tensor.BF16 && o.pairs != nil)
 }
 
 // near reports whether the four runs of a claim follow each other.
@@ -167,7 +167,7 @@ func (t *fourTask) four(s *scratch, first, length, n int) {
 	case t.w.DType.IsQuantized():
 		o.fourBlocks(t.w.DType, s.c, wide, s.blocks, &s.four, n)
 	case t.w.OutMajor:
-		o.fourDots(s.c, wide, t.x[:t.w.In], &s.four, n)
+		o.fourDots(t.w.DType, s.c, wide, t.x[:t.w.In], &s.four, n)
 	default:
 		o.four(t.w.DType, s.c, wide, t.x[:t.w.In], &s.four, t.w.In, n)
 	}

@@ -172,7 +172,7 @@ type ops struct {
 	// One row times panels (or rows, of float32) of four runs, where four streams are read
 	// faster than two; else nil.
 	four       func(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, depth, panels int)
-	fourDots   func(y []float32, ld int, x []float32, w *[4][]byte, outs int)
+	fourDots   func(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, outs int)
 	fourBlocks func(d tensor.DType, y []float32, ld int, x []generic.Block, w *[4][]byte, panels int)
 
 	// Of attention; nil where the family has none, and the functions above serve.

@@ -54,18 +54,20 @@ func (t *trial) four(o *ops, d tensor.DType) []float32 {
 	return y
 }
 
-// fourDots computes two rows of each of four runs.
-func (t *trial) fourDots(o *ops) []float32 {
+// fourDots computes two rows of each of four runs, in each type.
+func (t *trial) fourDots(o *ops) (y []float32) {
 	if o.fourDots == nil {
 		return nil
 	}
 	const outs = 2
-	var w [4][]byte
-	for i := range w {
-		w[i] = t.weights(tensor.F32, outs*trialDepth)
+	for _, d := range [...]tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+		var w [4][]byte
+		for i := range w {
+			w[i] = t.weights(d, outs*trialDepth)
+		}
+		y = append(y, make([]float32, 4*outs)...)
+		o.fourDots(d, y[len(y)-4*outs:], outs, t.floats(trialDepth), &w, outs)
 	}
-	y := make([]float32, 4*outs)
-	o.fourDots(y, outs, t.floats(trialDepth), &w, outs)
 	return y
 }
 

@@ -123,16 +123,18 @@ func TestTwinFourDots(t *testing.T) {
 		rng := rand.New(rand.NewPCG(63, 64))
 		for depth := range 70 {
 			for outs := range 4 {
-				x, ld := guardedFloats(t, random(rng, depth)), outs+depth%2*3
-				w := fourRuns(t, rng, tensor.F32, outs*depth, depth%3 == 0)
-				for i := range w {
-					w[i] = append(guarded(t, len(w[i]))[:0], w[i]...)
+				for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+					x, ld := guardedFloats(t, random(rng, depth)), outs+depth%2*3
+					w := fourRuns(t, rng, d, outs*depth, depth%3 == 0)
+					for i := range w {
+						w[i] = append(guarded(t, len(w[i]))[:0], w[i]...)
+					}
+					y := random(rng, 3*ld+outs)
+					got := guardedFloats(t, y)
+					o.fourDots(d, got, ld, x, &w, outs)
+					generic.FourDots(d, y, ld, x, &w, outs)
+					near(t, d.String(), got, y, 2e-5)
 				}
-				y := random(rng, 3*ld+outs)
-				got := guardedFloats(t, y)
-				o.fourDots(got, ld, x, &w, outs)
-				generic.FourDots(y, ld, x, &w, outs)
-				near(t, "rows", got, y, 2e-5)
 			}
 		}
 	})

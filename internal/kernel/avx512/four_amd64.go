@@ -27,7 +27,7 @@ func Four(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, depth,
 
 // FourDots computes the products of x with rows of each of four runs of an [out][in]
 // weight, as Dots does. It asks for memory ahead of the hardware.
-func FourDots(y []float32, ld int, x []float32, w *[4][]byte, outs int) {
+func FourDots(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, outs int) {
 	if len(x) == 0 || outs == 0 {
 		for i := range w {
 			clear(y[i*ld:][:outs])
@@ -35,8 +35,15 @@ func FourDots(y []float32, ld int, x []float32, w *[4][]byte, outs int) {
 		return
 	}
 	_ = y[3*ld+outs-1]
-	holds(w, 4*outs*len(x))
-	fourDotsF32(&y[0], uintptr(4*ld), &x[0], &w[0][0], &w[1][0], &w[2][0], &w[3][0], len(x), outs)
+	holds(w, outs*len(x)*d.Size())
+	switch d {
+	case tensor.F32:
+		fourDotsF32(&y[0], uintptr(4*ld), &x[0], &w[0][0], &w[1][0], &w[2][0], &w[3][0], len(x), outs)
+	case tensor.F16:
+		fourDotsF16(&y[0], uintptr(4*ld), &x[0], &w[0][0], &w[1][0], &w[2][0], &w[3][0], len(x), outs)
+	case tensor.BF16:
+		fourDotsBF16(&y[0], uintptr(4*ld), &x[0], &w[0][0], &w[1][0], &w[2][0], &w[3][0], len(x), outs)
+	}
 }
 
 // FourBlocks computes the products of a quantised row with panels of each of four runs.
@@ -74,6 +81,12 @@ func fourBF16(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, panel
 
 //go:noescape
 func fourDotsF32(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
+
+//go:noescape
+func fourDotsF16(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
+
+//go:noescape
+func fourDotsBF16(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
 
 //go:noescape
 func fourQ8(y *float32, ld uintptr, x *generic.Block, w0, w1, w2, w3 *byte, k, panels int)

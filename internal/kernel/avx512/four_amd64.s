@@ -159,63 +159,80 @@ TEXT ·fourBF16(SB), NOSPLIT, $0-72
 	VFMADD231PS (R), Z4, Y; \
 	VFMADD231PS 64(R), Z5, Y
 
+// A line of 16 bits is as many numbers as two of float32.
+#define HALFLINE(LOAD, R, Y) \
+	NEARFAR(R, 0); \
+	LOAD((R), Z0); \
+	LOAD(32(R), Z1); \
+	VFMADD231PS Z0, Z4, Y; \
+	VFMADD231PS Z1, Z5, Y
+#define F16LINE(R, Y) HALFLINE(LOADF16, R, Y)
+#define BF16LINE(R, Y) HALFLINE(LOADBF16, R, Y)
+
+// LINE takes 32 numbers of a stream, of 1<<SHIFT bytes.
+#define FOURROWS(LINE, LOADW, LOADWK, SHIFT) \
+	FOURARGS; \
+out: \
+	FOURPANEL; \
+	ZERO(Z8); \
+	ZERO(Z9); \
+	ZERO(Z10); \
+	ZERO(Z11); \
+lines: \
+	CMPQ CX, $32; \
+	JLT  loop; \
+	VMOVUPS (AX), Z4; \
+	VMOVUPS 64(AX), Z5; \
+	LINE(SI, Z8); \
+	LINE(DI, Z9); \
+	LINE(BX, Z10); \
+	LINE(DX, Z11); \
+	ADDQ $128, AX; \
+	FOURNEXT(32<<SHIFT); \
+	SUBQ $32, CX; \
+	JMP  lines; \
+loop: \
+	CMPQ CX, $16; \
+	JLT  tail; \
+	VMOVUPS (AX), Z4; \
+	FOURDOTS(LOADW, Z4); \
+	ADDQ $64, AX; \
+	FOURNEXT(16<<SHIFT); \
+	SUBQ $16, CX; \
+	JMP  loop; \
+tail: \
+	TESTQ CX, CX; \
+	JZ    done; \
+	MASK16(R12); \
+	LOADF32K((AX), Z4); \
+	FOURDOTS(LOADWK, Z4); \
+	SHLQ  $SHIFT, CX; \
+	ADDQ  CX, SI; \
+	ADDQ  CX, DI; \
+	ADDQ  CX, BX; \
+	ADDQ  CX, DX; \
+done: \
+	LANES4(Z8, Z9, Z10, Z11); \
+	VMOVSS X0, (R8); \
+	VMOVSS X1, (R9); \
+	VMOVSS X2, (R10); \
+	VMOVSS X3, (R11); \
+	FOURDONE(4); \
+	JNZ  out; \
+	VZEROUPPER; \
+	RET
+
 // func fourDotsF32(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
 TEXT ·fourDotsF32(SB), NOSPLIT, $0-72
-	FOURARGS
+	FOURROWS(TWOLINES, LOADF32, LOADF32K, 2)
 
-out:
-	FOURPANEL
-	ZERO(Z8)
-	ZERO(Z9)
-	ZERO(Z10)
-	ZERO(Z11)
+// func fourDotsF16(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
+TEXT ·fourDotsF16(SB), NOSPLIT, $0-72
+	FOURROWS(F16LINE, LOADF16, LOADF16K, 1)
 
-lines:
-	CMPQ CX, $32
-	JLT  loop
-	VMOVUPS (AX), Z4
-	VMOVUPS 64(AX), Z5
-	TWOLINES(SI, Z8)
-	TWOLINES(DI, Z9)
-	TWOLINES(BX, Z10)
-	TWOLINES(DX, Z11)
-	ADDQ $128, AX
-	FOURNEXT(128)
-	SUBQ $32, CX
-	JMP  lines
-
-loop:
-	CMPQ CX, $16
-	JLT  tail
-	VMOVUPS (AX), Z4
-	FOURDOTS(LOADF32, Z4)
-	ADDQ $64, AX
-	FOURNEXT(64)
-	SUBQ $16, CX
-	JMP  loop
-
-tail:
-	TESTQ CX, CX
-	JZ    done
-	MASK16(R12)
-	LOADF32K((AX), Z4)
-	FOURDOTS(LOADF32K, Z4)
-	SHLQ  $2, CX
-	ADDQ  CX, SI
-	ADDQ  CX, DI
-	ADDQ  CX, BX
-	ADDQ  CX, DX
-
-done:
-	LANES4(Z8, Z9, Z10, Z11)
-	VMOVSS X0, (R8)
-	VMOVSS X1, (R9)
-	VMOVSS X2, (R10)
-	VMOVSS X3, (R11)
-	FOURDONE(4)
-	JNZ  out
-	VZEROUPPER
-	RET
+// func fourDotsBF16(y *float32, ld uintptr, x *float32, w0, w1, w2, w3 *byte, k, outs int)
+TEXT ·fourDotsBF16(SB), NOSPLIT, $0-72
+	FOURROWS(BF16LINE, LOADBF16, LOADBF16K, 1)
 
 // Blocks, as in quantized_amd64.s: Z0-Z3 are the products of codes, Z16-Z19 the sums,
 // Z20-Z23 scales, Z31 what makes codes unsigned or masks them.

@@ -15,10 +15,10 @@ func Four(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, depth,
 }
 
 // FourDots computes the products of x with rows of each of four runs of an [out][in]
-// weight of float32, as Four lays them out.
-func FourDots(y []float32, ld int, x []float32, w *[4][]byte, outs int) {
+// weight of floats, as Four lays them out.
+func FourDots(d tensor.DType, y []float32, ld int, x []float32, w *[4][]byte, outs int) {
 	for i, run := range w {
-		Dots(tensor.F32, y[i*ld:], outs, x, 1, len(x), run, 4*len(x), outs)
+		Dots(d, y[i*ld:], outs, x, 1, len(x), run, d.Size()*len(x), outs)
 	}
 }
 
