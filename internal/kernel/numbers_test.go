@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -104,6 +105,7 @@ func TestTileAttention(t *testing.T) {
 	tiled(t, func(t *testing.T, o *ops) {
 		for _, a := range []TrainAttention{
 			{Sequences: 2, Context: 70, Heads: 2, HeadDim: 40},
+			{Sequences: 2, Context: 70, Heads: 4, HeadDim: 40},
 			{Sequences: 1, Context: 32, Heads: 1, HeadDim: 64},
 			{Sequences: 1, Context: 1, Heads: 3, HeadDim: 8},
 			{Sequences: 1, Context: 45, Heads: 2, HeadDim: 16, Dropout: Dropout{Key: 3, Share: 0.4}},
@@ -139,6 +141,14 @@ func checkTileAttention(t *testing.T, rng *rand.Rand, plain *CPU, cpus []*CPU, a
 		}
 		if e := distance(slope.wide(), float64s(dqkv)); !(e < 0.02) {
 			t.Errorf("gradient off by %g", e)
+		}
+		if cols := 3 * width; cols%generic.TileStep == 0 {
+			tiles := tilesOf(slope, rows, cols)
+			clear(tiles.BF16)
+			c.TrainAttentionGradOf(tiles, halfDout, halfQKV, got, sums, a)
+			if want := tilesOf(slope, rows, cols); !slices.EqualFunc(tiles.BF16, want.BF16, func(v, w uint16) bool { return v == w || w == 0x7fc0 }) {
+				t.Error("other bits as tiles")
+			}
 		}
 		if i == 0 {
 			first = [2][]float32{got.wide(), slope.wide()}

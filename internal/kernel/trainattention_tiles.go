@@ -85,11 +85,50 @@ func (a *tileHead) straight(dst, src []byte, stride int) {
 }
 
 // gather computes the sums over steps of positions, of which a and b begin with the
-// first, and writes them as bfloat16.
-func (a *tileHead) gather(y []byte, stride int, c []float32, own, b []byte, n, steps int) {
+// first, and writes them as the gradient of n queries, keys or values from t on.
+func (a *tileHead) gather(dqkv Numbers, t, part int, c []float32, own, b []byte, n, steps int) {
 	wide := a.deep * generic.TileStep
 	a.o.tiles.panels(c, wide, nil, 0, own, b, a.long*generic.StepBytes, a.deep, steps, nil)
-	a.o.tiles.finish(tensor.BF16, true, false, false, y, stride, c, wide, n, a.HeadDim)
+	if !dqkv.Tiles {
+		stride, _ := a.stride()
+		a.o.tiles.finish(tensor.BF16, true, false, false, a.at(dqkv.BF16, t, part), stride, c, wide, n, a.HeadDim)
+		return
+	}
+	rows := 0
+	for r := 0; r < n; r += rows {
+		row := a.b*a.Context + t + r
+		rows = min(n-r, generic.TileStep-row%generic.TileStep)
+		a.blocks(part, func(j, col, cols int) {
+			a.o.tiles.finish(tensor.BF16, true, false, false, a.tile(dqkv.BF16, row, col), 2*generic.TileStep, c[r*wide+j:], wide, rows, cols)
+		})
+	}
+}
+
+// blocks calls do for the parts of a head's queries, keys or values that lie in one tile
+// each: from number j on, which is a column of all.
+func (a *tileHead) blocks(part int, do func(j, col, cols int)) {
+	first, cols := (part*a.Heads+a.h)*a.HeadDim, 0
+	for j := 0; j < a.HeadDim; j += cols {
+		cols = min(a.HeadDim-j, generic.TileStep-(first+j)%generic.TileStep)
+		do(j, first+j, cols)
+	}
+}
+
+// tile is where a row and column of what lies as tiles begins.
+func (a *tileHead) tile(dqkv []uint16, row, col int) []byte {
+	return tensor.Bytes(dqkv[BlockAt(row, col, 3*a.Heads*a.HeadDim)+col%generic.TileStep:])
+}
+
+// gradAhead asks for the gradients of n queries, keys or values from t on.
+func (a *tileHead) gradAhead(dqkv Numbers, t, part, n int) {
+	if !dqkv.Tiles {
+		stride, _ := a.stride()
+		a.ahead(a.at(dqkv.BF16, t, part), stride, n)
+		return
+	}
+	a.blocks(part, func(_, col, cols int) {
+		prefetchRows(&a.tile(dqkv.BF16, a.b*a.Context+t, col)[0], 2*generic.TileStep, n, 2*cols)
+	})
 }
 
 // TrainAttentionOf is TrainAttention of what is float32, or all bfloat16, in memory.
@@ -103,7 +142,7 @@ func (c *CPU) TrainAttentionOf(out Numbers, lse []float32, qkv Numbers, a TrainA
 }
 
 // TrainAttentionGradOf is TrainAttentionGrad of what is float32, or all bfloat16, in
-// memory.
+// memory; then dqkv may be tiles.
 func (c *CPU) TrainAttentionGradOf(dqkv, dout, qkv, out Numbers, lse []float32, a TrainAttention) {
 	if out.BF16 == nil {
 		c.TrainAttentionGrad(dqkv.F32, dout.F32, qkv.F32, out.F32, lse, a)
@@ -197,7 +236,7 @@ func (a *tileHead) place(t int) uint64 {
 func (c *CPU) tileAttentionGrad(dqkv, dout, qkv, out Numbers, lse []float32, a TrainAttention) {
 	c.heads(&a, func(l *loop, s *scratch, i, _ int) {
 		h := l.tileHead(i)
-		h.backward(s, l.yn.BF16, l.xn.BF16, l.zn.BF16, l.wn.BF16, l.v)
+		h.backward(s, l.yn, l.xn.BF16, l.zn.BF16, l.wn.BF16, l.v)
 	}, loopData{yn: dqkv, xn: dout, zn: qkv, wn: out, v: lse})
 }
 
@@ -207,7 +246,7 @@ func (a *tileHead) triangle(block int) int { return block * (block + 1) / 2 * ge
 
 // backward computes scores again, transposed: queries are the depth of what becomes of
 // them for keys and values.
-func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []float32) {
+func (a *tileHead) backward(s *scratch, dqkv Numbers, dout, qkv, out []uint16, lse []float32) {
 	o, T, stride := a.o.tiles, a.Context, generic.StepBytes
 	inside, outside := a.stride()
 	wide, panel := a.deep*generic.TileStep, a.deep*generic.StepBytes
@@ -239,8 +278,8 @@ func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []flo
 	for block := range a.long {
 		t, panels := block*generic.TileStep, a.long-block
 		n := min(generic.TileStep, T-t)
-		a.ahead(a.at(dqkv, t, 1), inside, n)
-		a.ahead(a.at(dqkv, t, 2), inside, n)
+		a.gradAhead(dqkv, t, 1, n)
+		a.gradAhead(dqkv, t, 2, n)
 		o.rows(tensor.BF16, false, key, a.at(qkv, t, 1), inside, n, a.HeadDim)
 		o.rows(tensor.BF16, false, value, a.at(qkv, t, 2), inside, n, a.HeadDim)
 		for i := 0; i < panels; i += slopeBlock {
@@ -259,13 +298,13 @@ func (a *tileHead) backward(s *scratch, dqkv, dout, qkv, out []uint16, lse []flo
 		for i := range panels {
 			o.turn(dq[a.triangle(block+i)+block*stride:], ds[i*stride:])
 		}
-		a.gather(a.at(dqkv, t, 1), inside, acc, ds, qs[block*stride:], n, panels)
-		a.gather(a.at(dqkv, t, 2), inside, acc, ps, dos[block*stride:], n, panels)
+		a.gather(dqkv, t, 1, acc, ds, qs[block*stride:], n, panels)
+		a.gather(dqkv, t, 2, acc, ps, dos[block*stride:], n, panels)
 	}
 	for block := range a.long {
 		t := block * generic.TileStep
 		n := min(generic.TileStep, T-t)
-		a.ahead(a.at(dqkv, t, 0), inside, n)
-		a.gather(a.at(dqkv, t, 0), inside, acc, dq[a.triangle(block):], ks, n, block+1)
+		a.gradAhead(dqkv, t, 0, n)
+		a.gather(dqkv, t, 0, acc, dq[a.triangle(block):], ks, n, block+1)
 	}
 }

@@ -34,9 +34,9 @@ type Device interface {
 	Halves(b gpt2.Buffer, n int, d tensor.DType) (halves gpt2.Buffer, ok bool)
 
 	// Tiles is memory of n numbers of a 16-bit type as rows of so many, in an order that
-	// products like. They, Norm, Copy and AddRows take it, and SumSquares. Part is of whole
-	// rows from a multiple of 32 on. n is 0 where the device has no such, which b may be nil
-	// to ask.
+	// products like. They, Norm, Copy and AddRows take it, AttendGrad as dqkv, and SumSquares.
+	// Part is of whole rows from a multiple of 32 on. n is 0 where the device has no such,
+	// which b may be nil to ask.
 	Tiles(b gpt2.Buffer, rows, width int, d tensor.DType) (tiles gpt2.Buffer, n int)
 
 	// Operand makes w [in][out] (or [out][in]) a factor of type d. If that is a

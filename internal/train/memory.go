@@ -127,7 +127,7 @@ func (t *Trainer) reserve(rows int) error {
 			tiles(c.Embd, &acts[i].norms[0], &acts[i].norms[1])
 		}
 	}
-	each(store, 3*c.Embd, &m.dqkv)
+	tiles(3*c.Embd, &m.dqkv)
 	if r := t.options.LoRA.Rank; r > 0 {
 		each(tensorF32, r, &m.low, &m.dlow)
 	}
