@@ -112,7 +112,7 @@ func (t *fourTask) Run(member int) {
 			t.alone(s, panel)
 		}
 	}
-	t.c.expect(member, t.w.Next)
+	t.c.expect(member, t.w.Next, 1)
 }
 
 // take claims n panels of each run, from the one at on.

@@ -10,14 +10,14 @@ const (
 	expectedStep = 512 // at a time, so that who waits is not late
 )
 
-// expect says that a member reads w next, in two streams or in four.
-func (c *CPU) expect(member int, w *Weight) {
+// expect says that a member reads w next, for that many rows, in two streams or in four.
+func (c *CPU) expect(member int, w *Weight, rows int) {
 	next := &c.members[member].next
 	if *next = [4][]byte{}; w == nil || !c.ops.streamsAhead {
 		return
 	}
-	four := c.ops.fours(1, w)
-	if !four && !c.ops.streamed(1, w) {
+	four := c.ops.fours(rows, w)
+	if !four && !c.ops.streamed(rows, w) {
 		return
 	}
 	cols, bytes := w.panel()

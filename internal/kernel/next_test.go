@@ -12,12 +12,13 @@ import (
 func TestExpect(t *testing.T) {
 	o := twinOps()
 	o.streamsAhead = true
-	t.Run("four", func(t *testing.T) { expectCase(t, o, 4) })
+	t.Run("four", func(t *testing.T) { expectCase(t, o, 4, 1) })
+	t.Run("few rows", func(t *testing.T) { expectCase(t, o, 2, 8) })
 	o.four, o.fourDots, o.fourBlocks, o.tiles.four = nil, nil, nil, nil
-	t.Run("two", func(t *testing.T) { expectCase(t, o, 2) })
+	t.Run("two", func(t *testing.T) { expectCase(t, o, 2, 1) })
 }
 
-func expectCase(t *testing.T, o *ops, streams int) {
+func expectCase(t *testing.T, o *ops, streams, rows int) {
 	for _, members := range []int{1, 2, 3, 8} {
 		c := cpuOf(t, o, members)
 		for _, w := range []Weight{
@@ -31,13 +32,16 @@ func expectCase(t *testing.T, o *ops, streams int) {
 			cols, bytes := w.panel()
 			panels := ceilDiv(w.Out, cols)
 			for m := range members {
-				c.expect(m, &w)
+				c.expect(m, &w, rows)
 				from, to := part(panels, m, members)
 				length := ceilDiv(to-from, 2)
 				if streams == 4 {
 					if length = max(1, (to-from)/4); w.DType == tensor.F32 {
 						length = min(fourStep(bytes), ceilDiv(length, 2))
 					}
+				}
+				if rows > 1 && w.Panels { // is read otherwise
+					length = 0
 				}
 				for i := range streams {
 					got, first := c.members[m].next[i], from+i*length
@@ -58,10 +62,10 @@ func expectCase(t *testing.T, o *ops, streams int) {
 				}
 			}
 		}
-		c.expect(0, &Weight{In: 8, Out: 8, DType: tensor.F32, Data: make([]byte, 256)}) // read in another order
+		c.expect(0, &Weight{In: 8, Out: 8, DType: tensor.F32, Data: make([]byte, 256)}, rows) // read in another order
 		if c.streamAhead(0) {
 			t.Error("something is expected of a weight that no member has a part of")
 		}
-		c.expect(0, nil)
+		c.expect(0, nil, rows)
 	}
 }

@@ -116,7 +116,7 @@ func (t *streamTask) Run(member int) {
 			}
 		}
 	}
-	t.c.expect(member, t.w.Next)
+	t.c.expect(member, t.w.Next, t.rows)
 }
 
 // fewBlocks reports whether x is a few rows of blocks.
