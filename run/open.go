@@ -213,8 +213,9 @@ func (m *Model) start(o OpenOptions) error {
 	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Copied: m.files.Forget}
 	if m.adapter == nil {
 		options.Later, options.Detach = m.files.InPlace, !m.files.InPlace
-	} else { // the sums of float32 by name are in memory that is used again: they are laid out at once
-		options.Detach = !m.files.InPlace || m.dtype == tensor.F32 && !m.files.OutIn
+	} else { // what becomes panels does so at once: its sums are in memory that is used again
+		panels := !m.files.OutIn && (m.dtype != tensor.Invalid || m.files.DType != tensor.F32)
+		options.Detach = !m.files.InPlace || panels
 	}
 	weights := m.files.Weights
 	if m.adapter != nil {

@@ -50,7 +50,7 @@ func (m measurement) work() Work {
 	if w.AsIs {
 		w.DType = m.fileType
 	}
-	w.FileMapped = w.DType == F32 && m.fileType == F32 && m.shape != "demo" || gguf && floats && w.DType == m.fileType && (w.AsIs || w.DType == F32 || !w.Kernels.Tiles)
+	w.FileMapped = floats && w.DType == m.fileType && (w.AsIs || w.DType == F32 || !w.Kernels.Tiles)
 	if m.shape == "demo" {
 		w.FileMapped, w.Copied = true, true
 	}

@@ -81,13 +81,13 @@ func matrixHeld(w Work, in, out int, outMajor bool) held {
 		return held{want.bytes(product(roundUp(o, panelCols), i)), true}
 	}
 	rounded := want == F16 && w.Kernels.Pairs && !exact(w) // to bfloat16
-	return held{plain, want != w.FileDType || rounded || later(w) && plain >= panelsFrom}
+	return held{plain, want != w.FileDType || rounded || later(w) && want == F32 && plain >= panelsFrom}
 }
 
 // later reports whether matrices are used where they lie in the file at first, and copied
 // while a text is continued.
 func later(w Work) bool {
-	return w.FileMapped && !w.Copied && w.Device == CPU && w.DType == F32 && w.FileDType == F32 && w.Purpose != Finetune
+	return w.FileMapped && !w.Copied && w.Device == CPU && w.DType == w.FileDType && w.Purpose != Finetune
 }
 
 // twice is what is in memory both in the file and as a copy, at most: a matrix, or, of one

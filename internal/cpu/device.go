@@ -25,9 +25,10 @@ type Options struct {
 	// Detach makes it take a copy of vectors and tables, which are small: of a
 	// model whose matrices are converted nothing is read from the file then.
 	Detach bool
-	// Later leaves matrices of float32 where they lie at first, so that a model is ready
+	// Later leaves matrices of floats where they lie at first, so that a model is ready
 	// at once, and takes copies while a text is continued, some for each token: in panels
-	// and on huge pages they are read a third faster, see laterAfter.
+	// and on huge pages they are read a third faster, see laterAfter. (Only huge pages are
+	// worth less: matrices of 16 bits by their outputs stay.)
 	Later bool
 	// Needed is told which matrix is about to be read, before it is; nil if nobody
 	// wants to know.

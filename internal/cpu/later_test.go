@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -15,44 +16,51 @@ import (
 // those that never do and those that are panels from the beginning.
 func TestLater(t *testing.T) {
 	c := gpt2.Config{
-		VocabSize: 64, Positions: 128, Embd: 320, Heads: 5, Layers: 8, Inner: 1280,
+		VocabSize: 64, Positions: 128, Embd: 480, Heads: 8, Layers: 6, Inner: 1920,
 		Activation: gpt2.GELUNew, LayerNormEpsilon: 1e-5, TieWordEmbeddings: true, ScaleAttnWeights: true,
 	}
-	w := laterWeights(c)
 	all := 3 * c.Layers // of each layer one is too small, and so is the head
 	tokens := []int{3, 1, 4, 1, 5}
-	want := laterLogits(t, c, w, Options{DType: tensor.F32, Copy: true}, tokens, nil)
-	for _, d := range []tensor.DType{tensor.Invalid, tensor.F32} {
-		var forgotten int
-		o := Options{DType: d, Later: true, Copied: func([]byte) { forgotten++ }}
-		var waiting []int
-		got := laterLogits(t, c, w, o, tokens, func(d *Device) { waiting = append(waiting, len(d.later)) })
-		if !slices.Equal(got, want) {
-			t.Errorf("%v: other bits than panels give", d)
-		}
-		if w := waiting[laterAfter-1:]; w[0] != all || w[1] == 0 || w[1] >= w[0] || w[2] != 0 || forgotten != all {
-			t.Errorf("%v: %v matrices wait after each call, %d were given back, want %v at first", d, waiting, forgotten, all)
-		}
-		forgotten = 0
-		got = laterLogits(t, c, w, o, tokens, func(d *Device) { d.StayInFile() })
-		if !slices.Equal(got, want) || forgotten != 0 {
-			t.Errorf("%v: in the file: %v, %d were given back", d, slices.Equal(got, want), forgotten)
-		}
-		got = laterLogits(t, c, w, o, tokens, func(d *Device) { d.Settle() })
-		if !slices.Equal(got, want) || forgotten != all {
-			t.Errorf("%v: settled: %v, %d were given back", d, slices.Equal(got, want), forgotten)
+	for _, file := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+		for _, wide := range []bool{true, false} {
+			k, err := kernel.New(kernel.Options{Threads: 2, Wide: wide})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer k.Close()
+			if k.Traits().Copied(file) {
+				continue
+			}
+			w := laterWeights(c, file)
+			want := laterLogits(t, c, w, k, Options{DType: file, Copy: true}, tokens, nil)
+			for _, d := range []tensor.DType{tensor.Invalid, file} {
+				name := fmt.Sprintf("%v by %v, wide %v", file, d, wide)
+				forgotten := 0
+				o := Options{DType: d, Later: true, Copied: func([]byte) { forgotten++ }}
+				check := func(how string, back int, got []float32) {
+					if !slices.Equal(got, want) {
+						t.Errorf("%s, %s: other bits than panels give", name, how)
+					}
+					if forgotten != back {
+						t.Errorf("%s, %s: %d matrices were given back, want %d", name, how, forgotten, back)
+					}
+					forgotten = 0
+				}
+				var waiting []int
+				check("later", all, laterLogits(t, c, w, k, o, tokens, func(d *Device) { waiting = append(waiting, len(d.later)) }))
+				if w := waiting[laterAfter-1:]; w[0] != all || w[1] == 0 || w[1] >= all || w[len(w)-1] != 0 {
+					t.Errorf("%s: %v matrices wait after each call, want %d at first", name, waiting, all)
+				}
+				check("in the file", 0, laterLogits(t, c, w, k, o, tokens, (*Device).StayInFile))
+				check("settled", all, laterLogits(t, c, w, k, o, tokens, (*Device).Settle))
+			}
 		}
 	}
 }
 
 // laterLogits are those of a prompt and more tokens; after is called after each.
-func laterLogits(t *testing.T, c gpt2.Config, w *gpt2.Weights, o Options, tokens []int, after func(*Device)) (logits []float32) {
+func laterLogits(t *testing.T, c gpt2.Config, w *gpt2.Weights, k *kernel.CPU, o Options, tokens []int, after func(*Device)) (logits []float32) {
 	t.Helper()
-	k, err := kernel.New(kernel.Options{Threads: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
 	d := New(k, o)
 	defer d.Close()
 	m, err := gpt2.New(d, c, w)
@@ -63,7 +71,7 @@ func laterLogits(t *testing.T, c gpt2.Config, w *gpt2.Weights, o Options, tokens
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range laterAfter + 4 {
+	for range laterAfter + 5 {
 		err := m.Forward(context.Background(), []gpt2.Input{{Sequence: s, Tokens: tokens}}, func(_, _ int, l []float32) error {
 			logits = append(logits, l...)
 			return nil
@@ -79,7 +87,7 @@ func laterLogits(t *testing.T, c gpt2.Config, w *gpt2.Weights, o Options, tokens
 	return logits
 }
 
-func laterWeights(c gpt2.Config) *gpt2.Weights {
+func laterWeights(c gpt2.Config, d tensor.DType) *gpt2.Weights {
 	random := rand.New(rand.NewPCG(1, 2))
 	of := func(shape ...int) tensor.Tensor {
 		t := tensor.Tensor{DType: tensor.F32, Shape: shape}
@@ -90,9 +98,18 @@ func laterWeights(c gpt2.Config) *gpt2.Weights {
 		t.Data = tensor.Bytes(values)
 		return t
 	}
+	half := func(shape ...int) tensor.Tensor {
+		t := of(shape...)
+		if d != tensor.F32 {
+			values, _ := t.Float32s()
+			t.DType, t.Data = d, make([]byte, d.Bytes(t.Len()))
+			tensor.FromFloat32(t.Data, d, values)
+		}
+		return t
+	}
 	norm := func() gpt2.Norm { return gpt2.Norm{Gain: of(c.Embd), Bias: of(c.Embd)} }
-	projection := func(in, out int) gpt2.Projection { return gpt2.Projection{Weight: of(in, out), Bias: of(out)} }
-	w := &gpt2.Weights{TokenEmbedding: of(c.VocabSize, c.Embd), PositionEmbedding: of(c.Positions, c.Embd), FinalNorm: norm(), Tied: true}
+	projection := func(in, out int) gpt2.Projection { return gpt2.Projection{Weight: half(in, out), Bias: of(out)} }
+	w := &gpt2.Weights{TokenEmbedding: half(c.VocabSize, c.Embd), PositionEmbedding: half(c.Positions, c.Embd), FinalNorm: norm(), Tied: true}
 	w.Head = w.TokenEmbedding
 	for range c.Layers {
 		w.Blocks = append(w.Blocks, gpt2.BlockWeights{

@@ -45,9 +45,9 @@ func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) {
 }
 
 // LoadMatrix implements gpt2.Device. Without Options.DType matrices of float32
-// stay where they lie, so that a model is ready at once, see Options.Later; asked for by
-// name they are laid out in panels, as all of 16 bits are, which takes tenths of a second
-// and is a quarter faster from then on; where there is a matrix unit those of 16
+// stay where they lie; asked for by name they are laid out in panels, as all of 16 bits
+// are, which takes tenths of a second and is a quarter faster from then on: with
+// Options.Later that is done when there is time; where there is a matrix unit those of 16
 // bits are laid out in tiles. F16 is rounded to BF16 where that is multiplied faster.
 // Quantised ones are packed,
 // whatever they were. A matrix that cannot be quantised, since its inputs are not
@@ -70,8 +70,8 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 		err = d.pack(m, want)
 	case d.cpu.InTiles(want):
 		d.packTiles(m)
-	case d.options.Later && want == tensor.F32 && t.DType == tensor.F32:
-		if want.Bytes(m.In*m.Out) >= panelsFrom {
+	case d.options.Later && want == t.DType:
+		if want.Bytes(m.In*m.Out) >= panelsFrom && (!m.OutMajor || want == tensor.F32) {
 			d.later = append(d.later, m)
 		}
 	case (want != tensor.F32 || d.options.DType == tensor.F32) && !m.OutMajor && want.Bytes(m.In*m.Out) >= panelsFrom:

@@ -134,12 +134,11 @@ func load(name, dir string, files fs.FS, o Options, open func() (weightFile, err
 
 // prepare has the weights read before they are needed: those that are used where
 // they lie are brought into memory in the background; of others only one matrix
-// at a time has to be there. The CPU device uses float32 in place, at least at
-// first, and float types that GGUF has [out][in].
+// at a time has to be there. The CPU device uses floats in place, at least at first.
 func (m *Model) prepare(o Options) {
 	same := o.DType == tensor.Invalid || o.DType == m.DType
 	_, m.OutIn = m.file.(gpt2.LayoutSource)
-	m.InPlace = same && (m.DType == tensor.F32 || m.OutIn && m.DType.IsFloat() && !o.Copied)
+	m.InPlace = same && m.DType.IsFloat() && !o.Copied
 	switch {
 	case o.Look:
 	case m.InPlace:
