@@ -203,18 +203,16 @@ func TestLogits(t *testing.T) {
 }
 
 // Where bf16 is multiplied by bf16 (some fixtures have such weights), activations
-// have its eight bits as well; a matrix unit rounds f16 weights to them too.
+// have its eight bits as well, and f16 weights are rounded to them too.
 func TestLogitsBF16(t *testing.T) {
 	for _, family := range kernel.Families() {
+		rounded := kernel.TraitsOf(family).Held(tensor.F16) == tensor.BF16
 		for _, f := range fixtures(t) {
 			limit := maxLogitsError
 			switch {
-			case f.name == "bf16" || f.name == "mixed":
+			case f.name == "bf16" && family != "amx" || f.name == "mixed" && !rounded:
 				limit = 5e-3
-				if family == "amx" {
-					limit = 1e-2
-				}
-			case f.name == "f16" && family == "amx":
+			case f.name == "bf16" || f.name == "mixed" || f.name == "f16" && rounded:
 				limit = 1e-2
 			}
 			t.Run(family+"/"+f.name, func(t *testing.T) {
@@ -267,9 +265,9 @@ func (f fixture) checkLogits(t *testing.T, m *gpt2.Model, limit float64) {
 func TestGreedy(t *testing.T) {
 	for _, f := range fixtures(t) {
 		t.Run(f.name, func(t *testing.T) {
-			// A matrix unit rounds 16-bit weights and what they are multiplied by; who
+			// Some families round 16-bit weights and what they are multiplied by; who
 			// asks for no type gets no rounding.
-			m := f.modelWith(t, kernel.Options{Threads: 2, Wide: kernel.Families()[0] == "amx"})
+			m := f.modelWith(t, kernel.Options{Threads: 2, Wide: kernel.TraitsOf("").Held(tensor.F16) != tensor.F16})
 			for _, g := range f.expect.Greedy {
 				s, next := sequence(t, m), g.Prompt
 				for i, want := range g.Tokens {
