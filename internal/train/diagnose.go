@@ -17,6 +17,10 @@ func (t *Trainer) FirstNonFinite(ctx context.Context, r Rows) (string, error) {
 	if _, err := t.checkRows(r); err != nil {
 		return "", err
 	}
+	if t.memory.free != nil { // a larger batch may have left something bad behind the last row
+		t.memory.free()
+	}
+	t.memory = memory{}
 	if err := t.reserve(len(r.Tokens)); err != nil {
 		return "", err
 	}
