@@ -61,9 +61,7 @@ func (d *distribution) resetTop(scores []float32, k int, temperature float32) {
 	d.take(scores)
 	h := append(d.heap[:0], scores[:k]...)
 	d.heap = h
-	for i := k/2 - 1; i >= 0; i-- {
-		sink(h, i)
-	}
+	heapify(h)
 	n, floor := 0, divisionFloor(h[0], temperature)
 	alive := d.alive[:len(scores)]
 	for t, v := range scores {
@@ -234,9 +232,7 @@ func (d *distribution) kthLargest(k int) float32 {
 		h = append(h, d.scores[t])
 	}
 	d.heap = h
-	for i := k/2 - 1; i >= 0; i-- {
-		sink(h, i)
-	}
+	heapify(h)
 	least := h[0]
 	for _, t := range d.alive[k:] {
 		if v := d.scores[t]; v > least {
@@ -273,6 +269,13 @@ func (d *distribution) best(k int) []int32 {
 	}
 	slices.SortStableFunc(top, func(a, b int32) int { return cmp.Compare(d.scores[b], d.scores[a]) })
 	return top
+}
+
+// heapify brings numbers into the order of a heap: the least on top.
+func heapify(h []float32) {
+	for i := len(h)/2 - 1; i >= 0; i-- {
+		sink(h, i)
+	}
 }
 
 // sink restores the order of a heap below i: the least on top.

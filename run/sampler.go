@@ -47,21 +47,21 @@ func (s *sampler) reshape(h history, logits []float32) error {
 	return nil
 }
 
-// firstTop returns the k of a topK that comes first, or right after a temperature, 0 if
+// firstTop returns the k of a topK that comes first, or right after a temperature; 0:
 // there is none.
 func (s *sampler) firstTop() (k int, t float32) {
-	t = 1
-	for _, w := range s.warpers {
-		switch w := w.(type) {
-		case temperature:
-			t = float32(w)
-			continue
-		case topK:
-			return int(w), t
+	list, t := s.warpers, float32(1)
+	if len(list) > 0 {
+		if w, ok := list[0].(temperature); ok {
+			list, t = list[1:], float32(w)
 		}
-		break
 	}
-	return 0, 0
+	if len(list) > 0 {
+		if w, ok := list[0].(topK); ok {
+			k = int(w)
+		}
+	}
+	return k, t
 }
 
 // choose returns the next token: the likeliest, of equals the first; or one

@@ -40,14 +40,8 @@ func newWarpers(s *Settings, eos []int) []warper {
 type temperature float32
 
 func (w temperature) warp(d *distribution) {
-	if len(d.alive) < len(d.scores)/2 {
-		for _, t := range d.alive {
-			d.scores[t] /= float32(w)
-		}
-		return
-	}
-	for i := range d.scores { // those that are not alive do not count
-		d.scores[i] /= float32(w)
+	for _, t := range d.alive {
+		d.scores[t] /= float32(w)
 	}
 }
 

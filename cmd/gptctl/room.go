@@ -12,8 +12,9 @@ import (
 )
 
 // checkRoom refuses a generation that cannot fit into memory before it begins,
-// rather than let the system end the program in the middle. Where the memory
-// cannot be told it lets everything pass.
+// rather than let the system end the program in the middle. What fits only if the
+// system can drop the weights stays in their file. Where the memory cannot be told
+// everything passes.
 func checkRoom(ctx context.Context, m *run.Model, s run.Settings) error {
 	available, ok := freeMemory(ctx, machine.Local())
 	if !ok {

@@ -87,7 +87,7 @@ func matrixHeld(w Work, in, out int, outMajor bool) held {
 // later reports whether matrices are used where they lie in the file at first, and copied
 // while a text is continued.
 func later(w Work) bool {
-	return w.FileMapped && !w.Copied && w.Device == CPU && w.DType == w.FileDType && w.Purpose != Finetune
+	return w.FileMapped && !w.Copied && w.Device == CPU && w.DType == w.FileDType && !quantised(w.DType) && w.Purpose != Finetune
 }
 
 // twice is what is in memory both in the file and as a copy, at most: a matrix, or, of one

@@ -44,13 +44,12 @@ func (d *Device) LoadTable(t tensor.Tensor) (gpt2.Matrix, error) {
 	return view(t, gpt2.OutIn)
 }
 
-// LoadMatrix implements gpt2.Device. Without Options.DType matrices of float32
-// stay where they lie; asked for by name they are laid out in panels, as all of 16 bits
-// are, which takes tenths of a second and is a quarter faster from then on: with
-// Options.Later that is done when there is time; where there is a matrix unit those of 16
-// bits are laid out in tiles. F16 is rounded to BF16 where that is multiplied faster.
-// Quantised ones are packed,
-// whatever they were. A matrix that cannot be quantised, since its inputs are not
+// LoadMatrix implements gpt2.Device. Without Options.DType matrices of float32 stay where
+// they lie; asked for by name they are laid out in panels, as all of 16 bits are, which
+// takes tenths of a second and is a quarter faster from then on. With Options.Later that
+// waits. Where there is a matrix unit those of 16 bits are laid out in tiles; F16 is
+// rounded to BF16 where that is multiplied faster, see kernel.Traits. Quantised ones are
+// packed, whatever they were. A matrix that cannot be quantised, since its inputs are not
 // whole blocks, keeps its type.
 func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, error) {
 	m, err := view(t, layout)

@@ -13,8 +13,8 @@ type Numbers struct {
 
 	// Tiles says that BF16 is [⌈rows/32⌉][width/32][32][32], as a matrix unit takes it: no
 	// product need bring its rows into form. The width is a multiple of 32. What lies in
-	// rows beyond the last is nobody's. Products and AddRows take it; others need that its
-	// numbers lie in order, or do not mind.
+	// rows beyond the last is nobody's. Products, AddRows and the gradients of
+	// TrainAttentionGradOf take it; others need that its numbers lie in order, or do not mind.
 	Tiles bool
 }
 

@@ -173,10 +173,10 @@ func (c *CPU) AddRows(y []float32, x Numbers, rows, width int) {
 
 // addTiles adds the rows of some columns, of x in tiles.
 func (l *loop) addTiles(from, to int) {
-	const step, block = generic.TileStep, generic.TileStep * generic.TileStep
+	const step = generic.TileStep
 	for row := 0; row < l.rows; row += step {
 		for col := from; col < to; col += step {
-			l.c.ops.tiles.addRows(l.y[col:col+step], l.xn.BF16[(row/step*l.width/step+col/step)*block:], step, min(step, l.rows-row))
+			l.c.ops.tiles.addRows(l.y[col:col+step], l.xn.BF16[BlockAt(row, col, l.width):], step, min(step, l.rows-row))
 		}
 	}
 }

@@ -3,6 +3,15 @@
 #include "textflag.h"
 #include "macros_amd64.h"
 
+// QUARTERS is for read and readFourAhead: where the quarters begin, and the bytes of one.
+#define QUARTERS \
+	MOVQ p+0(FP), SI; \
+	MOVQ n+8(FP), CX; \
+	SHRQ $2, CX; \
+	LEAQ (SI)(CX*1), R8; \
+	LEAQ (R8)(CX*1), R9; \
+	LEAQ (R9)(CX*1), R10
+
 // Functions of one row. DI and SI walk over the row, CX counts the elements
 // left, K1 masks the last few.
 
@@ -412,12 +421,7 @@ loop:
 	VPORD O(R10), Z3, Z3
 
 TEXT ·read(SB), NOSPLIT, $0-20
-	MOVQ p+0(FP), SI
-	MOVQ n+8(FP), CX
-	SHRQ $2, CX
-	LEAQ (SI)(CX*1), R8
-	LEAQ (R8)(CX*1), R9
-	LEAQ (R9)(CX*1), R10
+	QUARTERS
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -459,12 +463,7 @@ done:
 	ADDQ $128, R
 
 TEXT ·readFourAhead(SB), NOSPLIT, $0-20
-	MOVQ p+0(FP), SI
-	MOVQ n+8(FP), CX
-	SHRQ $2, CX
-	LEAQ (SI)(CX*1), R8
-	LEAQ (R8)(CX*1), R9
-	LEAQ (R9)(CX*1), R10
+	QUARTERS
 	ZERO(Z0)
 	ZERO(Z1)
 
