@@ -16,7 +16,7 @@ import (
 )
 
 // rules changes whenever the same files would give other tokens: with the way
-// files are read, a cleaning step, or the form of the cache.
+// files are read, or the form of the cache; a cleaning step has its Revision.
 const rules = "gptctl corpus 1"
 
 // key hashes everything that the tokens depend on: the files' contents, how they
@@ -55,6 +55,9 @@ func (b *builder) sum(files []source.File, words [32]byte) string {
 	text(r.Encoding, r.Column, r.Separator, fmt.Sprintf("%q", r.Template))
 	for _, s := range clean.Steps() {
 		text(s.ID, fmt.Sprint(b.Steps[s.ID]))
+		if b.Steps[s.ID] && s.Revision > 0 {
+			text(fmt.Sprint(s.Revision))
+		}
 	}
 	text(string(words[:]))
 	return hex.EncodeToString(h.Sum(nil))

@@ -2,6 +2,7 @@ package clean
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -84,8 +85,22 @@ func oneSpace(out *strings.Builder, line string) {
 // unwrap joins the lines of paragraphs that were broken at a width: those whose
 // lines but the last are mostly (four of five) longer than 50 characters. Other
 // paragraphs (verse, lists, headings) keep their lines. Lines are stripped, and
-// one blank line stands between paragraphs.
-func unwrap(s string) string {
+// one blank line stands between paragraphs. White space stays at an end that is not
+// the document's: between a prompt and its answer, and between pieces.
+func unwrap(s string, first, last bool) string {
+	before, after := "", ""
+	if !first {
+		t := strings.TrimLeftFunc(s, unicode.IsSpace)
+		before, s = s[:len(s)-len(t)], t
+	}
+	if !last {
+		t := strings.TrimRightFunc(s, unicode.IsSpace)
+		s, after = t, s[len(t):]
+	}
+	return before + joinLines(s) + after
+}
+
+func joinLines(s string) string {
 	var out strings.Builder
 	var paragraph []string
 	give := func() {

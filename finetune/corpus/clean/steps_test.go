@@ -13,6 +13,7 @@ import (
 
 func TestSteps(t *testing.T) {
 	space := func(s string) string { return evenSpace(s, true, true) }
+	joined := func(s string) string { return unwrap(s, true, true) }
 	for _, c := range []struct {
 		name     string
 		do       func(string) string
@@ -32,7 +33,7 @@ func TestSteps(t *testing.T) {
 		{"space", space, "\tindented\n\t\tmore   words\n", "\tindented\n\t\tmore words"},
 		{"space", space, "\u2003\u3000x", "  x"},
 		{"space", space, " \n\n", ""},
-		{"unwrap", unwrap, strings.Repeat("A line that is longer than fifty characters, by a few.\n", 3) + "end.\n\nHead\n\nRoses are red\nviolets are blue\n",
+		{"unwrap", joined, strings.Repeat("A line that is longer than fifty characters, by a few.\n", 3) + "end.\n\nHead\n\nRoses are red\nviolets are blue\n",
 			"A line that is longer than fifty characters, by a few. A line that is longer than fifty characters, by a few. A line that is longer than fifty characters, by a few. end.\n\nHead\n\nRoses are red\nviolets are blue"},
 		{"boilerplate", unframe, "Produced by X\n*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***\n\n\nEmma\n\n*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***\nlicence", "Emma"},
 		{"boilerplate", unframe, "Small print\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\nText by Project Gutenberg's friends\nEnd of Project Gutenberg's Emma\n", "Text by Project Gutenberg's friends"},
@@ -64,6 +65,29 @@ func TestParts(t *testing.T) {
 	}
 	if changes[0].Before != " be&amp;cause \n" || changes[0].After != " be&cause \n" {
 		t.Errorf("the sample is %q, %q", changes[0].Before, changes[0].After)
+	}
+}
+
+// So it does where lines are joined, and so does the boundary between pieces of a document.
+func TestUnwrapParts(t *testing.T) {
+	set, err := Choose([]string{Unwrap}, []string{"all"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("word ", 12) + "end"
+	d := &source.Document{Parts: []source.Part{{Text: " Q:\n", Masked: true}, {Text: " " + long + "\n" + long + "\n"}, {Text: " \n", Masked: true}, {Text: "end\n"}}}
+	set.Document(d)
+	if want := "Q:\n " + long + " " + long + "\n \nend"; d.Text() != want {
+		t.Errorf("the document is %q, want %q", d.Text(), want)
+	}
+	for _, c := range []struct {
+		continues, more bool
+		want            string
+	}{{false, false, "a\nb"}, {false, true, "a\nb\n"}, {true, false, "\na\nb"}, {true, true, "\na\nb\n"}} {
+		d := &source.Document{Parts: []source.Part{{Text: "\na\nb\n"}}, More: c.more, Continues: c.continues}
+		if set.Document(d); d.Text() != c.want {
+			t.Errorf("a piece becomes %q, want %q", d.Text(), c.want)
+		}
 	}
 }
 
@@ -164,7 +188,7 @@ func FuzzClean(f *testing.F) {
 		if !utf8.ValidString(d.Text()) {
 			t.Errorf("%q becomes %q", s, d.Text())
 		}
-		for _, even := range []func(string) string{compose, stripControl, unwrap, func(s string) string { return evenSpace(s, true, true) }} {
+		for _, even := range []func(string) string{compose, stripControl, joinLines, func(s string) string { return evenSpace(s, true, true) }} {
 			once := even(s)
 			if twice := even(once); twice != once {
 				t.Errorf("%q becomes %q, then %q", s, once, twice)
