@@ -82,7 +82,7 @@ func withTiles(o ops) *ops {
 		packRows: amx.PackRowTiles, pack: amx.PackTiles, product: amx.Product, norm: amx.NormTile, gate: amx.Gate,
 		packStream: amx.PackStream, stream: amx.StreamTiles, four: amx.StreamRow, alone: amx.StreamRowAlone,
 		cross: amx.CrossTiles, softmax: amx.SoftmaxTile, scale: amx.ScaleTile, narrow: amx.NarrowTile, turn: amx.TurnTile,
-		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: amx.MultiplyRows, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,
+		rows: amx.PackRows, panels: amx.MultiplyPanels, multiplyRows: new(amx.Rows).Multiply, packStep: amx.PackStep, finish: amx.Finish, addRows: amx.AddRows,
 		slopes: amx.SlopeTiles, keep: amx.KeepTile, dots: amx.HalfDots,
 	}
 	if cpu.X86.HasAVX512GFNI {

@@ -1,9 +1,6 @@
 package amx
 
-import (
-	"math"
-	"sync/atomic"
-)
+import "math"
 
 // curvePieces are the pieces of a curve, and curveTerms the terms of each: a register
 // or two hold one term of all pieces.
@@ -30,13 +27,8 @@ type curve struct {
 	terms       [curveTerms][curvePieces]float32 // the highest power first
 }
 
-var lastCurves atomic.Pointer[curves]
-
-// curvesOf are those of an activation, which are kept until another one is asked for.
+// curvesOf finds the curves of an activation.
 func curvesOf(a, b float32) *curves {
-	if c := lastCurves.Load(); c != nil && c.a == a && c.b == b {
-		return c
-	}
 	sigma := func(x float64) (s, rest float64) {
 		e := math.Exp(-x * (float64(a) + float64(b)*x*x))
 		return 1 / (1 + e), e / (1 + e)
@@ -50,7 +42,6 @@ func curvesOf(a, b float32) *curves {
 		s, rest := sigma(x)
 		return 0.5 - rest + x*s*rest*(float64(a)+3*float64(b)*x*x)
 	})
-	lastCurves.Store(c)
 	return c
 }
 

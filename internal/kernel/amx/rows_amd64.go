@@ -4,6 +4,7 @@ package amx
 
 import (
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -35,10 +36,23 @@ type rowJob struct {
 	lines        int         // of each to be prefetched in a step
 }
 
+// Rows are products whose results may go through an activation. Its curves are kept until
+// those of another one are asked for.
+type Rows struct{ curves atomic.Pointer[curves] }
+
+func (r *Rows) curvesOf(a, b float32) *curves {
+	if c := r.curves.Load(); c != nil && c.a == a && c.b == b {
+		return c
+	}
+	c := curvesOf(a, b)
+	r.curves.Store(c)
+	return c
+}
+
 func address[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
 
-// MultiplyRows computes start + a·b for 32 rows and panels of b, and what follows.
-func MultiplyRows(p *generic.Rows) {
+// Multiply computes start + a·b for 32 rows and panels of b, and what follows.
+func (r *Rows) Multiply(p *generic.Rows) {
 	if p.Steps == 0 || p.Panels == 0 {
 		generic.MultiplyRows(p)
 		return
@@ -64,19 +78,19 @@ func MultiplyRows(p *generic.Rows) {
 		_ = p.C[p.Panels*step*step-1]
 		rowsToFloats(&j)
 	} else {
-		j.store(p)
+		r.store(&j, p)
 	}
 	runtime.KeepAlive(p)
 }
 
-func (j *rowJob) store(p *generic.Rows) {
+func (r *Rows) store(j *rowJob, p *generic.Rows) {
 	_, _ = p.C[min(2, p.Panels)*step*step-1], p.Y[j.last(p)]
 	j.from = j.c + step*step*4
 	j.nexty, j.ldy, j.width, j.rows = address(p.Y), uintptr(p.LdY), uintptr(p.YStride), p.Rows
 	whole := p.Past && p.Cols%step == 0 && wholeLines(p.Y, p.LdY, p.Cols) // may go past the caches
 	switch {
 	case p.DType == tensor.BF16:
-		j.halves(p, whole)
+		r.halves(j, p, whole)
 	case p.Round:
 		rowsRounded(j)
 	case p.Add:
@@ -102,7 +116,7 @@ func (j *rowJob) sum() (sum float64) {
 	return sum
 }
 
-func (j *rowJob) halves(p *generic.Rows, whole bool) {
+func (r *Rows) halves(j *rowJob, p *generic.Rows, whole bool) {
 	other := p.Act
 	if p.Slope != nil {
 		other = p.Slope
@@ -110,7 +124,7 @@ func (j *rowJob) halves(p *generic.Rows, whole bool) {
 	if other != nil {
 		_ = other[j.last(p)]
 		j.other = address(other) - address(p.Y)
-		c := curvesOf(p.GateA, p.GateB)
+		c := r.curvesOf(p.GateA, p.GateB)
 		if j.curve = &c.value; p.Slope != nil {
 			j.curve = &c.slope
 		}
