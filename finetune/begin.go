@@ -363,8 +363,9 @@ func sampler(cpus *kernel.CPU, files *modelfiles.Model, t *train.Trainer) func(c
 			s.ContextShift = true
 		}})
 		request := run.Request{Prompt: prompt, Settings: settings}
-		if _, ok := files.Tokenizer.EOS(); prompt == "" && files.Config.BOS < 0 && !ok {
-			request.IDs = []int{0}
+		if prompt == "" { // as the texts of a corpus begin, whatever the configuration says
+			eos, _ := files.Tokenizer.EOS()
+			request.IDs = []int{int(max(eos, 0))}
 		}
 		result, err := run.New(model, files.Tokenizer).Generate(ctx, request)
 		if err != nil {

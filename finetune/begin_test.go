@@ -106,6 +106,36 @@ func TestRunAndResume(t *testing.T) {
 	}
 }
 
+// transformers gives a small vocabulary the bos_token_id of GPT-2's, and other programs
+// none: samples begin as the texts do.
+func TestSamplesWithoutStart(t *testing.T) {
+	base := tinyRun(t)
+	if _, err := Run(t.Context(), base); err != nil {
+		t.Fatal(err)
+	}
+	for _, bos := range []string{"50256", "null"} {
+		for name, text := range map[string]string{
+			"config.json":            `{"model_type":"gpt2","n_layer":2,"n_head":2,"n_embd":32,"n_positions":32,"vocab_size":257,"bos_token_id":` + bos + `,"eos_token_id":` + bos + `}`,
+			"generation_config.json": `{"bos_token_id":` + bos + `}`,
+		} {
+			if err := os.WriteFile(filepath.Join(base.Settings.Out, name), []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := tinyRun(t, "steps=2", "sample_every=1")
+		o.Settings.Init, o.Settings.Tokenizer, o.Settings.Model = "", "", base.Settings.Out
+		samples := 0
+		o.Events = func(e Event) {
+			if _, ok := e.(SampleEvent); ok {
+				samples++
+			}
+		}
+		if _, err := Run(t.Context(), o); err != nil || samples == 0 {
+			t.Errorf("bos_token_id %s: %d samples, %v", bos, samples, err)
+		}
+	}
+}
+
 func TestRunErrors(t *testing.T) {
 	for _, c := range []struct {
 		change func(*Options)
