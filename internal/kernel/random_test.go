@@ -250,10 +250,11 @@ func TestRandomProducts(t *testing.T) {
 		}
 		t.Logf("%d × %d, K %d, transposed %v and %v, in %v, rounded to %v, added %v, bias %v", m, n, k, p.TransposeA, p.TransposeB, p.DType, p.Round, p.Add, p.Bias != nil)
 		a, b, before := random(rng, m*k), random(rng, n*k), random(rng, m*n)
-		exact := slices.Clone(b) // b is rounded by the product itself
+		exact, bias := slices.Clone(b), slices.Clone(p.Bias) // rounded by the product itself
 		if p.DType != tensor.F32 {
 			generic.Round(p.DType, a)
 			generic.Round(p.DType, exact)
+			generic.Round(p.DType, bias)
 		}
 		left, right := a, exact
 		if p.TransposeA {
@@ -264,8 +265,8 @@ func TestRandomProducts(t *testing.T) {
 		}
 		sums, sizes := terms(left, right, m, k, n)
 		for i := range sums {
-			if p.Bias != nil {
-				sums[i] += float64(p.Bias[i%n])
+			if bias != nil {
+				sums[i] += float64(bias[i%n])
 			}
 			if p.Add {
 				sums[i] += float64(before[i])

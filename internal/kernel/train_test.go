@@ -182,6 +182,10 @@ func checkProduct(t *testing.T, c *CPU, rng *rand.Rand, p Product) {
 		c.Round(a, p.DType)
 		generic.Round(p.DType, exact)
 	}
+	bias := slices.Clone(p.Bias)
+	if p.DType != tensor.F32 {
+		generic.Round(p.DType, bias)
+	}
 	want := make([]float64, p.M*p.N)
 	for i := range p.M {
 		for j := range p.N {
@@ -196,8 +200,8 @@ func checkProduct(t *testing.T, c *CPU, rng *rand.Rand, p Product) {
 				}
 				sum += float64(x) * float64(w)
 			}
-			if p.Bias != nil {
-				sum += float64(p.Bias[j])
+			if bias != nil {
+				sum += float64(bias[j])
 			}
 			if p.Add {
 				sum += float64(y[i*p.N+j])

@@ -18,7 +18,7 @@ type Product struct {
 	// DType is the type that both factors are multiplied in; b is rounded to it,
 	// and a is expected to have been. Sums are float32.
 	DType tensor.DType
-	Bias  []float32    // [N], or nil
+	Bias  []float32    // [N], or nil; rounded to DType too, as torch.autocast does it
 	Round tensor.DType // the type that the result is rounded to; F32 (or zero): none
 	Add   bool         // y += result instead of y = result
 	Kept  bool         // a hint: y and Act are not read soon
@@ -78,7 +78,7 @@ func (c *CPU) ProductSquares(y, a, b Numbers, p Product) (squares float64, ok bo
 	if tiles {
 		c.tileProduct(y, a, b, p)
 		squares = c.trainTiles.squares()
-		ok = y.BF16 == nil && !p.Add && !p.rounds() && p.K > 0 && !math.IsNaN(squares) && !math.IsInf(squares, 0)
+		ok = y.BF16 == nil && !p.Add && p.K > 0 && !math.IsNaN(squares) && !math.IsInf(squares, 0)
 	} else {
 		c.plainProduct(y.F32, a.F32, b.F32, p)
 	}
@@ -107,6 +107,11 @@ func (p *Product) activates(y Numbers) bool {
 func (c *CPU) plainProduct(y, a, b []float32, p Product) {
 	t := &c.product
 	t.c, t.y, t.b, t.Product, t.a, t.lda = c, y, b, p, a, p.K
+	if p.Bias != nil {
+		t.bias = append(t.bias[:0], p.Bias[:p.N]...)
+		c.ops.rounded(t.bias, p.DType)
+		t.Bias = t.bias
+	}
 	t.paired = p.DType == tensor.BF16 && c.ops.pairs != nil
 	t.preparing = true
 	t.next.Store(0)
@@ -137,6 +142,7 @@ type productTask struct {
 	Product
 	c       *CPU
 	y, a, b []float32
+	bias    []float32
 	lda     int      // numbers, or pairs, from one row of a to the next
 	paired  bool     // a is pairs
 	pairs   []uint32 // reused

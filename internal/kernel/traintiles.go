@@ -330,6 +330,7 @@ func (t *trainTiles) block(s *scratch, i int) {
 		clear(s.a)
 		from := t.col + b.col*generic.TileStep
 		copy(s.a, t.Bias[from:min(from+len(s.a), t.N)])
+		t.c.ops.rounded(s.a, tensor.BF16)
 	}
 	if t.whole {
 		t.columns(s, b)
@@ -393,7 +394,7 @@ func (t *trainTiles) multiplyRows(s *scratch, b trainBlock, r, k int) {
 	p.Next = t.upcoming(b, r, k)
 	last := t.k+(k+p.Steps)*generic.TileStep >= t.K
 	y := t.y.at(t.row+row, t.col+col)
-	straight := !t.Add || t.y.d == tensor.F32 && !t.rounds()
+	straight := !t.Add || t.y.d == tensor.F32
 	if p.Y = nil; last && straight {
 		p.DType, p.Y, p.LdY, p.YStride, p.Add, p.Round = t.y.d, y, t.y.ld, t.y.across(), t.Add, t.rounds()
 		p.Past = t.Kept

@@ -112,18 +112,13 @@ func (p *pass) paramsBack(x, dy gpt2.Buffer, w *projection) {
 	}
 }
 
-// weightBack adds to the gradient of w, if it is trained, xᵀ·dy. In float16 the
-// product is rounded first, as one of float16 numbers is: it overflows where
-// torch's does.
+// weightBack adds to the gradient of w, if it is trained, xᵀ·dy. The product is
+// rounded first, as torch's is: in float16 it overflows where that does.
 func (p *pass) weightBack(w *param, x, dy gpt2.Buffer, rows, in, out int) {
 	if !w.trained() {
 		return
 	}
-	round := tensorF32
-	if p.options.Precision == FP16 {
-		round = p.dtype
-	}
-	w.squares, w.squared = p.dev.ProductGrad(w.grad, x, dy, rows, in, out, p.dtype, round, w.begun)
+	w.squares, w.squared = p.dev.ProductGrad(w.grad, x, dy, rows, in, out, p.dtype, p.dtype, w.begun)
 	w.begun = true
 }
 
@@ -135,10 +130,10 @@ func (t *Trainer) begin(w *param) {
 	}
 }
 
-// biasBack adds the gradient of a bias. As an operation of float16 gives float16,
-// it overflows where torch's does.
+// biasBack adds the gradient of a bias, rounded first as torch's is: in float16 it
+// overflows where that does.
 func (p *pass) biasBack(w *projection, dy gpt2.Buffer) {
-	if p.options.Precision != FP16 {
+	if !p.half() {
 		p.dev.AddRows(w.bias.grad, dy, p.n, w.out)
 		return
 	}

@@ -44,7 +44,8 @@ type Device interface {
 	Operand(w gpt2.Buffer, layout gpt2.Layout, in, out int, d tensor.DType) (gpt2.Matrix, error)
 	Refresh(m gpt2.Matrix, w gpt2.Buffer)
 
-	// Product overwrites y [rows][out] with x·w + bias (nil: none), or adds it.
+	// Product overwrites y [rows][out] with x·w + bias (nil: none; rounded as w is), or
+	// adds it.
 	Product(y, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, round tensor.DType, add bool)
 	// ProductAct is Product, and overwrites act with f(y).
 	ProductAct(y, act, x gpt2.Buffer, rows int, w gpt2.Matrix, bias gpt2.Buffer, f gpt2.Activation, round tensor.DType)

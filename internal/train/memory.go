@@ -46,7 +46,7 @@ type memory struct {
 
 	low    gpt2.Buffer // [rows][rank]
 	dlow   gpt2.Buffer // [rows][rank]
-	bias   gpt2.Buffer // [the widest projection]: the gradient of a bias in float16
+	bias   gpt2.Buffer // [the widest projection]: the gradient of a bias, to be rounded
 	logits gpt2.Buffer // [headRows][vocab]
 	losses []float64
 	chunks []chunk
@@ -131,7 +131,7 @@ func (t *Trainer) reserve(rows int) error {
 	if r := t.options.LoRA.Rank; r > 0 {
 		each(tensorF32, r, &m.low, &m.dlow)
 	}
-	if t.options.Precision == FP16 {
+	if t.half() {
 		want(&m.bias, max(3*c.Embd, c.Inner), tensorF32)
 	}
 	want(&m.logits, min(rows, m.head)*c.VocabSize, store)

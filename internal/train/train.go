@@ -11,10 +11,11 @@
 // too, and the logits of headHalfRows positions.
 //
 // Precision: with BF16 or FP16 both factors of each matrix product are rounded
-// to that type, and so is what it gives, the activation and the attention's
-// output, as under torch.autocast; products are summed in float32. Weights,
-// their gradients and moments, the residual stream, norms, softmax and loss are
-// float32. FP16 scales the loss (see scaler).
+// to that type, and its bias, and what it gives (the gradients of weights and biases
+// too), the activation and the attention's output, as under torch.autocast; products
+// are summed in float32. Weights, what is kept of their gradients, moments, the
+// residual stream, norms, softmax and loss are float32. FP16 scales the loss (see
+// scaler).
 //
 // Results depend on nothing but the inputs and the seed: not on the number of
 // threads, nor on Checkpointing.

@@ -32,7 +32,7 @@ type rowJob struct {
 	cols         int // of the last panel
 	next0, next1 uintptr
 	curve        *curve
-	squares      [32]float32 // lanes of what is written as it is
+	squares      [32]float32 // lanes of what is written, as float32 and not added
 	lines        int         // of each to be prefetched in a step
 }
 
@@ -91,10 +91,16 @@ func (r *Rows) store(j *rowJob, p *generic.Rows) {
 	switch {
 	case p.DType == tensor.BF16:
 		r.halves(j, p, whole)
-	case p.Round:
-		rowsRounded(j)
+	case p.Round && p.Add:
+		rowsRoundedSums(j)
 	case p.Add:
 		rowsToSums(j)
+	case p.Round && whole:
+		rowsRoundedPast(j)
+		p.Squares = j.sum()
+	case p.Round:
+		rowsRounded(j)
+		p.Squares = j.sum()
 	case whole:
 		rowsPast(j)
 		p.Squares = j.sum()
@@ -169,3 +175,9 @@ func rowsToHalves(j *rowJob)
 
 //go:noescape
 func rowsRounded(j *rowJob)
+
+//go:noescape
+func rowsRoundedPast(j *rowJob)
+
+//go:noescape
+func rowsRoundedSums(j *rowJob)

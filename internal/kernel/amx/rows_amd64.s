@@ -157,14 +157,22 @@ DATA curveConst<>+8(SB)/4, $0x7fffffff
 DATA curveConst<>+12(SB)/4, $0x3f000000
 GLOBL curveConst<>(SB), RODATA|NOPTR, $16
 
-// Rounded to bfloat16, as float32.
-#define ROUNDED \
-	CLAIM; \
-	CLAIM64; \
+// Rounded to bfloat16, as float32; past the caches; added.
+#define ROUND \
 	NARROW8; \
-	WIDEN(Z8, Y8, Z6, Z7, Y9); \
-	VMOVUPS Z6, K1, (R8); \
-	VMOVUPS Z7, K2, 64(R8)
+	WIDEN(Z8, Y8, Z6, Z7, Y9)
+
+#define ROUNDED \
+	ROUND; \
+	FLOATS
+
+#define ROUNDEDPAST \
+	ROUND; \
+	PAST
+
+#define ROUNDEDSUMS \
+	ROUND; \
+	SUMS
 
 // NEXT asks for what is multiplied next: so many lines of two runs.
 #define NEXT(LINE, DONE) \
@@ -354,7 +362,15 @@ TEXT ·rowsToHalves(SB), NOSPLIT, $0-8
 
 // func rowsRounded(j *rowJob)
 TEXT ·rowsRounded(SB), NOSPLIT, $0-8
-	ROWS(NOCONST, ROUNDED)
+	ROWS(NOSUMS, ROUNDED)
+
+// func rowsRoundedPast(j *rowJob)
+TEXT ·rowsRoundedPast(SB), NOSPLIT, $0-8
+	ROWS(NOSUMS, ROUNDEDPAST)
+
+// func rowsRoundedSums(j *rowJob)
+TEXT ·rowsRoundedSums(SB), NOSPLIT, $0-8
+	ROWS(NOCONST, ROUNDEDSUMS)
 
 // func rowsHalvesPast(j *rowJob)
 TEXT ·rowsHalvesPast(SB), NOSPLIT, $0-8

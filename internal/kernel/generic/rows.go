@@ -24,7 +24,7 @@ type Rows struct {
 	YStride    int // bytes from those of a panel to the next one's
 	Rows, Cols int
 	Add        bool // or added to, of float32
-	Round      bool // float32 is rounded to bfloat16; not with Add
+	Round      bool // float32 is rounded to bfloat16, before it is added
 	Past       bool // a hint: Y is not read soon
 
 	// Of bfloat16: Act is overwritten with Gate of what Y gets; or that is multiplied by
@@ -32,8 +32,8 @@ type Rows struct {
 	Act, Slope   []byte
 	GateA, GateB float32
 
-	// Squares is overwritten with the sum of the squares of a Y of float32 that is neither
-	// added to nor rounded.
+	// Squares is overwritten with the sum of the squares of a Y of float32 that is not
+	// added to.
 	Squares float64
 
 	Next [2][]byte // what is read next, a hint: it is brought to the second-level cache
@@ -62,6 +62,9 @@ func MultiplyRows(p *Rows) {
 			Finish(p.DType, p.Round, p.Add, false, p.Y[at:], p.LdY, c[i*block:], TileStep, p.Rows, cols)
 			for r := range p.Rows {
 				for _, v := range c[i*block+r*TileStep:][:cols] {
+					if p.Round {
+						v = tensor.BF16ToFloat32(roundBF16(v))
+					}
 					p.Squares += float64(v) * float64(v)
 				}
 				if p.Act != nil || p.Slope != nil {
