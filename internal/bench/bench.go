@@ -308,9 +308,11 @@ func ignore(int, int, []float32) error { return nil }
 
 // prefillCost is the floating-point operations of one token of a prompt of n,
 // two to a multiply-add: the matrices of the blocks, and attention to half the
-// prompt. The head is only needed once and not counted.
+// prompt. The head is only needed once and not counted, and neither is what the last
+// block computes behind its attention, which is needed once, too.
 func prefillCost(c gpt2.Config, n int) float64 {
-	matrices := c.Embd*3*c.Embd + c.Embd*c.Embd + 2*c.Embd*c.Inner
+	behind := c.Embd*c.Embd + 2*c.Embd*c.Inner
+	matrices := c.Embd*3*c.Embd + behind
 	attention := 2 * c.Embd * (n + 1) / 2
-	return 2 * float64(c.Layers) * float64(matrices+attention)
+	return 2*float64(c.Layers)*float64(matrices+attention) - 2*float64(behind)*float64(n-1)/float64(n)
 }

@@ -68,6 +68,16 @@ type Operands interface {
 	NewResidual(n int) (Buffer, error)
 }
 
+// A Tailed is a Device that can go on with the last rows only.
+type Tailed interface {
+	// TailFrom returns the row, first or one before it, from which operations on the
+	// rows that are left of so many give the same bits as on all.
+	TailFrom(rows, first int) int
+	// Tail returns x [rows][width], which Embed and Linear or Attention have written,
+	// from such a row on. It is the same memory.
+	Tail(x Buffer, rows, width, from int) Buffer
+}
+
 // Buffer is float32 memory of a Device.
 type Buffer interface {
 	// Len is the number of float32 it holds.

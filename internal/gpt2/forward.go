@@ -155,8 +155,16 @@ func (m *Model) chunk(ctx context.Context, inputs []Input, rows []Row, places []
 	if err := m.reserve(len(rows), min(len(wanted), logitsRows)); err != nil {
 		return err
 	}
-	if err := m.hidden(ctx, rows); err != nil {
+	first := len(rows)
+	if len(wanted) > 0 {
+		first = wanted[0]
+	}
+	x, from, err := m.hidden(ctx, rows, first)
+	if err != nil {
 		return err
+	}
+	for i := range wanted {
+		wanted[i] -= from // rows of x
 	}
 	for len(wanted) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -164,11 +172,12 @@ func (m *Model) chunk(ctx context.Context, inputs []Input, rows []Row, places []
 		}
 		part := wanted[:min(len(wanted), logitsRows)]
 		wanted = wanted[len(part):]
-		all, good, err := m.head(part)
+		all, good, err := m.head(x, part)
 		if err != nil {
 			return err
 		}
-		for k, r := range part {
+		for k, i := range part {
+			r := from + i
 			logits := all[k*m.Config.VocabSize : (k+1)*m.Config.VocabSize]
 			if !good && !finite(logits) {
 				return m.nonFinite(rows[r].Pos)

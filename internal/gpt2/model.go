@@ -181,32 +181,43 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 	return nil
 }
 
-// hidden runs the rows through all blocks and leaves the residual stream in m.x.
-func (m *Model) hidden(ctx context.Context, rows []Row) error {
+// hidden runs the rows through all blocks. It returns the residual stream, and the row
+// that this begins with: first, the first whose logits are wanted, or one before it. Of
+// the rows before that the last block only needs the keys and values.
+func (m *Model) hidden(ctx context.Context, rows []Row, first int) (x Buffer, from int, err error) {
 	d, c, n := m.dev, m.Config, len(rows)
 	eps := float32(c.LayerNormEpsilon)
-	d.Embed(m.x, m.params.tokens, m.params.positions, rows)
+	x = m.x
+	d.Embed(x, m.params.tokens, m.params.positions, rows)
 	for i, b := range m.params.blocks {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, 0, err
 		}
-		d.Norm(m.norm, m.x, b.attnNorm.gain, b.attnNorm.bias, n, c.Embd, eps)
+		d.Norm(m.norm, x, b.attnNorm.gain, b.attnNorm.bias, n, c.Embd, eps)
 		d.Linear(m.qkv, m.norm, n, b.qkv.weight, Epilogue{Bias: b.qkv.bias})
 		d.Attention(m.att, m.qkv, i, rows, c.AttentionScale(i))
-		d.Linear(m.x, m.att, n, b.attnOut.weight, Epilogue{Bias: b.attnOut.bias, Add: true})
+		att := m.att
+		if t, ok := d.(Tailed); ok && i == len(m.params.blocks)-1 && first > 0 {
+			if from = t.TailFrom(n, first); from == n {
+				return x, n, nil
+			}
+			x, att = t.Tail(x, n, c.Embd, from), t.Tail(att, n, c.Embd, from)
+			n -= from
+		}
+		d.Linear(x, att, n, b.attnOut.weight, Epilogue{Bias: b.attnOut.bias, Add: true})
 
-		d.Norm(m.norm, m.x, b.mlpNorm.gain, b.mlpNorm.bias, n, c.Embd, eps)
+		d.Norm(m.norm, x, b.mlpNorm.gain, b.mlpNorm.bias, n, c.Embd, eps)
 		d.Linear(m.mid, m.norm, n, b.up.weight, Epilogue{Bias: b.up.bias, Activation: c.Activation})
-		d.Linear(m.x, m.mid, n, b.down.weight, Epilogue{Bias: b.down.bias, Add: true})
+		d.Linear(x, m.mid, n, b.down.weight, Epilogue{Bias: b.down.bias, Add: true})
 	}
-	return nil
+	return x, from, nil
 }
 
 // head returns the logits [len(indices)][vocab] of the named rows of the residual
 // stream, valid until the next call, and whether all of them are finite.
-func (m *Model) head(indices []int) (logits []float32, finite bool, err error) {
+func (m *Model) head(x Buffer, indices []int) (logits []float32, finite bool, err error) {
 	c, n := m.Config, len(indices)
-	m.dev.Gather(m.picked, m.x, indices, c.Embd)
+	m.dev.Gather(m.picked, x, indices, c.Embd)
 	m.dev.Norm(m.picked, m.picked, m.params.final.gain, m.params.final.bias, n, c.Embd, float32(c.LayerNormEpsilon))
 	m.dev.Linear(m.logits, m.picked, n, m.params.head, Epilogue{})
 	finite = m.dev.Finite(m.logits, n*c.VocabSize)
