@@ -216,21 +216,21 @@ func (d *Device) ActivateGrad(dy, x gpt2.Buffer, n int, f gpt2.Activation, round
 	d.cpu.ActivateGrad(first(dy, n), first(x, n), activations[f], round)
 }
 
-func attention(sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64) kernel.TrainAttention {
+func attention(sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64, round tensor.DType) kernel.TrainAttention {
 	return kernel.TrainAttention{
 		Sequences: sequences, Context: context, Heads: s.Heads, HeadDim: s.HeadDim, Scale: scale,
-		Dropout: kernel.Dropout{Key: key, Share: share},
+		Dropout: kernel.Dropout{Key: key, Share: share}, Round: round,
 	}
 }
 
 // Attend implements train.Device.
-func (d *Device) Attend(out, lse, qkv gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64) {
-	d.cpu.TrainAttentionOf(numbers(out), lse.(buffer), numbers(qkv), attention(sequences, context, s, scale, key, share))
+func (d *Device) Attend(out, lse, qkv gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64, round tensor.DType) {
+	d.cpu.TrainAttentionOf(numbers(out), lse.(buffer), numbers(qkv), attention(sequences, context, s, scale, key, share, round))
 }
 
 // AttendGrad implements train.Device.
-func (d *Device) AttendGrad(dqkv, dout, qkv, out, lse gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64) {
-	d.cpu.TrainAttentionGradOf(numbers(dqkv), numbers(dout), numbers(qkv), numbers(out), lse.(buffer), attention(sequences, context, s, scale, key, share))
+func (d *Device) AttendGrad(dqkv, dout, qkv, out, lse gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64, round tensor.DType) {
+	d.cpu.TrainAttentionGradOf(numbers(dqkv), numbers(dout), numbers(qkv), numbers(out), lse.(buffer), attention(sequences, context, s, scale, key, share, round))
 }
 
 // CrossEntropy implements train.Device.

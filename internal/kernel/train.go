@@ -315,7 +315,7 @@ func (c *CPU) ActivateGrad(dy, x Numbers, f Activation, d tensor.DType) {
 			to := min(from+activationPart, end)
 			dy := l.yn.part(from, to)
 			v := o.read32(dy, s.a)
-			o.activateGrad(s, v, o.read32(l.xn.part(from, to), s.b), l.f)
+			o.activateGrad(s, v, o.read32(l.xn.part(from, to), s.b), l.f, l.d)
 			o.put(dy, v, l.d)
 		}
 	}, loopData{yn: dy, xn: x, f: f, d: d})
@@ -337,7 +337,8 @@ func (o *ops) rounded(x []float32, d tensor.DType) {
 	}
 }
 
-func (o *ops) activateGrad(s *scratch, dy, x []float32, f Activation) {
+// activateGrad multiplies dy by f'(x), rounded to d where torch computes it of that.
+func (o *ops) activateGrad(s *scratch, dy, x []float32, f Activation, d tensor.DType) {
 	switch f {
 	case None:
 	case GELUTanh:
@@ -359,9 +360,14 @@ func (o *ops) activateGrad(s *scratch, dy, x []float32, f Activation) {
 			}
 		}
 	case Tanh:
+		s.c = grow(s.c, len(x))
+		y := s.c[:len(x)]
 		for i, v := range x {
-			t := math.Tanh(float64(v))
-			dy[i] = float32(float64(dy[i]) * (1 - t*t))
+			y[i] = float32(math.Tanh(float64(v)))
+		}
+		o.rounded(y, d)
+		for i, t := range y {
+			dy[i] = float32(float64(dy[i]) * (1 - float64(t)*float64(t)))
 		}
 	default:
 		panic("kernel: unknown activation")

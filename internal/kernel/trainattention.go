@@ -14,6 +14,10 @@ type TrainAttention struct {
 	Sequences, Context, Heads, HeadDim int
 	Scale                              float32
 	Dropout                            Dropout // of the probabilities
+
+	// Round is the type that probabilities and the gradients of scores are rounded to,
+	// before they are multiplied; F32 (or zero): none. What lies as bfloat16 is always so.
+	Round tensor.DType
 }
 
 func (a *TrainAttention) check(what string, lengths ...int) {
@@ -110,6 +114,13 @@ func (a *attentionHead) product(c []float32, ldc int, x []float32, ldx int, b []
 	}
 }
 
+// rounded rounds what is multiplied.
+func (a *attentionHead) rounded(x []float32) {
+	if a.Round == tensor.F16 || a.Round == tensor.BF16 {
+		a.o.train.round(a.Round, x)
+	}
+}
+
 // place is where in the random stream the probabilities of a query begin.
 func (a *attentionHead) place(t int) uint64 {
 	return uint64((a.b*a.Heads+a.h)*a.Context+t) * uint64(a.Context)
@@ -152,6 +163,7 @@ func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
 			clear(row[t+i+1:])
 			lse[(a.b*T+t+i)*a.Heads+a.h] = float32(float64(most) + math.Log(float64(sum)))
 			o.drop(seen, a.Dropout, a.place(t+i))
+			a.rounded(seen)
 		}
 		a.product(acc, a.ldo, p, a.ld, v, n, length, T, dim, false)
 		for i := range n {
@@ -225,10 +237,14 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 				o.drop(drow[:t+i+1], a.Dropout, a.place(t+i))
 			}
 			o.train.softmaxGrad(drow[:t+i+1], seen, delta, a.Scale)
+			a.rounded(drow[:t+i+1])
 		}
 		kept := p
 		if dropping {
 			kept = mask
+		}
+		for i := range n {
+			a.rounded(kept[i*a.ld:][:t+i+1])
 		}
 		a.product(dq, a.ldo, dp, a.ld, k, n, length, T, dim, false)
 		for i := range n {

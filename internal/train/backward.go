@@ -45,7 +45,7 @@ func (p *pass) blockBack(i int) {
 	p.normBack(m.dx, k.middle, b.mlpNorm)
 
 	p.projectBack(m.dh, k.att, p.branch(i, dropAttention), &b.attnOut)
-	p.dev.AttendGrad(m.dqkv, m.dh, k.qkv, k.att, k.lse, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop)
+	p.dev.AttendGrad(m.dqkv, m.dh, k.qkv, k.att, k.lse, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop, p.dtype)
 	p.round(m.dqkv, p.n*3*embd)
 	if m.again {
 		p.norm(k.norms[0], m.x[i], b.attnNorm)
@@ -84,7 +84,7 @@ func (p *pass) normBack(dx, x gpt2.Buffer, n norm) {
 }
 
 // projectBack overwrites dx with what dy passes back through y = x·w + bias +
-// adapter, and adds the gradients of these.
+// adapter, and adds the gradients of these. An adapter may spoil dy.
 func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 	p.paramsBack(x, dy, w)
 	l := w.lora
@@ -94,11 +94,17 @@ func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 	}
 	m, low := &p.memory, p.n*l.rank
 	p.dev.ProductBack(dx, dy, p.n, w.operand, tensorF32, false)
+	if l.late {
+		p.dev.Scale(dy, p.n*w.out, l.factor)
+		p.round(dy, p.n*w.out)
+	}
 	p.lowRank(x, l)
 	p.weightBack(l.b, dy, m.low, p.n, w.out, l.rank)
 	p.dev.ProductBack(m.dlow, dy, p.n, l.opB, p.dtype, false)
-	p.dev.Scale(m.dlow, low, l.factor)
-	p.round(m.dlow, low)
+	if !l.late {
+		p.dev.Scale(m.dlow, low, l.factor)
+		p.round(m.dlow, low)
+	}
 	p.weightBack(l.a, m.dlow, x, p.n, l.rank, w.in)
 	p.dev.ProductBack(dx, m.dlow, p.n, l.opA, tensorF32, true)
 	p.round(dx, p.n*w.in)

@@ -58,7 +58,7 @@ func (p *pass) block(i int) {
 	k := &m.layers[i]
 	p.norm(k.norms[0], m.x[i], b.attnNorm)
 	p.project(k.qkv, k.norms[0], &b.qkv)
-	p.dev.Attend(k.att, k.lse, k.qkv, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop)
+	p.dev.Attend(k.att, k.lse, k.qkv, p.Rows.Rows, p.context, p.shape(), p.cfg.AttentionScale(i), p.stream(i, dropProbabilities), p.drop, p.dtype)
 	p.round(k.att, p.n*embd)
 	p.project(k.middle, k.att, &b.attnOut)
 	p.dropout(k.middle, p.n*embd, i, dropAttention)
@@ -105,16 +105,31 @@ func (p *pass) project(y, x gpt2.Buffer, w *projection) {
 	if l == nil {
 		return
 	}
+	m := &p.memory
 	p.lowRank(x, l)
-	p.dev.Product(y, p.memory.low, p.n, l.opB, nil, p.dtype, true)
+	if !l.late {
+		p.dev.Product(y, m.low, p.n, l.opB, nil, p.dtype, true)
+		p.round(y, n)
+		return
+	}
+	more := m.dqkv // which the way back has not come to
+	if w.out > 3*p.cfg.Embd {
+		more = m.dmid
+	}
+	p.dev.Product(more, m.low, p.n, l.opB, nil, p.dtype, false)
+	p.dev.Scale(more, n, l.factor)
+	p.round(more, n)
+	p.dev.Add(y, more, n)
 	p.round(y, n)
 }
 
-// lowRank leaves factor·x·aᵀ in memory.low.
+// lowRank leaves x·aᵀ in memory.low, times the factor if that is not late.
 func (p *pass) lowRank(x gpt2.Buffer, l *adapter) {
 	p.dev.Product(p.memory.low, x, p.n, l.opA, nil, p.dtype, false)
-	p.dev.Scale(p.memory.low, p.n*l.rank, l.factor)
-	p.round(p.memory.low, p.n*l.rank)
+	if !l.late {
+		p.dev.Scale(p.memory.low, p.n*l.rank, l.factor)
+		p.round(p.memory.low, p.n*l.rank)
+	}
 }
 
 // classify computes the loss of what is in the last residual stream: the sum

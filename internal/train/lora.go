@@ -17,6 +17,9 @@ func (b *builder) adapter(module string, in, out int) *adapter {
 		b:    &param{name: module + ".lora_B.weight", shape: []int{out, l.Rank}, decay: true},
 		rank: l.Rank, factor: float32(l.Alpha / float64(l.Rank)),
 	}
+	if fraction, _ := math.Frexp(float64(a.factor)); fraction != 0.5 { // a power of two changes no rounding
+		a.late = b.t.half()
+	}
 	for _, p := range []*param{a.a, a.b} {
 		p.w = b.tensor(p.n())
 		b.train(p)

@@ -44,6 +44,7 @@ type adapter struct {
 	opB    gpt2.Matrix
 	rank   int
 	factor float32
+	late   bool        // what b gives is multiplied by factor, as peft does it, not what a gives: halves round it otherwise
 	merged gpt2.Buffer // [in][out], nil until it is asked for
 }
 

@@ -4,7 +4,7 @@ torch.optim.AdamW. README.md explains the files.
 
     HF_HUB_OFFLINE=1 python make_fixtures.py [NAME...]
 
-Made with torch 2.15.0, transformers 5.23.0, peft and safetensors on one thread.
+Made with torch 2.15.0, transformers 5.24.0, peft and safetensors on one thread.
 """
 
 import contextlib
@@ -49,8 +49,22 @@ MODELS = {
 }
 CURVES = {"plain": ("fp32", "bf16", "fp16"), "untied-gelu-inner": ("fp32",), "relu-one-head-masked": ("fp32",), "lora": ("fp32",), "overflow": ("fp16",)}
 
+# Of these there are curves only, many of each in reduced precision. Without a
+# deviation the weights are those that transformers begins with.
+MODELS |= {
+    "curves/tiles": dict(size=(32, 2, 1, 61, 17), batches=[(4, 17, 0)], deviation=0.15),
+    "curves/initial": dict(size=(32, 2, 2, 128, 48), batches=[(8, 48, 0)], deviation=None),
+    "curves/wide": dict(size=(64, 4, 1, 128, 64), batches=[(3, 64, 0)], deviation=0.05),
+    "curves/odd": dict(size=(40, 5, 2, 150, 33), batches=[(3, 33, 0.2)], deviation=0.06),
+    "curves/gelu": dict(size=(48, 6, 2, 97, 40), batches=[(4, 40, 0)], deviation=0.05, fields=dict(activation_function="gelu")),
+    "curves/quick-gelu": dict(size=(36, 4, 3, 90, 60), batches=[(2, 60, 0)], deviation=0.1, fields=dict(activation_function="quick_gelu")),
+    "curves/tanh-two-batches": dict(size=(56, 7, 1, 100, 70), batches=[(2, 70, 0), (2, 50, 0.5)], deviation=0.08, fields=dict(activation_function="tanh")),
+    "curves/silu-untied": dict(size=(32, 8, 2, 200, 21), batches=[(4, 21, 0)], deviation=0.08, fields=dict(activation_function="silu", tie_word_embeddings=False)),
+    "curves/lora": dict(size=(32, 2, 2, 61, 30), batches=[(4, 30, 0)], deviation=0.12, lora=dict(rank=4, alpha=12, targets=["c_attn", "c_proj"])),
+}
 
-def build(name, attention="eager"):
+
+def build(name, attention="eager", ulp=0):
     spec = MODELS[name]
     embd, head, layer, vocab, positions = spec["size"]
     config = GPT2Config(
@@ -59,12 +73,19 @@ def build(name, attention="eager"):
     )
     torch.manual_seed(sum(name.encode()))
     model = GPT2LMHeadModel._from_config(config, attn_implementation=attention)
+    deviation = spec.get("deviation", 0.25)
     with torch.no_grad():
         for key, p in model.named_parameters():
+            if deviation is None:
+                continue
             if "ln_" in key and key.endswith("weight"):
                 p.copy_(1 + 0.2 * torch.randn_like(p))
             else:
-                p.copy_((0.3 if p.dim() == 1 else spec.get("deviation", 0.25)) * torch.randn_like(p))
+                p.copy_((0.3 if p.dim() == 1 else deviation) * torch.randn_like(p))
+        g = torch.Generator().manual_seed(ulp)
+        for p in model.parameters():
+            if ulp:  # each number is the next one, the one before, or as it was
+                p.view(torch.int32).add_(((torch.randint(3, p.shape, generator=g) - 1) * (p != 0)).int())
     return config, model
 
 
@@ -121,9 +142,9 @@ def trained(model):
     return {k.replace(".default", ""): p for k, p in model.named_parameters() if p.requires_grad}
 
 
-def curve(name, precision, attention="eager"):
+def curve(name, precision, attention="eager", ulp=0):
     spec = MODELS[name]
-    _, model = build(name, attention)
+    _, model = build(name, attention, ulp)
     model = adapted(model, spec)
     params = trained(model)
     groups = [
@@ -147,10 +168,34 @@ def curve(name, precision, attention="eager"):
     return dict(losses=losses, norms=norms, scales=scales)
 
 
+def curves(name, precision):
+    """What torch makes of a precision in ways of which none is the right one."""
+    if precision == "fp32":
+        return {precision: curve(name, precision)}
+    first, other = ("sdpa", "eager") if precision == "fp16" else ("eager", "sdpa")
+    found = {precision + "-cpu": curve(name, precision, first), precision + "-cpu-other": curve(name, precision, other)}
+    with cuda_lists():
+        found |= {precision: curve(name, precision, first), precision + "-other": curve(name, precision, other)}
+        for ulp in 1, 2, 3, 4:
+            found[f"{precision}-ulp{ulp}"] = curve(name, precision, first, ulp)
+            found[f"{precision}-other-ulp{ulp}"] = curve(name, precision, other, 4 + ulp)
+    found[precision + "-cpu-ulp"] = curve(name, precision, first, 9)
+    return found
+
+
+def half_gradients(name, precision, attention):
+    """The first step's under autocast, as CUDA has it."""
+    _, half = build(name, attention)
+    scale = 65536 if precision == "fp16" else 1
+    with cuda_lists(), torch.autocast("cpu", dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[precision]):
+        backward(half, data(MODELS[name], 0), lambda loss: loss * scale)
+    return {k: p.grad / scale for k, p in trained(half).items()}
+
+
 def make(name):
     spec = MODELS[name]
     folder = HERE / name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     config, model = build(name)
     config.architectures = ["GPT2LMHeadModel"]
     (folder / "config.json").write_text(config.to_json_string())
@@ -159,25 +204,28 @@ def make(name):
     tensors = {}
     if "lora" in spec:
         tensors |= {"adapter." + k: p.detach().clone() for k, p in trained(model).items()}
+    alone = name.startswith("curves/")
     batches = data(spec, 0)
     loss = backward(model, batches)
-    tensors |= {"grad." + k: p.grad for k, p in trained(model).items()}
-    if "lora" in spec:
+    if not alone:
+        tensors |= {"grad." + k: p.grad for k, p in trained(model).items()}
+    if name == "plain":
+        for p in ("bf16", "fp16"):
+            for attention in ("eager", "sdpa"):
+                tensors |= {f"{p}.{attention}.{k}": g for k, g in half_gradients(name, p, attention).items()}
+    if "lora" in spec and not alone:
         merged = model.merge_and_unload()
         tensors |= {"merged." + k: p.detach().clone() for k, p in merged.named_parameters() if "h.0." in k}
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "golden.safetensors")
     golden = dict(
         loss=loss, lora=spec.get("lora"), hyper=HYPER,
         steps=[[dict(rows=t.shape[0], tokens=t.flatten().tolist(), labels=l.flatten().tolist()) for t, l in data(spec, s)] for s in range(4)],
-        curves={p: curve(name, p, "sdpa" if p == "fp16" else "eager") for p in CURVES.get(name, ())},
+        curves={},
     )
-    if "bf16" in golden["curves"]:
-        for p in ("bf16", "fp16"):
-            golden["curves"][p + "-cpu"] = golden["curves"].pop(p)
-            golden["curves"][p + "-cpu-other"] = curve(name, p, "eager" if p == "fp16" else "sdpa")
-            with cuda_lists():
-                golden["curves"][p] = curve(name, p, "sdpa" if p == "fp16" else "eager")
-                golden["curves"][p + "-other"] = curve(name, p, "eager" if p == "fp16" else "sdpa")
+    for p in ("fp32", "bf16", "fp16") if alone else CURVES.get(name, ()):
+        golden["curves"] |= curves(name, p)
+    if alone:
+        golden["curves"] = {k: dict(losses=[round(v, 7) for v in c["losses"]]) for k, c in golden["curves"].items()}
     (folder / "golden.json").write_text(json.dumps(golden))
 
 
