@@ -36,13 +36,20 @@ func (t *productTask) blockAhead(s *scratch, row, col int) {
 }
 
 // partAhead adds the products of a block of b to some rows of y, and asks meanwhile
-// for rows of a that come next and for the tile of y after each.
+// for rows of a that come next, for the tile of y after each, and for a part of the next
+// panel of b: that was packed in a second-level cache, but not all of it stays there.
 func (t *productTask) partAhead(s *scratch, p, next manyPlace) {
 	o := t.c.ops
 	h := &s.ahead
 	x, load := next.row, p.k > 0 || t.Add
+	panel := p.depth * o.nr * 4
+	bytes := ceilDiv(panel, ceilDiv(p.rows, o.mr)*64) * 64 // of a panel during a tile
 	for j := 0; j < p.cols; j += o.nr {
 		b := s.b[j*p.depth:]
+		ahead := tensor.Bytes(s.b)[:panel]
+		if j+o.nr < p.cols {
+			ahead = tensor.Bytes(b)[panel:][:panel]
+		}
 		for r := 0; r < p.rows; r += o.mr {
 			mr, row := min(o.mr, p.rows-r), p.row+r
 			a := t.a[row*t.lda+p.k:]
@@ -53,6 +60,9 @@ func (t *productTask) partAhead(s *scratch, p, next manyPlace) {
 			h.A = &t.a[min(x, t.M-2)*t.lda+next.k]
 			x += 2
 			h.B, h.Step = (*byte)(unsafe.Pointer(h.A)), 0
+			if at := r / o.mr * bytes; at < panel {
+				h.B, h.Step = &ahead[at], uintptr(ceilDiv(min(bytes, panel-at), max(1, p.depth/4)))
+			}
 			after := min(row+o.mr, t.M-1)
 			h.Y, h.LDY = &t.y[after*t.N+p.col+j], uintptr(t.N*4)
 			o.multiplyAhead(t.y[row*t.N+p.col+j:], t.N, a, t.lda, b, mr, p.depth, load, h)
