@@ -61,7 +61,8 @@ func work(s Settings, c gpt2.Config, frozen int) fit.Work {
 		Precision: fit.Precision(s.Precision), Checkpointing: s.Checkpointing,
 	}
 	if s.LoRA.Rank > 0 {
-		w.LoRA = fit.LoRA{Rank: s.LoRA.Rank, Targets: s.LoRA.Targets}
+		samples := len(s.SamplePrompts) > 0 && (s.SampleEvery > 0 || s.SampleEvery == Auto && s.EvalEvery != 0)
+		w.LoRA = fit.LoRA{Rank: s.LoRA.Rank, Targets: s.LoRA.Targets, Apart: !s.LoRA.Merge && !samples}
 	} else {
 		w.Frozen = frozen
 	}

@@ -196,6 +196,35 @@ func TestExport(t *testing.T) {
 	}
 }
 
+// Where an adapter is never added to the weights, no memory is counted for that.
+func TestMemoryOfAdapter(t *testing.T) {
+	config, _ := gpt2.Shape("gpt2")
+	weights := func(overrides ...string) int64 {
+		s := Defaults()
+		for _, o := range append(overrides, "lora.rank=8") {
+			if err := Override(&s, o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := CheckMemory(s, work(s, config, 0), 64<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Weights
+	}
+	apart := weights("lora.merge=false", "sample_every=0")
+	for _, o := range []string{"eval_every=0", "sample_prompts=[]"} {
+		if w := weights("lora.merge=false", o); w != apart {
+			t.Errorf("%s: %d bytes of weights, want %d", o, w, apart)
+		}
+	}
+	for _, o := range []string{"lora.merge=true sample_every=0", "lora.merge=false", "lora.merge=false sample_every=9 eval_every=0"} {
+		if w := weights(strings.Fields(o)...); w != apart+12*4*768*2304 {
+			t.Errorf("%s: %d bytes of weights, want %d and the merged c_attn", o, w, apart)
+		}
+	}
+}
+
 func TestCheckMemory(t *testing.T) {
 	config, ok := gpt2.Shape("gpt2")
 	if !ok {

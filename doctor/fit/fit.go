@@ -35,7 +35,7 @@
 //   - Logits exist for some positions at a time, with their gradient in their place.
 //   - LoRA (Hu et al. 2021): rank·(in+out) numbers per adapted matrix are trained;
 //     the base model stays in float32, and the adapted matrices have a second copy
-//     to be merged into.
+//     to be merged into, if that is ever done.
 //
 // Serving and GPUs are UNMEASURED so far: they are the textbooks' accounting, to be
 // checked when the code exists.
@@ -109,6 +109,8 @@ type LoRA struct {
 	// "c_fc", "c_proj" (two per layer), "attn.c_proj", "mlp.c_proj". None is
 	// c_attn, peft's default for GPT-2.
 	Targets []string
+	// Apart says that they are never added to the matrices, for samples neither.
+	Apart bool
 }
 
 // Work is what is to be done. What is left out (zero) has a default.

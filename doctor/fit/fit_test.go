@@ -176,6 +176,13 @@ func TestEstimate(t *testing.T) {
 			},
 		},
 		{
+			"LoRA that is never merged", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8, LoRA: LoRA{Rank: 4, Apart: true}},
+			Memory{
+				Weights: weights + adapted, Gradients: adapted, Optimizer: 2 * adapted,
+				Activations: 4 * 16 * (1160 + 2*4), Logits: 4096, Overhead: trainer + page - 4*adapted + 4*96*(16+32) + 4*512*256 + attends,
+			},
+		},
+		{
 			"LoRA of both c_proj in bf16: 2·4·(32+32+128+32)", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8,
 				LoRA: LoRA{Rank: 4, Targets: []string{"c_proj"}}, Precision: MixedBF16},
 			Memory{
@@ -231,7 +238,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{Work{Model: "gpt2"}, ""},
 		{Work{Model: "distilbert/distilgpt2", Purpose: Serve, Device: CUDA, DType: Q4_0, KVDType: BF16}, ""},
-		{Work{Config: tiny, Purpose: Finetune, LoRA: LoRA{1, []string{"attn.c_proj", "c_fc"}}}, ""},
+		{Work{Config: tiny, Purpose: Finetune, LoRA: LoRA{Rank: 1, Targets: []string{"attn.c_proj", "c_fc"}}}, ""},
 		{Work{}, "not positive"},
 		{Work{Model: "llama"}, `model "llama" is not one of gpt2-xl`},
 		{Work{Model: "someone/gpt2"}, "is not one of"},
@@ -245,7 +252,7 @@ func TestCheck(t *testing.T) {
 		{Work{Config: tiny, Context: 8, Prompt: 9}, "prompt 9: want 1 to 8"},
 		{Work{Config: tiny, Threads: -2}, "threads -2"},
 		{Work{Config: tiny, LoRA: LoRA{Rank: 33}}, "LoRA rank 33: want 0 to 32"},
-		{Work{Config: tiny, LoRA: LoRA{1, []string{"lm_head"}}}, `LoRA target "lm_head"`},
+		{Work{Config: tiny, LoRA: LoRA{Rank: 1, Targets: []string{"lm_head"}}}, `LoRA target "lm_head"`},
 		{Work{Config: tiny, FileBytes: -1}, "file size -1"},
 		{Work{Config: huge}, ""},
 	} {

@@ -121,7 +121,7 @@ func trainedTensors(w Work, take func(bytes int64, tensors int)) {
 		table(c.VocabSize)
 	}
 	for range min(c.Layers, maxLayers) { // merged
-		for _, a := range added {
+		for _, a := range merged(w) {
 			take(product(4, int64(a.in), int64(a.out)), 1)
 		}
 	}
@@ -165,7 +165,9 @@ func products(w Work) (straight, turned, low []factors) {
 		} else {
 			low = append(low, a)
 		}
-		low = append(low, factors{in, out, rank}) // they are merged in float32
+		if !w.LoRA.Apart { // merged in float32
+			low = append(low, factors{in, out, rank})
+		}
 	}
 	return straight, turned, low
 }
@@ -284,9 +286,17 @@ func loraParameters(w Work) (n int64) {
 	return n
 }
 
-// mergedNumbers counts the numbers of the matrices that have an adapter.
+// merged lists the matrices of a layer that an adapter is added to.
+func merged(w Work) []matrix {
+	if w.LoRA.Apart {
+		return nil
+	}
+	return adapted(w)
+}
+
+// mergedNumbers counts the numbers of these matrices.
 func mergedNumbers(w Work) (n int64) {
-	for _, m := range adapted(w) {
+	for _, m := range merged(w) {
 		n = sum(n, product(int64(w.Config.Layers), int64(m.in), int64(m.out)))
 	}
 	return n
