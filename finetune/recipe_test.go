@@ -102,7 +102,9 @@ func TestValidate(t *testing.T) {
 	}
 	for word, want := range map[string]string{
 		"precision=fp8": `precision is "fp8", want fp32, bf16 or fp16`, "schedule=step": "want cosine, linear or constant",
-		"batch=0": "batch is 0, want at least 1", "lr=-1": "lr is -1, want at least 0", "lr=NaN": "lr is NaN, want a finite number",
+		"batch=99999999": "batch is 99999999, want at most 65536", "steps=2000000000": "steps is 2000000000, want at most 1073741824",
+		"epsilon=0": "epsilon is 0, want at least 1e-20",
+		"batch=0":   "batch is 0, want at least 1", "lr=-1": "lr is -1, want at least 0", "lr=NaN": "lr is NaN, want a finite number",
 		"dropout=1": "dropout is 1", "keep=0": "keep is 0", "epochs=0": "epochs is 0", "warmup=-2": "warmup is -2", "epochs=inf": "a finite number",
 	} {
 		s := Defaults()

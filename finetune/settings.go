@@ -7,6 +7,7 @@ import (
 	"path"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gptctl/gptctl/finetune/corpus/clean"
@@ -94,6 +95,18 @@ func Defaults() Settings {
 	}
 }
 
+// leastEpsilon is AdamW's smallest: with less, a gradient whose square is nothing in
+// float32 makes a step of any size, and one that is nothing itself makes NaN of a weight.
+const leastEpsilon = 1e-20
+
+// number writes whole numbers without an exponent.
+func number(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return fmt.Sprint(v)
+}
+
 // SettingError is a setting with a value that makes no sense.
 type SettingError struct {
 	Key  string
@@ -135,7 +148,7 @@ func (s Settings) Validate() error {
 		{"steps", float64(s.Steps), 0, most}, {"epochs", s.Epochs, 0, 1e6}, {"batch", float64(s.Batch), 1, 1 << 16},
 		{"accumulate", float64(s.Accumulate), 1, 1 << 16}, {"context", float64(s.Context), 0, 1 << 20},
 		{"lr", s.LR, 0, math.MaxFloat64}, {"min_lr", s.MinLR, 0, math.MaxFloat64}, {"warmup", float64(s.Warmup), Auto, most},
-		{"weight_decay", s.WeightDecay, 0, 1e6}, {"epsilon", s.Epsilon, 0, 1}, {"clip", s.Clip, 0, math.MaxFloat64},
+		{"weight_decay", s.WeightDecay, 0, 1e6}, {"epsilon", s.Epsilon, leastEpsilon, 1}, {"clip", s.Clip, 0, math.MaxFloat64},
 		{"seed", float64(s.Seed), 0, math.MaxInt64},
 		{"eval_every", float64(s.EvalEvery), Auto, most}, {"eval_rows", float64(s.EvalRows), 0, most},
 		{"sample_every", float64(s.SampleEvery), Auto, most}, {"sample_tokens", float64(s.SampleTokens), 1, 1 << 20},
@@ -143,11 +156,11 @@ func (s Settings) Validate() error {
 		{"spike_z", s.SpikeZ, 1, 1e6}, {"lora.rank", float64(s.LoRA.Rank), 0, 1 << 16}, {"lora.alpha", s.LoRA.Alpha, 0, 1e6},
 	} {
 		if r.v < r.least || r.v > r.top {
-			want := fmt.Sprintf("at least %v", r.least)
+			want := "at least " + number(r.least)
 			if r.v > r.top {
-				want = fmt.Sprintf("at most %v", r.top)
+				want = "at most " + number(r.top)
 			}
-			return &SettingError{r.key, r.v, want}
+			return &SettingError{r.key, number(r.v), want}
 		}
 	}
 	for _, r := range []struct {
