@@ -353,12 +353,15 @@ func (t *attentionTask) single(s *scratch, row, head, next int) {
 		return
 	}
 	s.c = grow(s.c, panels*KVPanel)
-	nextK, nextV := t.upcoming(next)
-	t.scoresOf(s.c, row, head, next, k, nextK)
+	s.asks = t.upcoming(next)
+	t.scoresOf(s, row, head, k)
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))
-	o.values(t.DType, out, p, v, dim, nextV)
+	o.values(t.DType, out, p, v, dim, &s.asks)
 	o.scale(out, 1/sum)
+	if o.streamsAhead {
+		ask(s.asks.Begin())
+	}
 }
 
 // computes reports whether an item is a pair of a head and a block of rows.
@@ -376,48 +379,6 @@ func (t *attentionTask) prefetch(item int) {
 		t.prefetchSingle(b.first, head)
 	} else {
 		t.prefetchQueries(b, head)
-	}
-}
-
-// firstBytes of keys and values are prefetched before they are read; a stream that is
-// under way brings the others.
-const firstBytes = 8192
-
-// prefetchSingle asks for the first keys and values of an item of a single row.
-func (t *attentionTask) prefetchSingle(row, head int) {
-	k, v := t.cache(&t.rows[row], head)
-	n := t.rows[row].Len * t.HeadDim * t.DType.Size()
-	if n == 0 {
-		return
-	}
-	prefetchRows(&k[0], 0, 1, min(firstBytes, n))
-	prefetchRows(&v[0], 0, 1, min(firstBytes, n))
-	t.prefetchLast(row, k)
-}
-
-// upcoming returns the keys and values that an item of a single row begins with.
-func (t *attentionTask) upcoming(item int) (k, v []byte) {
-	if !t.computes(item) {
-		return nil, nil
-	}
-	head, b := t.place(item)
-	if b.n > 1 || t.rows[b.first].Len == 0 {
-		return nil, nil
-	}
-	k, v = t.cache(&t.rows[b.first], head)
-	t.prefetchLast(b.first, k)
-	return k, v
-}
-
-// prefetchLast asks for the panel that a row's key goes to, every line of which is
-// written, if it is not among the first keys.
-func (t *attentionTask) prefetchLast(row int, k []byte) {
-	if t.byRows(row) {
-		return
-	}
-	panel := KVPanel * t.HeadDim * t.DType.Size()
-	if last := (t.rows[row].Len - 1) / KVPanel * panel; last+panel > firstBytes {
-		prefetchRows(&k[last], 0, 1, panel)
 	}
 }
 

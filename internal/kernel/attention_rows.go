@@ -111,23 +111,14 @@ func (s *scratch) twoPanels(panel []byte) (all, step []byte) {
 }
 
 // scoresOf computes the scores of a single row, whose keys may lie by rows in the end.
-func (t *attentionTask) scoresOf(s []float32, row, head, next int, k, nextK []byte) {
+func (t *attentionTask) scoresOf(s *scratch, row, head int, k []byte) {
 	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
 	q, panels := t.query(row, head)[:dim], ceilDiv(r.Len, KVPanel)
 	if t.byRows(row) && int(r.ByRows[head]) == panels-1 {
 		panels--
-		o.scoreRows(t.DType, s[panels*KVPanel:], q, t.panel(k, panels), r.Len-panels*KVPanel, dim, t.lastKeys(next, nextK))
+		o.scoreRows(t.DType, s.c[panels*KVPanel:], q, t.panel(k, panels), r.Len-panels*KVPanel, dim, &s.asks)
 	}
-	o.scores(t.DType, s, q, k, panels, dim, nextK)
-}
-
-// lastKeys returns the panel that is not full of an item of a single row.
-func (t *attentionTask) lastKeys(item int, k []byte) []byte {
-	if len(k) == 0 {
-		return nil
-	}
-	_, b := t.place(item)
-	return t.panel(k, (t.rows[b.first].Len-1)/KVPanel)
+	o.scores(t.DType, s.c, q, k, panels, dim, &s.asks)
 }
 
 // byRows reports whether a single row's keys may lie by rows.

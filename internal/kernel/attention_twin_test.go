@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -109,6 +110,38 @@ func TestKeysByRows(t *testing.T) {
 				// The rest of the last panel does not matter.
 				if n := 96 * 64 * d.Size(); !bytes.Equal(cache.row.K[:n], full.row.K[:n]) || !bytes.Equal(cache.row.V, full.row.V) {
 					t.Errorf("%v: keys or values %d are not what was stored", d, i)
+				}
+			}
+		}
+	})
+}
+
+// Asking for what is next changes nothing, whatever is asked for.
+func TestAttentionAsks(t *testing.T) {
+	assembly(t, func(t *testing.T, o, _ *ops) {
+		rng := rand.New(rand.NewPCG(31, 32))
+		const panels, dim = 5, 64
+		for _, d := range kvTypes {
+			k, v := encode(t, d, random(rng, panels*KVPanel*dim)), encode(t, d, random(rng, panels*KVPanel*dim))
+			q, p := guardedFloats(t, random(rng, dim)), guardedFloats(t, random(rng, panels*KVPanel))
+			for n := 1; n <= panels; n++ {
+				for _, bytes := range []int{0, 100, 128, 640, 4096, len(k)} {
+					var got, want [2][]float32
+					for i, all := range []*[2][]float32{&got, &want} {
+						var a *generic.Asks
+						if i == 0 {
+							a = &generic.Asks{K: k[:bytes], V: v[:bytes]}
+						}
+						all[0], all[1] = make([]float32, n*KVPanel), make([]float32, dim)
+						if o.scoreRows != nil && d != tensor.F32 {
+							o.scoreRows(d, all[0], q, k, KVPanel, dim, a)
+						}
+						o.scores(d, all[0], q, k, n, dim, a)
+						o.values(d, all[1], p[:n*KVPanel-3], v, dim, a)
+					}
+					if same(got[0], want[0]) >= 0 || same(got[1], want[1]) >= 0 {
+						t.Fatalf("%v, %d panels, %d bytes asked for: other bits", d, n, bytes)
+					}
 				}
 			}
 		}

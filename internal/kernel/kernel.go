@@ -70,6 +70,7 @@ type scratch struct {
 	blocks  []generic.Block
 	small   [256]float32
 	lens    [generic.TileStep]int
+	asks    generic.Asks
 	lanes   [16]float64
 	tiles   reserve
 	packed  reserve       // columns of a product of training …
@@ -177,10 +178,10 @@ type ops struct {
 
 	// Of attention; nil where the family has none, and the functions above serve.
 	// What is most likely read next, a hint, is prefetched along with the rest.
-	scores func(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte)
-	values func(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) // dim is a multiple of nr
+	scores func(d tensor.DType, s, q []float32, k []byte, panels, dim int, next *generic.Asks)
+	values func(d tensor.DType, out, p []float32, v []byte, dim int, next *generic.Asks) // dim is a multiple of nr
 	// scoreRows is scores of keys that lie by rows, of 16 bits; dim is a multiple of 8.
-	scoreRows func(d tensor.DType, s, q []float32, k []byte, n, dim int, next []byte)
+	scoreRows func(d tensor.DType, s, q []float32, k []byte, n, dim int, next *generic.Asks)
 	narrow    func(d tensor.DType, dst []byte, src []float32) // to F16 or BF16
 	widen     func(d tensor.DType, dst []float32, src []byte) // from F16 or BF16
 	// triangle is multiply with load, mr rows, of which row i takes the first i of

@@ -2,7 +2,10 @@
 
 package avx2
 
-import "github.com/gptctl/gptctl/internal/tensor"
+import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
 
 //go:noescape
 func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte)
@@ -41,7 +44,7 @@ func widenBF16(dst *float32, src *byte, n int)
 func narrowF16(dst *byte, src *float32, n int)
 
 // Scores computes the products of one query with panels of 32 keys.
-func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte) {
+func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next *generic.Asks) {
 	if panels == 0 {
 		return
 	}
@@ -58,11 +61,12 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []by
 	case tensor.BF16:
 		f = scoresBF16
 	}
-	f(&s[0], &q[0], &k[0], panels, dim, hint(next, k))
+	nextK, _ := next.Begin()
+	f(&s[0], &q[0], &k[0], panels, dim, hint(nextK, k))
 }
 
 // Values adds probabilities × values; dim is a multiple of 16.
-func Values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
+func Values(d tensor.DType, out, p []float32, v []byte, dim int, next *generic.Asks) {
 	if len(p) == 0 || dim == 0 {
 		return
 	}
@@ -75,12 +79,13 @@ func Values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
 	case tensor.BF16:
 		f64, f16 = values64BF16, values16BF16
 	}
+	_, nextV := next.Begin()
 	j := 0
 	for ; j+64 <= dim; j += 64 {
-		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v))
+		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(nextV, v))
 	}
 	for ; j < dim; j += 16 {
-		f16(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v))
+		f16(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(nextV, v))
 	}
 }
 

@@ -2,40 +2,43 @@
 
 package avx512
 
-import "github.com/gptctl/gptctl/internal/tensor"
+import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
 
 //go:noescape
-func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte, last int)
+func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte)
 
 //go:noescape
-func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
+func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte)
 
 //go:noescape
-func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
+func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte)
 
 //go:noescape
-func scoreRowsF16(s, q *float32, k *byte, n, dim int, next *byte)
+func scoreRowsF16(s, q *float32, k *byte, n, dim int, nextk, nextv *byte)
 
 //go:noescape
-func scoreRowsBF16(s, q *float32, k *byte, n, dim int, next *byte)
+func scoreRowsBF16(s, q *float32, k *byte, n, dim int, nextk, nextv *byte)
 
 //go:noescape
-func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
+func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
+func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
+func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values32F32(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
+func values32F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values32F16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
+func values32F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
-func values32BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
+func values32BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
 
 //go:noescape
 func narrowF16(dst *byte, src *float32, n int)
@@ -60,19 +63,7 @@ func Triangle(c []float32, ldc int, a []float32, lda int, b []float32, ldb int) 
 }
 
 // Scores computes the products of one query with panels of 32 keys.
-func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte) {
-	scores(d, s, q, k, panels, dim, next, lastBytes)
-}
-
-// ScoresAhead is Scores that asks for as many of the next keys as it reads itself.
-func ScoresAhead(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte) {
-	scores(d, s, q, k, panels, dim, next, len(k))
-}
-
-// lastBytes of keys or values are those at which the next ones are asked for.
-const lastBytes = 8192
-
-func scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []byte, last int) {
+func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next *generic.Asks) {
 	if panels == 0 {
 		return
 	}
@@ -82,9 +73,6 @@ func scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []by
 		return
 	}
 	_, _ = q[dim-1], k[panels*dim*32*d.Size()-1]
-	if len(next) == 0 {
-		last = lastBytes
-	}
 	f := scoresF32
 	switch d {
 	case tensor.F16:
@@ -92,12 +80,14 @@ func scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, next []by
 	case tensor.BF16:
 		f = scoresBF16
 	}
-	f(&s[0], &q[0], &k[0], panels, dim, hint(next, k), last)
+	nextK, _ := next.Begin()
+	f(&s[0], &q[0], &k[0], panels, dim, hint(nextK, k))
 }
 
 // ScoreRows computes the products of one query with n keys of 16 bits, 1 to 32, that lie
-// row by row in a panel; dim is a multiple of 8. It asks for as many of the next ones.
-func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, next []byte) {
+// row by row in a panel; dim is a multiple of 8. It asks for as much of what is
+// next.
+func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, next *generic.Asks) {
 	_ = s[31]
 	if dim == 0 {
 		clear(s[:32])
@@ -108,25 +98,17 @@ func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, next []byte
 	if d == tensor.BF16 {
 		f = scoreRowsBF16
 	}
-	f(&s[0], &q[0], &k[0], n, dim, hint(next, k))
+	nextK, nextV, asks := next.Take((n+7)/8*dim*8, 1)
+	if asks == 0 {
+		nextK, nextV = &k[0], &k[0] // which it reads anyway
+	}
+	f(&s[0], &q[0], &k[0], n, dim, nextK, nextV)
 }
 
 // Values adds probabilities × values; dim is a multiple of 32.
-func Values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
-	values(d, out, p, v, dim, next, lastBytes)
-}
-
-// ValuesAhead is Values that asks for as many of the next values as it reads itself.
-func ValuesAhead(d tensor.DType, out, p []float32, v []byte, dim int, next []byte) {
-	values(d, out, p, v, dim, next, len(v))
-}
-
-func values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte, last int) {
+func Values(d tensor.DType, out, p []float32, v []byte, dim int, next *generic.Asks) {
 	if len(p) == 0 || dim == 0 {
 		return
-	}
-	if len(next) == 0 {
-		last = lastBytes
 	}
 	size := d.Size()
 	_, _ = out[dim-1], v[len(p)*dim*size-1]
@@ -137,12 +119,13 @@ func values(d tensor.DType, out, p []float32, v []byte, dim int, next []byte, la
 	case tensor.BF16:
 		f64, f32 = values64BF16, values32BF16
 	}
+	_, nextV := next.Begin()
 	j := 0
 	for ; j+64 <= dim; j += 64 {
-		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v), last)
+		f64(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(nextV, v))
 	}
 	if j < dim {
-		f32(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(next, v), last)
+		f32(&out[j], &p[0], &v[j*size], uintptr(dim*size), len(p), hint(nextV, v))
 	}
 }
 

@@ -7,6 +7,7 @@
 // on is prefetched, a cache line at a time, and in the last bytes the beginning of
 // what is read next, at R11. R9 is the distance of what is prefetched.
 #define AHEAD 4096
+#define LAST 8192
 
 // From here on, which is BX, prefetch what is next, and never come back.
 #define TURN \
@@ -46,7 +47,7 @@
 	DECQ R12; \
 	IMULQ R12, R10; \
 	ADDQ BX, R10; \
-	SUBQ last+48(FP), R10; \
+	SUBQ $LAST, R10; \
 	MOVQ $AHEAD, R9; \
 	MOVQ next+40(FP), R11; \
 panel: \
@@ -126,7 +127,7 @@ done: \
 	MOVQ DX, R10; \
 	IMULQ CX, R10; \
 	ADDQ BX, R10; \
-	SUBQ last+48(FP), R10; \
+	SUBQ $LAST, R10; \
 	MOVQ $AHEAD, R9; \
 	MOVQ next+40(FP), R11
 
@@ -215,40 +216,40 @@ done: \
 	VZEROUPPER; \
 	RET
 
-// func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte, last int)
-TEXT ·scoresF32(SB), NOSPLIT, $0-56
+// func scoresF32(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresF32(SB), NOSPLIT, $0-48
 	SCORES(128, SCORESF32)
 
-// func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
-TEXT ·scoresF16(SB), NOSPLIT, $0-56
+// func scoresF16(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresF16(SB), NOSPLIT, $0-48
 	SCORES(64, SCORESF16)
 
-// func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte, last int)
-TEXT ·scoresBF16(SB), NOSPLIT, $0-56
+// func scoresBF16(s, q *float32, k *byte, panels, dim int, next *byte)
+TEXT ·scoresBF16(SB), NOSPLIT, $0-48
 	SCORES(64, SCORESBF16)
 
-// func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
-TEXT ·values64F32(SB), NOSPLIT, $0-56
+// func values64F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64F32(SB), NOSPLIT, $0-48
 	VALUES64(VALUES4F32)
 
-// func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
-TEXT ·values64F16(SB), NOSPLIT, $0-56
+// func values64F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64F16(SB), NOSPLIT, $0-48
 	VALUES64(VALUES4F16)
 
-// func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
-TEXT ·values64BF16(SB), NOSPLIT, $0-56
+// func values64BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values64BF16(SB), NOSPLIT, $0-48
 	VALUES64(VALUES4BF16)
 
-// func values32F32(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
-TEXT ·values32F32(SB), NOSPLIT, $0-56
+// func values32F32(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values32F32(SB), NOSPLIT, $0-48
 	VALUES32(LOADF32, 64)
 
-// func values32F16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
-TEXT ·values32F16(SB), NOSPLIT, $0-56
+// func values32F16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values32F16(SB), NOSPLIT, $0-48
 	VALUES32(LOADF16, 32)
 
-// func values32BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte, last int)
-TEXT ·values32BF16(SB), NOSPLIT, $0-56
+// func values32BF16(out, p *float32, v *byte, stride uintptr, n int, next *byte)
+TEXT ·values32BF16(SB), NOSPLIT, $0-48
 	VALUES32(LOADBF16, 32)
 
 // func narrowF16(dst *byte, src *float32, n int)

@@ -99,11 +99,12 @@
 	SUM(LOAD, 28, Z31, Y31); \
 	ADDQ $32, AX
 
-// What is next, R9, is asked for, two lines for eight keys.
+// What is next, keys at R9 and values at R12, is asked for, two lines for eight keys.
 #define ASK8 \
 	PREFETCHT1 (R9); \
-	PREFETCHT1 64(R9); \
-	ADDQ $128, R9
+	PREFETCHT1 (R12); \
+	ADDQ $64, R9; \
+	ADDQ $64, R12
 #define ASK16 ASK8; ASK8
 #define ASK24 ASK16; ASK8
 #define ASK32 ASK16; ASK16
@@ -121,7 +122,8 @@ LOOP: \
 // DX is the distance of keys, CX counts elements.
 #define SCOREROWS(LOAD) \
 	MOVQ q+8(FP), AX; \
-	MOVQ next+40(FP), R9; \
+	MOVQ nextk+40(FP), R9; \
+	MOVQ nextv+48(FP), R12; \
 	MOVQ k+16(FP), BX; \
 	MOVQ dim+32(FP), CX; \
 	MOVQ CX, DX; \
@@ -149,10 +151,10 @@ store: \
 	VZEROUPPER; \
 	RET
 
-// func scoreRowsF16(s, q *float32, k *byte, n, dim int, next *byte)
-TEXT ·scoreRowsF16(SB), NOSPLIT, $0-48
+// func scoreRowsF16(s, q *float32, k *byte, n, dim int, nextk, nextv *byte)
+TEXT ·scoreRowsF16(SB), NOSPLIT, $0-56
 	SCOREROWS(LOADF16)
 
-// func scoreRowsBF16(s, q *float32, k *byte, n, dim int, next *byte)
-TEXT ·scoreRowsBF16(SB), NOSPLIT, $0-48
+// func scoreRowsBF16(s, q *float32, k *byte, n, dim int, nextk, nextv *byte)
+TEXT ·scoreRowsBF16(SB), NOSPLIT, $0-56
 	SCOREROWS(LOADBF16)

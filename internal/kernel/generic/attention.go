@@ -4,7 +4,7 @@ import "github.com/gptctl/gptctl/internal/tensor"
 
 // Scores computes s[i] = Σ q[d]·k[d][i], d in order from zero, for the keys of
 // whole panels: k is [panels][dim][32] of type d, s is [panels][32].
-func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ []byte) {
+func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ *Asks) {
 	const wide = 32
 	var buf [block]float32
 	row := wide * d.Size()
@@ -21,7 +21,7 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ []byte)
 
 // ScoreRows is Scores for n keys of 16 bits, at most 32, in a panel that lies the other
 // way: [32][dim]. What s has from n on, up to 32, is of no meaning.
-func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, _ []byte) {
+func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, _ *Asks) {
 	var buf [block]float32
 	for i := range n {
 		s[i] = 0
@@ -35,7 +35,7 @@ func ScoreRows(d tensor.DType, s, q []float32, k []byte, n, dim int, _ []byte) {
 
 // Values computes out[j] += Σ p[i]·v[i][j], i in order, for rows of dim values of
 // type d one after another.
-func Values(d tensor.DType, out, p []float32, v []byte, dim int, _ []byte) {
+func Values(d tensor.DType, out, p []float32, v []byte, dim int, _ *Asks) {
 	var buf [block]float32
 	row := dim * d.Size()
 	for i, x := range p {

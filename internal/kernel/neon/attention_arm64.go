@@ -2,7 +2,10 @@
 
 package neon
 
-import "github.com/gptctl/gptctl/internal/tensor"
+import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
 
 //go:noescape
 func scoresF32(s, q *float32, k *byte, panels, dim int)
@@ -41,7 +44,7 @@ func widenBF16(dst *float32, src *byte, n int)
 func narrowF16(dst *byte, src *float32, n int)
 
 // Scores computes the products of one query with panels of 32 keys.
-func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ []byte) {
+func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ *generic.Asks) {
 	if panels == 0 {
 		return
 	}
@@ -62,7 +65,7 @@ func Scores(d tensor.DType, s, q []float32, k []byte, panels, dim int, _ []byte)
 }
 
 // Values adds probabilities × values; dim is a multiple of 16.
-func Values(d tensor.DType, out, p []float32, v []byte, dim int, _ []byte) {
+func Values(d tensor.DType, out, p []float32, v []byte, dim int, _ *generic.Asks) {
 	if len(p) == 0 || dim == 0 {
 		return
 	}
