@@ -13,7 +13,7 @@ func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
 
 // SoftmaxTile takes rows of scores, 32 in a row of each of some panels [32][32], of which
 // the first so many count, and writes exp(scale·s - the largest) as rows of steps,
-// rounded to bfloat16, and zeros behind. by gets one over the sum of what was rounded,
+// rounded to bfloat16, and zeros behind. by gets one over the sum, before rounding,
 // zero for a row of none, and most (nil: not wanted) the largest scale·s.
 func SoftmaxTile(dst []byte, s, by, most []float32, lens []int, panels int, scale float32) {
 	for r, n := range lens {
