@@ -133,10 +133,7 @@ done: \
 
 #define VALUES64(STEP) \
 	VALUESARGS; \
-	VMOVUPS (DI), Z8; \
-	VMOVUPS 64(DI), Z9; \
-	VMOVUPS 128(DI), Z10; \
-	VMOVUPS 192(DI), Z11; \
+	LOAD64; \
 loop: \
 	DECQ CX; \
 	JLT  done; \
@@ -149,10 +146,7 @@ within: \
 	ADDQ DX, BX; \
 	JMP  loop; \
 done: \
-	VMOVUPS Z8, (DI); \
-	VMOVUPS Z9, 64(DI); \
-	VMOVUPS Z10, 128(DI); \
-	VMOVUPS Z11, 192(DI); \
+	STORE64; \
 	VZEROUPPER; \
 	RET
 

@@ -92,10 +92,7 @@ nextboth: \
 	ADDQ $(4*ROWBYTES), SI; \
 	SUBQ $4, CX; \
 	JNZ  both; \
-	VMOVUPS Z8, (DI); \
-	VMOVUPS Z9, 64(DI); \
-	VMOVUPS Z10, 128(DI); \
-	VMOVUPS Z11, 192(DI); \
+	STORE64; \
 	ADDQ $256, DI; \
 	MOVQ SI, BX; \
 	SUBQ $2, DX; \
@@ -156,10 +153,7 @@ done: \
 	MOVQ nextv+48(FP), R11; \
 	MOVQ asks+56(FP), R10; \
 	MOVQ n+32(FP), CX; \
-	VMOVUPS (DI), Z8; \
-	VMOVUPS 64(DI), Z9; \
-	VMOVUPS 128(DI), Z10; \
-	VMOVUPS 192(DI), Z11; \
+	LOAD64; \
 loop2: \
 	SUBQ $2, CX; \
 	JLT  last; \
@@ -178,10 +172,7 @@ last: \
 	JNE  done; \
 	ADD(0, BX); \
 done: \
-	VMOVUPS Z8, (DI); \
-	VMOVUPS Z9, 64(DI); \
-	VMOVUPS Z10, 128(DI); \
-	VMOVUPS Z11, 192(DI); \
+	STORE64; \
 	VZEROUPPER; \
 	RET
 

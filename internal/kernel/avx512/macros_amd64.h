@@ -46,3 +46,15 @@
 	VEXTRACTF32X4 $1, Z0, X1; \
 	VEXTRACTF32X4 $2, Z0, X2; \
 	VEXTRACTF32X4 $3, Z0, X3
+
+// 64 numbers at DI, from and to four registers.
+#define LOAD64 \
+	VMOVUPS (DI), Z8; \
+	VMOVUPS 64(DI), Z9; \
+	VMOVUPS 128(DI), Z10; \
+	VMOVUPS 192(DI), Z11
+#define STORE64 \
+	VMOVUPS Z8, (DI); \
+	VMOVUPS Z9, 64(DI); \
+	VMOVUPS Z10, 128(DI); \
+	VMOVUPS Z11, 192(DI)
