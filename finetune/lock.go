@@ -33,7 +33,7 @@ type outLock struct {
 func lockOut(out string) (*outLock, error) {
 	l := &outLock{}
 	for dir := filepath.Clean(out); ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) { // a link to nothing is not ours to take away
 			break
 		}
 		l.made = append(l.made, dir)

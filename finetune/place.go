@@ -52,6 +52,11 @@ func CheckOut(out, source string, resume, force bool) error {
 		return fmt.Errorf("%s holds the model to begin with: write to another folder", out)
 	}
 	info, err := os.Stat(out)
+	if errors.Is(err, fs.ErrNotExist) {
+		if link, to := dangling(out); link != "" {
+			return fmt.Errorf("%s is a link to %s, which is not there: make that folder, or write to another", link, to)
+		}
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && resume:
 		return fmt.Errorf("%s: %w", out, ErrNothingToResume)
@@ -86,6 +91,21 @@ func CheckOut(out, source string, resume, force bool) error {
 		return &ExistsError{Out: out, Example: worth, Run: len(steps) > 0}
 	}
 	return nil
+}
+
+// dangling finds a link to nothing among a path and the folders that it lies in,
+// "" if there is none.
+func dangling(path string) (link, to string) {
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		if to, err := os.Readlink(dir); err == nil {
+			if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+				return dir, to
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return "", ""
+		}
+	}
 }
 
 // prepare makes OUT, which is locked, ready to be written: empty, or with what

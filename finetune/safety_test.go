@@ -169,3 +169,23 @@ func TestRecipeLine(t *testing.T) {
 		}
 	}
 }
+
+// A link to nothing is said to be one, and stays.
+func TestDanglingOut(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Skip(err)
+	}
+	for _, out := range []string{link, filepath.Join(link, "below")} {
+		j, _ := fakeJob(t, 3, "out="+out)
+		if _, err := Train(t.Context(), j); err == nil || !strings.Contains(err.Error(), "is a link to nowhere, which is not there") {
+			t.Errorf("%s: %v", out, err)
+		}
+		if _, err := lockOut(out); err == nil {
+			t.Errorf("%s can be locked", out)
+		}
+	}
+	if _, err := os.Lstat(link); err != nil {
+		t.Errorf("the link is gone: %v", err)
+	}
+}

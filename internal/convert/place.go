@@ -74,6 +74,8 @@ func checkPlace(o Options) error {
 		return nil
 	case err != nil:
 		return err
+	case o.To == Safetensors && info.Mode()&fs.ModeSymlink != 0:
+		return fmt.Errorf("%s is a link, want the name of a folder", o.Out)
 	case o.To == GGUF && info.IsDir():
 		return fmt.Errorf("%s is a folder, want the name of a file", o.Out)
 	case o.To == Safetensors && !info.IsDir():
