@@ -70,7 +70,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 		Use:   "bench",
 		Short: "Measure the speed of a model beside the machine's limits",
 		Long:  benchHelp,
-		Args:  cobra.NoArgs,
+		Args:  usageArgs(cobra.NoArgs),
 		Example: `  gptctl bench
   gptctl bench --shape gpt2-xl --dtype q8_0 --batch 1,8
   gptctl bench --model gpt2 --perplexity book.txt --dtype bf16,q8_0,q4_0
@@ -86,8 +86,8 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
 	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
-	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes, or --train reads, at once, `N,…`")
-	f.IntSliceVarP(&o.speed.Depths, "depth", "d", []int{0}, "tokens before those that tg writes, `N,…`")
+	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes, or --train reads, at once, `NUMBERS`")
+	f.IntSliceVarP(&o.speed.Depths, "depth", "d", []int{0}, "tokens before those that tg writes, `NUMBERS`")
 	f.IntVarP(&o.speed.Repetitions, "repetitions", "r", 5, "`TIMES` that each test is run")
 	f.StringVar(&o.perplexity, "perplexity", "", "measure how well the model predicts the text of `FILE`")
 	f.IntVar(&o.context, "context", 0, "`TOKENS` of the window of --perplexity (0: the model's positions), or of a text of --train (0: 256)")

@@ -72,7 +72,7 @@ type benchWriter struct {
 // The columns are llama-bench's, and what the machine allows.
 var (
 	speedTable = column{
-		"| %-12s | %9s | %8s | %-5s | %-9s | %7v | %5v | %11s | %16s | %19s | %-18s | %8s |\n",
+		"| %-12s | %9s | %8s | %-5s | %-9s | %7v | %5v | %12s | %16s | %19s | %-22s | %8s |\n",
 		[]any{"model", "size", "params", "dtype", "backend", "threads", "batch", "test", "t/s", "min to max", "limit", "of limit"},
 	}
 	perplexityTable = column{
@@ -155,8 +155,7 @@ func (w *benchWriter) add(rows []bench.Row) error {
 			share = fmt.Sprintf("%.1f %%", 100*r.Share())
 		}
 		err := w.line(shorten(r.Shape), size(r.Bytes), fmt.Sprintf("%.1f M", float64(w.params)/1e6), dtype, w.json.Kernels, w.json.Threads, r.Batch, r.Test,
-			fmt.Sprintf("%.2f ± %.2f", rate.Median, deviation(r.Rates)), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max),
-			fmt.Sprintf("%.0f by %.*f %s", r.Bound, decimals(r.Allowed), r.Allowed, limitWords[r.Limit].column), share)
+			rate.words(), rate.span(), allowed(r.Bound, r.Allowed, r.Limit), share)
 		if err != nil {
 			return err
 		}
@@ -177,7 +176,7 @@ func (w *benchWriter) addPeers(s *bench.Subject, rows []bench.PeerRow) error {
 		}
 		w.json.Rows = append(w.json.Rows, row)
 		err := w.line(shorten(s.Name), "", "", dtype, shortenTo(r.Peer, 9), w.json.Threads, r.Batch, r.Test,
-			fmt.Sprintf("%.2f ± %.2f", rate.Median, deviation(r.Rates)), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max), words, "")
+			rate.words(), rate.span(), words, "")
 		if err != nil {
 			return err
 		}
@@ -185,12 +184,38 @@ func (w *benchWriter) addPeers(s *bench.Subject, rows []bench.PeerRow) error {
 	return nil
 }
 
-// decimals that a rate is told with.
-func decimals(v float64) int {
-	if v < 100 {
+// decimals that a rate is told with: as many as fit into its column.
+func (r rateJSON) decimals() int {
+	switch {
+	case r.Max >= 1e5:
+		return 0
+	case r.Max >= 1e4:
 		return 1
 	}
-	return 0
+	return 2
+}
+
+// words are the median and the deviation.
+func (r rateJSON) words() string {
+	n := r.decimals()
+	return fmt.Sprintf("%.*f ± %.*f", n, r.Median, n, deviation(r.Runs))
+}
+
+func (r rateJSON) span() string {
+	n := r.decimals()
+	return fmt.Sprintf("%.*f to %.*f", n, r.Min, n, r.Max)
+}
+
+// allowed says what a limit allows, and how high that is.
+func allowed(bound, rate float64, l bench.Limit) string {
+	tokens, n := fmt.Sprintf("%.0f", bound), 0
+	if bound >= 1e6 {
+		tokens = fmt.Sprintf("%.1f M", bound/1e6)
+	}
+	if rate < 100 {
+		n = 1
+	}
+	return fmt.Sprintf("%s by %.*f %s", tokens, n, rate, limitWords[l].column)
 }
 
 // deviation is the standard deviation of a sample.

@@ -113,7 +113,7 @@ func runBenchTrain(ctx context.Context, t *terminal, o benchOptions) error {
 		return err
 	}
 	out := benchWriter{t: t}
-	if err := out.beginTrain(name, cfg, k); err != nil {
+	if err := out.beginTrain(name, cfg, k, kinds); err != nil {
 		return err
 	}
 	var limits bench.Limits
@@ -185,17 +185,36 @@ func trainRoom(ctx context.Context, c gpt2.Config, kinds []bench.Training, threa
 	return groups, nil
 }
 
-var trainTable = column{
-	"| %-12s | %8s | %-9s | %7v | %-12s | %8s | %19s | %-18s | %8s | %8s |\n",
-	[]any{"model", "params", "precision", "threads", "test", "tokens/s", "min to max", "limit", "of limit", "memory"},
+// trainTable has room for the names of all tests.
+func trainTable(kinds []bench.Training) column {
+	width := 0
+	for _, k := range kinds {
+		width = max(width, len(trainTest(k)))
+	}
+	return column{
+		fmt.Sprintf("| %%-12s | %%8s | %%-9s | %%7v | %%-%ds | %%8s | %%19s | %%-18s | %%8s | %%8s |\n", width),
+		[]any{"model", "params", "precision", "threads", "test", "tokens/s", "min to max", "limit", "of limit", "memory"},
+	}
 }
 
-func (w *benchWriter) beginTrain(name string, c gpt2.Config, k *kernel.CPU) error {
+// trainTest names a test.
+func trainTest(k bench.Training) string {
+	words := fmt.Sprintf("train%dx%d", k.Batch, k.Context)
+	if k.LoRARank > 0 {
+		words += fmt.Sprintf(" lora %d", k.LoRARank)
+	}
+	if k.Checkpointing {
+		words += " ckpt"
+	}
+	return words
+}
+
+func (w *benchWriter) beginTrain(name string, c gpt2.Config, k *kernel.CPU, kinds []bench.Training) error {
 	w.json = benchJSON{
 		Schema: "gptctl.bench/1", CPU: machine.Local().Processor().Model, Kernels: k.Family(), Threads: k.Threads(),
 		Limits: map[bench.Limit]*float64{}, Rows: []benchRowJSON{},
 	}
-	w.params, w.table = c.Parameters(), trainTable
+	w.params, w.table = c.Parameters(), trainTable(kinds)
 	w.t.note("%s, %s kernels, %d threads, training %s", w.json.CPU, w.json.Kernels, w.json.Threads, name)
 	return w.heading()
 }
@@ -203,13 +222,6 @@ func (w *benchWriter) beginTrain(name string, c gpt2.Config, k *kernel.CPU) erro
 func (w *benchWriter) addTrain(name string, c gpt2.Config, rows []bench.TrainRow) error {
 	for _, r := range rows {
 		test := fmt.Sprintf("train%dx%d", r.Batch, r.Context)
-		words := test
-		if r.LoRARank > 0 {
-			words += fmt.Sprintf(" lora %d", r.LoRARank)
-		}
-		if r.Checkpointing {
-			words += " ckpt"
-		}
 		rate := rateJSON{r.Median(), slices.Min(r.Rates), slices.Max(r.Rates), r.Rates}
 		w.json.Rows = append(w.json.Rows, benchRowJSON{
 			Shape: name, DType: r.Precision.String(), Test: test, Batch: r.Batch, Context: r.Context,
@@ -220,8 +232,8 @@ func (w *benchWriter) addTrain(name string, c gpt2.Config, rows []bench.TrainRow
 		if r.Peak > 0 {
 			memory = size(r.Peak)
 		}
-		err := w.line(shorten(name), fmt.Sprintf("%.1f M", float64(w.params)/1e6), r.Precision.String(), w.json.Threads, words,
-			fmt.Sprintf("%.2f", rate.Median), fmt.Sprintf("%.2f to %.2f", rate.Min, rate.Max),
+		err := w.line(shorten(name), fmt.Sprintf("%.1f M", float64(w.params)/1e6), r.Precision.String(), w.json.Threads, trainTest(r.Training),
+			fmt.Sprintf("%.*f", rate.decimals(), rate.Median), rate.span(),
 			fmt.Sprintf("%.1f by %s", r.Bound, limitWords[r.Limit].short), fmt.Sprintf("%.1f %%", 100*r.Share()), memory)
 		if err != nil {
 			return err

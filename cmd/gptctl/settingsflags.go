@@ -82,7 +82,7 @@ func addSettingsFlags(f *pflag.FlagSet, o *runOptions) func() (run.Layer, error)
 	f.IntVar(&s.NoRepeatNgramSize, "no-repeat-ngram-size", 0, "let no run of `N` tokens occur twice (0: off)")
 	on("no-repeat-ngram-size", func(r *run.Settings) { r.NoRepeatNgramSize = s.NoRepeatNgramSize })
 	f.StringArrayVar(&o.badWords, "bad-words", nil, "never generate `TEXT` (repeatable)")
-	f.StringArrayVar(&badWordIDs, "bad-words-ids", nil, "never generate the tokens `ID,…` in this order (repeatable)")
+	f.StringArrayVar(&badWordIDs, "bad-words-ids", nil, "never generate the tokens `IDS` in this order (repeatable)")
 	parsed("bad-words-ids", func() (func(*run.Settings), error) {
 		var words [][]int
 		for _, w := range badWordIDs {
@@ -94,12 +94,12 @@ func addSettingsFlags(f *pflag.FlagSet, o *runOptions) func() (run.Layer, error)
 		}
 		return func(r *run.Settings) { r.BadWords = words }, nil
 	})
-	f.StringArrayVar(&suppress, "suppress-tokens", nil, "never generate any of the tokens `ID,…`")
+	f.StringArrayVar(&suppress, "suppress-tokens", nil, "never generate any of the tokens `IDS`")
 	parsed("suppress-tokens", func() (func(*run.Settings), error) {
 		ids, err := tokenIDs(strings.Join(suppress, ","))
 		return func(r *run.Settings) { r.Suppress = ids }, err
 	})
-	f.StringArrayVar(&suppressFirst, "begin-suppress-tokens", nil, "do not begin with any of the tokens `ID,…`")
+	f.StringArrayVar(&suppressFirst, "begin-suppress-tokens", nil, "do not begin with any of the tokens `IDS`")
 	parsed("begin-suppress-tokens", func() (func(*run.Settings), error) {
 		ids, err := tokenIDs(strings.Join(suppressFirst, ","))
 		return func(r *run.Settings) { r.BeginSuppress = ids }, err
@@ -121,7 +121,7 @@ func addSettingsFlags(f *pflag.FlagSet, o *runOptions) func() (run.Layer, error)
 
 	f.StringArrayVar(&s.Stop, "stop", nil, "end the text before `TEXT` (repeatable)")
 	on("stop", func(r *run.Settings) { r.Stop = s.Stop })
-	f.StringArrayVar(&eos, "eos-token-id", nil, "end the text at any of the tokens `ID,…` (default: the model's)")
+	f.StringArrayVar(&eos, "eos-token-id", nil, "end the text at any of the tokens `IDS` (default: the model's)")
 	parsed("eos-token-id", func() (func(*run.Settings), error) {
 		ids, err := tokenIDs(strings.Join(eos, ","))
 		return func(r *run.Settings) { r.EOS = ids }, err
