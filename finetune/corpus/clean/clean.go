@@ -39,7 +39,7 @@ func Steps() []Step {
 		{Control, "control and zero-width characters, terminal codes", true, 0},
 		{NFC, "characters are composed (Unicode NFC)", true, 0},
 		{Space, "line ends, spaces and blank lines are made even", true, 0},
-		{Unwrap, "lines that were broken at a width are joined", false, 1},
+		{Unwrap, "lines that were broken at a width are joined", false, 2},
 		{Boilerplate, "Project Gutenberg's frame, lines of web pages, lines that recur in many documents", true, 0},
 		{Exact, "documents that occur before", true, 0},
 		{Near, "documents that are nearly the same as one before", true, 0},

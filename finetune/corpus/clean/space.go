@@ -1,9 +1,13 @@
 package clean
 
 import (
+	"iter"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/gptctl/gptctl/finetune/corpus/source"
 )
 
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n\n")
@@ -84,7 +88,8 @@ func oneSpace(out *strings.Builder, line string) {
 
 // unwrap joins the lines of paragraphs that were broken at a width: those whose
 // lines but the last are mostly (four of five) longer than 50 characters. Other
-// paragraphs (verse, lists, headings) keep their lines. Lines are stripped, and
+// paragraphs (verse, lists, headings) keep their lines, and so do headings of
+// Markdown and the first words of a turn, wherever they stand. Lines are stripped, and
 // one blank line stands between paragraphs. White space stays at an end that is not
 // the document's: between a prompt and its answer, and between pieces.
 func unwrap(s string, first, last bool) string {
@@ -107,20 +112,14 @@ func joinLines(s string) string {
 		if len(paragraph) == 0 {
 			return
 		}
-		if out.Len() > 0 {
-			out.WriteString("\n\n")
-		}
-		long := 0
-		for _, l := range paragraph[:len(paragraph)-1] {
-			if utf8.RuneCountInString(l) > 50 {
-				long++
+		between := "\n\n"
+		for part := range parts(paragraph) {
+			if out.Len() > 0 {
+				out.WriteString(between)
 			}
+			joinPart(&out, part)
+			between = "\n"
 		}
-		between := "\n"
-		if n := len(paragraph) - 1; n > 0 && 5*long >= 4*n {
-			between = " "
-		}
-		out.WriteString(strings.Join(paragraph, between))
 		paragraph = paragraph[:0]
 	}
 	for line := range strings.Lines(s) {
@@ -133,4 +132,50 @@ func joinLines(s string) string {
 	}
 	give()
 	return out.String()
+}
+
+// parts divides a paragraph before what begins a line of its own, and after a
+// heading.
+func parts(paragraph []string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		from := 0
+		for i := 1; i <= len(paragraph); i++ {
+			if i == len(paragraph) || heading(paragraph[i-1]) || heading(paragraph[i]) || turn(paragraph[i]) {
+				if !yield(paragraph[from:i]) {
+					return
+				}
+				from = i
+			}
+		}
+	}
+}
+
+// joinPart writes lines with spaces between them, if they were broken at a width.
+func joinPart(out *strings.Builder, lines []string) {
+	long := 0
+	for _, l := range lines[:len(lines)-1] {
+		if utf8.RuneCountInString(l) > 50 {
+			long++
+		}
+	}
+	between := "\n"
+	if n := len(lines) - 1; n > 0 && 5*long >= 4*n {
+		between = " "
+	}
+	out.WriteString(strings.Join(lines, between))
+}
+
+// heading reports whether a line is one in Markdown, as those of instructions are.
+func heading(line string) bool {
+	rest := strings.TrimLeft(line, "#")
+	n := len(line) - len(rest)
+	return 1 <= n && n <= 6 && strings.HasPrefix(rest, " ")
+}
+
+// turn reports whether a line begins what somebody says in a conversation.
+func turn(line string) bool {
+	t := source.DefaultTemplate
+	return slices.ContainsFunc([]string{t.System, t.User, t.Assistant}, func(begin string) bool {
+		return strings.HasPrefix(line+" ", begin)
+	})
 }

@@ -80,6 +80,15 @@ func TestUnwrapParts(t *testing.T) {
 	if want := "Q:\n " + long + " " + long + "\n \nend"; d.Text() != want {
 		t.Errorf("the document is %q, want %q", d.Text(), want)
 	}
+	wrapped, joined := strings.Repeat(long+"\n", 6), strings.Repeat(long+" ", 5)+long
+	d = &source.Document{Parts: []source.Part{
+		{Text: "### Instruction:\n" + wrapped + "\n### Input:\n" + wrapped + "\n\n### Response:\n", Masked: true}, {Text: wrapped + "# Head\n" + wrapped},
+		{Text: "System: Be brief.\nUser: " + wrapped + "Assistant:", Masked: true}, {Text: " " + wrapped}}}
+	set.Document(d)
+	if want := "### Instruction:\n" + joined + "\n\n### Input:\n" + joined + "\n\n### Response:\n" + joined + "\n# Head\n" + joined + "\n" +
+		"System: Be brief.\nUser: " + joined + "\nAssistant: " + joined; d.Text() != want {
+		t.Errorf("the document is %q, want %q", d.Text(), want)
+	}
 	for _, c := range []struct {
 		continues, more bool
 		want            string
