@@ -178,6 +178,7 @@ func Open(ctx context.Context, o Options) (*Data, error) {
 	if err == nil {
 		d.report = &d.cache.meta.Report
 		d.report.Cache, d.report.Cached = path, !made
+		d.report.Skipped = append([]string{}, b.skipped...) // may be others than when the tokens were made
 		if d.temporary != "" {
 			d.report.Cache = ""
 		}
@@ -221,6 +222,9 @@ type EmptyError struct {
 
 func (e *EmptyError) Error() string {
 	if e.Documents == 0 {
+		if e.Files == 1 {
+			return "the corpus is empty: there is no text in its file"
+		}
 		return fmt.Sprintf("the corpus is empty: there is no text in its %d files", e.Files)
 	}
 	if e.Report != nil && e.Report.Kept > 0 {

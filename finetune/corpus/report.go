@@ -6,6 +6,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gptctl/gptctl/finetune/corpus/clean"
 )
@@ -13,7 +15,7 @@ import (
 // Report says what a corpus was made of and what cleaning took away.
 type Report struct {
 	Files     []FileReport `json:"files"`
-	Skipped   []string     `json:"skipped"` // in folders and patterns: files of formats that are not read, folders (with a / at the end) of models
+	Skipped   []string     `json:"skipped"` // in folders and patterns: files of formats that are not read, folders (with a / at the end) of models, links (with a @) to folders
 	Steps     []StepReport `json:"steps"`
 	Documents int          `json:"documents"` // read
 	Bytes     int64        `json:"bytes"`     // of their text
@@ -106,13 +108,17 @@ func (r *Report) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	p := func(format string, args ...any) { fmt.Fprintf(out, format, args...) }
 	p("corpus\n")
-	p("  read        %d documents, %s, from %d files\n", r.Documents, size(r.Bytes), len(r.Files))
-	p("  kept        %d documents, %s, %d tokens", r.Kept, size(r.KeptBytes), r.Tokens)
+	files := fmt.Sprintf("%d files", len(r.Files))
+	if len(r.Files) == 1 {
+		files = "1 file"
+	}
+	p("  read        %s, %s, from %s\n", documents(r.Documents), size(r.Bytes), files)
+	p("  kept        %s, %s, %d tokens", documents(r.Kept), size(r.KeptBytes), r.Tokens)
 	if r.Masked > 0 {
 		p(" (%d of prompts, not learnt)", r.Masked)
 	}
-	p("\n  training    %d documents, %d tokens\n", r.Train.Documents, r.Train.Tokens)
-	p("  validation  %d documents, %d tokens\n", r.Validation.Documents, r.Validation.Tokens)
+	p("\n  training    %s, %d tokens\n", documents(r.Train.Documents), r.Train.Tokens)
+	p("  validation  %s, %d tokens\n", documents(r.Validation.Documents), r.Validation.Tokens)
 	for _, s := range r.Steps {
 		p("\n%s: %s\n", s.ID, s.Title)
 		switch {
@@ -124,10 +130,10 @@ func (r *Report) WriteText(w io.Writer) error {
 			continue
 		}
 		if s.Changed > 0 {
-			p("  changed %d documents\n", s.Changed)
+			p("  changed %s\n", documents(s.Changed))
 		}
 		if s.Removed > 0 {
-			p("  removed %d documents\n", s.Removed)
+			p("  removed %s\n", documents(s.Removed))
 		}
 		if s.Bytes >= 0 {
 			p("  %s taken away\n", size(s.Bytes))
@@ -135,10 +141,10 @@ func (r *Report) WriteText(w io.Writer) error {
 			p("  %s added\n", size(-s.Bytes))
 		}
 		for _, e := range s.Samples {
-			p("  %s\n    %s\n", e.Where, strconv.QuoteToGraphic(e.Before))
+			p("  %s\n    %s\n", plain(e.Where), strconv.QuoteToGraphic(e.Before))
 			switch s.ID {
 			case clean.Exact, clean.Near, HeldOutStep:
-				p("    like %s\n", e.After)
+				p("    like %s\n", plain(e.After))
 			case EmptyStep:
 			default:
 				p("  → %s\n", strconv.QuoteToGraphic(e.After))
@@ -147,21 +153,38 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	p("\nfiles\n")
 	for _, f := range r.Files {
-		p("  %s  %s, %s", f.Path, f.Format, size(f.Bytes))
+		p("  %s  %s, %s", plain(f.Path), f.Format, size(f.Bytes))
 		if f.SameAs != "" {
-			p(", the same as %s\n", f.SameAs)
+			p(", the same as %s\n", plain(f.SameAs))
 		} else {
-			p(", %d documents\n", f.Documents)
+			p(", %s\n", documents(f.Documents))
 		}
 	}
 	for _, s := range r.Skipped {
+		why := "its name has no format that is known"
 		if strings.HasSuffix(s, "/") {
-			p("  %s  not read: it holds a model\n", s)
-		} else {
-			p("  %s  not read: its name has no format that is known\n", s)
+			why = "it holds a model"
+		} else if link, ok := strings.CutSuffix(s, "@"); ok {
+			s, why = link, "it is a link to a folder, or to nothing: name what is behind it"
 		}
+		p("  %s  not read: %s\n", plain(s), why)
 	}
 	return out.Flush()
+}
+
+// plain is a name of a file that may hold what a terminal obeys.
+func plain(name string) string {
+	if strings.ContainsFunc(name, unicode.IsControl) || !utf8.ValidString(name) {
+		return strconv.QuoteToGraphic(name)
+	}
+	return name
+}
+
+func documents(n int) string {
+	if n == 1 {
+		return "1 document"
+	}
+	return fmt.Sprintf("%d documents", n)
 }
 
 // size writes a number of bytes.

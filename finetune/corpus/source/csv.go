@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // readCSV reads records with a header line (RFC 4180).
@@ -36,7 +37,7 @@ func readCSV(r *stream, f File, o Options, yield Yield) error {
 		at[h] = i
 	}
 	if _, err := o.layoutOf(names); err != nil {
-		return fmt.Errorf("read %s:1: %w", f.Path, err)
+		return mended(fmt.Errorf("read %s:1: %w", f.Path, err), otherSeparator(f, names))
 	}
 	for row := 1; ; row++ {
 		limit.reset()
@@ -77,6 +78,19 @@ func readCSV(r *stream, f File, o Options, yield Yield) error {
 			return err
 		}
 	}
+}
+
+// otherSeparator is what mends a file whose fields are separated by something else.
+func otherSeparator(f File, names []string) string {
+	switch {
+	case f.Format == CSV && len(names) == 1 && strings.Contains(names[0], "\t"):
+		return "its fields are separated by tabs: call it .tsv"
+	case f.Format == CSV && len(names) == 1 && strings.Contains(names[0], ";"):
+		return "its fields are separated by semicolons: save it with commas"
+	case f.Format == TSV && len(names) == 1 && strings.Contains(names[0], ","):
+		return "its fields are separated by commas: call it .csv"
+	}
+	return ""
 }
 
 func csvError(f File, err error) error {

@@ -67,8 +67,9 @@ func formatOf(name string) (Format, Compression, bool) {
 // Folders and patterns give their files in the order of their names; those of
 // an unknown format in them, and hidden ones, are left out and come back in
 // skipped. So do folders in them that hold a model, with a / at the end: its
-// model card and metrics are no texts. The folders in leave are left out, too. A
-// path that gives nothing is an error.
+// model card and metrics are no texts. Links in them to folders, and to nothing,
+// come back with a @ at the end. The folders in leave are left out, too. A path
+// that gives nothing is an error.
 func Find(paths []string, leave ...string) (files []File, skipped []string, err error) {
 	if len(paths) == 0 {
 		return nil, nil, errors.New("no data: name files, folders or patterns")
@@ -212,6 +213,9 @@ func holdsModel(dir string) bool {
 // below lists the files below a folder, hidden ones left out, whose name
 // relative to it is wanted.
 func (w walk) below(root string, want func(rel string) bool) (names []string, err error) {
+	if info, err := os.Lstat(root); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		root += string(filepath.Separator) // into the folder that is behind it
+	}
 	err = filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -233,6 +237,9 @@ func (w walk) below(root string, want func(rel string) bool) (names []string, er
 			return err
 		}
 		if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+			if s := filepath.ToSlash(name) + "@"; e.Type()&fs.ModeSymlink != 0 && !slices.Contains(*w.skipped, s) {
+				*w.skipped = append(*w.skipped, s)
+			}
 			return nil // a link to nowhere or to a folder, a socket
 		}
 		names = append(names, name)

@@ -41,6 +41,9 @@ func Unreadable(path string, err error) error {
 
 // notThere says what there is in the place of a path.
 func notThere(path string) string {
+	if to, err := os.Readlink(path); err == nil {
+		return "it is a link to " + to + ", which is not there"
+	}
 	parent := filepath.Dir(path)
 	if entries, err := os.ReadDir(parent); err == nil {
 		if near := nearestName(filepath.Base(path), entries); near != "" {

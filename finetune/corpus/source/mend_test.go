@@ -70,3 +70,48 @@ func TestFindLeaves(t *testing.T) {
 		}
 	}
 }
+
+// A link to a folder is read where it is named, and said to be there in a folder.
+func TestLinks(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "real", "deep"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "real", "deep", "a.txt"), []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"link": "real", "real/b.txt": "deep/a.txt", "real/loop": ".", "real/none.txt": "nowhere"} {
+		if err := os.Symlink(filepath.FromSlash(to), filepath.Join(dir, filepath.FromSlash(link))); err != nil {
+			t.Skip(err)
+		}
+	}
+	for _, path := range []string{"link", "link/*.txt", "link/**", "real"} {
+		files, skipped, err := Find([]string{filepath.Join(dir, path)})
+		want := map[string][2]int{"link": {2, 2}, "link/*.txt": {1, 1}, "link/**": {2, 2}, "real": {2, 2}}[path]
+		if err != nil || len(files) != want[0] || len(skipped) != want[1] || !strings.HasSuffix(skipped[len(skipped)-1], "/none.txt@") {
+			t.Errorf("%s: %v, skipped %v, %v", path, files, skipped, err)
+		}
+	}
+	var mend *MendError
+	if _, _, err := Find([]string{filepath.Join(dir, "real", "none.txt")}); !errors.As(err, &mend) || mend.Mend != "it is a link to nowhere, which is not there" {
+		t.Errorf("a link to nothing: %v", err)
+	}
+}
+
+// What was packed with a long window is not damaged.
+func TestLongWindow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.txt.zst")
+	// A frame header (RFC 8878, 3.1.1) of a window of 2 GiB, and an empty last block.
+	if err := os.WriteFile(path, []byte("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	files, _, err := Find([]string{path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mend *MendError
+	err = Read(t.Context(), files[0], Options{}, func(Document) error { return nil })
+	if !errors.As(err, &mend) || !strings.Contains(err.Error(), "a window of more than 128 MiB") || !strings.Contains(mend.Mend, "zstd -d --long=31") {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -62,6 +64,10 @@ func open(f File) (*stream, error) {
 	return s, nil
 }
 
+// maxWindow is what unpacking zstd may look back on: as much as zstd -d does
+// without being told.
+const maxWindow = 128 << 20
+
 func decompressed(f File, r io.Reader) (raw io.Reader, done func() error, err error) {
 	switch f.Compression {
 	case Gzip:
@@ -71,7 +77,7 @@ func decompressed(f File, r io.Reader) (raw io.Reader, done func() error, err er
 		}
 		return g, g.Close, nil
 	case Zstd:
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderMaxMemory(256<<20))
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(2*maxWindow))
 		if err != nil {
 			return nil, nil, fmt.Errorf("read %s: %w", f.Path, err)
 		}
@@ -106,6 +112,10 @@ func (n *named) read(p []byte) (int, error) {
 		return got, mended(fmt.Errorf("read %s: the %s data end too early, the file is incomplete", n.f.Path, n.f.Compression), "copy or fetch it again")
 	case n.f.Compression == Zstd && errors.Is(err, zstd.ErrMagicMismatch):
 		return got, mended(fmt.Errorf("read %s: not zstd, though its name says so", n.f.Path), "if it is not packed, take the .zst from its name")
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		plain := strings.TrimSuffix(n.f.Path, filepath.Ext(n.f.Path))
+		return got, mended(fmt.Errorf("read %s: it was packed with a window of more than %d MiB (zstd --long)", n.f.Path, maxWindow>>20),
+			"zstd -d --long=31 "+n.f.Path+" makes "+plain+", which is read")
 	case n.f.Compression != Plain:
 		return got, mended(fmt.Errorf("read %s: the %s data are damaged: %w", n.f.Path, n.f.Compression, err), "copy or fetch it again")
 	}

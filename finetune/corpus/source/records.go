@@ -123,7 +123,7 @@ func (o *Options) document(r record) ([]Part, error) {
 		if e != nil {
 			err = errors.Join(err, e)
 		} else if !ok {
-			err = errors.Join(err, fmt.Errorf("the field %q is empty of a value (null)", name))
+			err = errors.Join(err, fmt.Errorf("the field %q has no value (null)", name))
 		}
 		return v
 	}
