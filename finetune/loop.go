@@ -204,6 +204,8 @@ func (l *loop) restoreNewest() error {
 		p.Files, p.Values, p.Recipe = nil, nil, ""
 		l.at, l.saved = p, step
 		l.at.Settings = l.Settings
+		// More patience may have been asked for since.
+		l.at.Stopped = p.Stopped && l.outOfPatience()
 		return nil
 	}
 	return nothingToResume(l.Settings.Out, len(steps), damaged)
@@ -387,7 +389,7 @@ func (l *loop) after(ctx context.Context) error {
 			}
 		}
 		save = save || l.best() == step
-		l.at.Stopped = s.Patience > 0 && l.at.Worse >= s.Patience
+		l.at.Stopped = l.outOfPatience()
 	}
 	if due(s.SampleEvery) || l.at.Stopped && s.SampleEvery > 0 {
 		if err := l.sample(ctx); err != nil {
@@ -399,6 +401,10 @@ func (l *loop) after(ctx context.Context) error {
 		return l.save()
 	}
 	return nil
+}
+
+func (l *loop) outOfPatience() bool {
+	return l.Settings.Patience > 0 && l.at.Worse >= l.Settings.Patience
 }
 
 // evaluate computes the loss on the rows held out.

@@ -252,7 +252,7 @@ func TestResumeRefusesWhatChanged(t *testing.T) {
 		{func(j *Job) { j.Settings.LR = 1 }, "lr is 1, but the run to resume has 0.01"},
 		{func(j *Job) { j.Settings.Steps = 20 }, "steps is 20"},
 		{func(j *Job) { j.Settings.Seed = 5 }, "seed is 5"},
-		{func(j *Job) { j.Settings.Freeze = []string{"wte.*"} }, "freeze is [wte.*]"},
+		{func(j *Job) { j.Settings.Freeze = []string{"wte.*"} }, "freeze is wte.*, but the run to resume has nothing"},
 		{func(j *Job) { j.Data = fakeData{50, 5, 8, "sha256:other"} }, "the data is not that of the run to resume"},
 		{func(j *Job) { j.ModelHash = "sha256:other" }, "the model is not that of the run to resume"},
 	} {
@@ -395,6 +395,13 @@ func TestEarlyStopAndBest(t *testing.T) {
 	}
 	if steps, _ := listCheckpoints(j.Settings.Out); !slices.Equal(steps, []int{30, 15}) {
 		t.Errorf("checkpoints of steps %v, want 30 and 15", steps)
+	}
+	// It stays stopped, but for who has more patience.
+	for _, c := range []struct{ patience, steps int }{{3, 30}, {2, 30}, {5, 40}, {0, 100}} {
+		j.Resume, j.Settings.Patience = true, c.patience
+		if r, _ := mustTrain(t, j); r.Steps != c.steps || r.Early != (c.steps < 100) || r.Exported != 15 {
+			t.Errorf("with patience %d: %+v", c.patience, r)
+		}
 	}
 }
 

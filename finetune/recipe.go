@@ -313,7 +313,19 @@ type ChangedError struct {
 }
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("%s is %v, but the run to resume has %v", e.Key, e.Now, e.Was)
+	word := func(v any) string {
+		if text, ok := v.(string); ok && text == "" {
+			return "nothing"
+		}
+		if list, ok := v.([]string); ok {
+			if len(list) == 0 {
+				return "nothing"
+			}
+			return strings.Join(list, ",")
+		}
+		return fmt.Sprint(v)
+	}
+	return fmt.Sprintf("%s is %s, but the run to resume has %s", e.Key, word(e.Now), word(e.Was))
 }
 
 // Resumed returns the settings of a run that goes on: those it was begun with,

@@ -10,6 +10,24 @@ import (
 	"testing"
 )
 
+func TestIdle(t *testing.T) {
+	for words, want := range map[string]string{
+		"": "", "lora.rank=2 lora.merge=false": "", "lora.merge=false": "lora.rank is 0", "lora.targets=c_fc lora.alpha=3": "lora.rank is 0",
+		"patience=2": "", "patience=2 validation=0": "patience does nothing", "patience=2 eval_every=0": "patience does nothing",
+		"patience=2 validation=0 validation_data=v.txt": "",
+	} {
+		s := Defaults()
+		for _, w := range strings.Fields(words) {
+			if err := Override(&s, w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if notes := strings.Join(s.Idle(), "; "); (notes == "") != (want == "") || !strings.Contains(notes, want) {
+			t.Errorf("%s: %q", words, notes)
+		}
+	}
+}
+
 func TestParseRecipe(t *testing.T) {
 	s := Defaults()
 	err := ParseRecipe(&s, "finetune.toml", []byte(`

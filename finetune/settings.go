@@ -217,6 +217,20 @@ func (s Settings) errLR() error {
 	return nil
 }
 
+// Idle says which settings do nothing beside the others: nobody writes those by
+// intent.
+func (s Settings) Idle() (notes []string) {
+	auto := Defaults()
+	if s.LoRA.Rank == 0 && !reflect.DeepEqual(s.LoRA, auto.LoRA) {
+		notes = append(notes, "lora.rank is 0, so the whole model is trained, and the other settings of lora do nothing")
+	}
+	evaluates := s.EvalEvery != 0 && (s.Validation > 0 || len(s.ValidationData) > 0)
+	if s.Patience > 0 && !evaluates {
+		notes = append(notes, "nothing is held out or evaluated, so patience does nothing")
+	}
+	return notes
+}
+
 // ForModel fills in what depends on the model: context and lr. positions is the
 // longest row that it takes; fresh says that it is trained from nothing.
 func (s Settings) ForModel(positions int, fresh bool) (Settings, error) {

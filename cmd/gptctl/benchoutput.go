@@ -105,7 +105,7 @@ func (w *benchWriter) open(s *bench.Subject) {
 		Limits: map[bench.Limit]*float64{}, Rows: []benchRowJSON{},
 	}
 	w.params = s.Model.Config.Parameters()
-	w.t.note("%s, %s kernels, %d threads, keys and values: %s", w.json.CPU, w.json.Kernels, w.json.Threads, w.json.KVDType)
+	w.t.note("%s, %s kernels, %s, keys and values: %s", w.json.CPU, w.json.Kernels, count(w.json.Threads, "thread"), w.json.KVDType)
 }
 
 func (w *benchWriter) heading() error {

@@ -215,7 +215,7 @@ func (w *benchWriter) beginTrain(name string, c gpt2.Config, k *kernel.CPU, kind
 		Limits: map[bench.Limit]*float64{}, Rows: []benchRowJSON{},
 	}
 	w.params, w.table = c.Parameters(), trainTable(kinds)
-	w.t.note("%s, %s kernels, %d threads, training %s", w.json.CPU, w.json.Kernels, w.json.Threads, name)
+	w.t.note("%s, %s kernels, %s, training %s", w.json.CPU, w.json.Kernels, count(w.json.Threads, "thread"), name)
 	return w.heading()
 }
 

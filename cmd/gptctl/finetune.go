@@ -237,9 +237,10 @@ func runFinetune(ctx context.Context, t *terminal, o finetuneOptions) error {
 	if err != nil {
 		return finetuneHints(o, err)
 	}
-	if !t.json {
-		_, err = fmt.Fprintf(t.out, "%s  %s\n", result.Path, resultWords(result))
+	if t.json {
+		return show.failed
 	}
+	_, err = fmt.Fprintf(t.out, "%s  %s\n", result.Path, resultWords(result))
 	return err
 }
 

@@ -101,3 +101,22 @@ func TestFinetuneUsage(t *testing.T) {
 		}
 	}
 }
+
+// A moving line shows whole words, those that matter most first.
+func TestFitWords(t *testing.T) {
+	words := []string{"step 10000 of 20000", "loss 3.4567", "lr 5.00e-05", "380 tok/s", "12m30s left", "2.51 GB"}
+	for width, want := range map[int]string{
+		100: "50% |██   |  step 10000 of 20000  loss 3.4567  lr 5.00e-05  380 tok/s  12m30s left  2.51 GB",
+		79:  "step 10000 of 20000  loss 3.4567  lr 5.00e-05  380 tok/s  12m30s left  2.51 GB",
+		77:  "step 10000 of 20000  loss 3.4567  380 tok/s  12m30s left  2.51 GB",
+		40:  "step 10000 of 20000  loss 3.4567",
+		3:   "step 10000 of 20000",
+	} {
+		if got := fitWords(width, "50% |██   |", words); got != want {
+			t.Errorf("in %d: %q", width, got)
+		}
+	}
+	if words[2] != "lr 5.00e-05" {
+		t.Error("the words are changed")
+	}
+}

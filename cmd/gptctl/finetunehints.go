@@ -64,7 +64,11 @@ func finetuneHints(o finetuneOptions, err error) error {
 		}
 		return withHints(err, hints...)
 	case errors.As(err, &room):
-		return withHints(err, "free some room, or write to another disk", "keep=1 keeps fewer checkpoints")
+		hints := []string{"free some room, or write to another disk"}
+		if s.Keep > 1 {
+			hints = append(hints, "keep=1 keeps fewer checkpoints")
+		}
+		return withHints(err, hints...)
 	case errors.As(err, &save) && save.Previous < 0:
 		return withHints(err, "free some room, or write to another disk; nothing was saved yet")
 	case errors.As(err, &save):

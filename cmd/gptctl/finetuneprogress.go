@@ -5,8 +5,10 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -29,13 +31,14 @@ type finetuneProgress struct {
 	done   int // steps before this sitting
 	shown  bool
 	last   time.Time // of the last line in a pipe
+	failed error     // of JSON that could not be written
 }
 
 func newFinetuneProgress(t *terminal) *finetuneProgress {
 	p := &finetuneProgress{t: t, last: time.Now()}
 	if f, ok := t.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !t.quiet {
 		p.screen, p.width = f, 100
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 			p.width = w
 		}
 	}
@@ -54,14 +57,22 @@ func (p *finetuneProgress) corpus(c corpus.Progress) {
 func (p *finetuneProgress) ready(plan finetune.Plan) {
 	s := plan.Settings
 	p.line("%d parameters, %s; %d tokens of text to train on, %d held out", plan.Parameters, s.Precision, plan.Corpus.Train.Tokens, plan.Corpus.Validation.Tokens)
-	p.line("%d steps of %d × %d × %d tokens; about %s of memory; %s kernels on %d threads", s.Steps, s.Accumulate, s.Batch, s.Context,
-		size(plan.Memory.Total()), plan.Family, plan.Threads)
+	p.line("%d steps of %d × %d × %d tokens; about %s of memory; %s kernels on %s", s.Steps, s.Accumulate, s.Batch, s.Context,
+		size(plan.Memory.Total()), plan.Family, count(plan.Threads, "thread"))
+	if skipped := plan.Corpus.Skipped; len(skipped) > 0 {
+		p.line("note: %s of the folders not read, such as %s; --data-report says why", count(len(skipped), "name"), oneLine(strings.TrimSuffix(skipped[0], "@")))
+	}
+	for _, text := range plan.Settings.Idle() {
+		p.line("note: %s", text)
+	}
 }
 
 // event is finetune.Options.Events.
 func (p *finetuneProgress) event(e finetune.Event) {
 	if p.t.json {
-		_ = p.t.printJSON(finetuneEventJSON(e)) // a reader that left is noticed at the end
+		if err := p.t.printJSON(finetuneEventJSON(e)); err != nil && p.failed == nil {
+			p.failed = err // the training is worth more than its words
+		}
 	}
 	switch e := e.(type) {
 	case finetune.StartEvent:
@@ -93,28 +104,46 @@ func (p *finetuneProgress) event(e finetune.Event) {
 }
 
 func (p *finetuneProgress) step(e finetune.StepEvent) {
-	words := fmt.Sprintf("step %d of %d  loss %.4f  lr %.2e  %.0f tok/s", e.Step, e.Steps, e.Loss, e.LR, e.TokPerS)
-	if e.Skipped {
-		words = fmt.Sprintf("step %d of %d  skipped, the gradients are not finite", e.Step, e.Steps)
-		if e.LossScale > 1 {
-			words = fmt.Sprintf("step %d of %d  skipped, the gradients overflowed at scale %g", e.Step, e.Steps, e.LossScale)
-		}
+	words := []string{fmt.Sprintf("step %d of %d", e.Step, e.Steps)}
+	switch {
+	case e.Skipped && e.LossScale > 1:
+		words = append(words, fmt.Sprintf("skipped, the gradients overflowed at scale %g", e.LossScale))
+	case e.Skipped:
+		words = append(words, "skipped, the gradients are not finite")
+	default:
+		words = append(words, fmt.Sprintf("loss %.4f", e.Loss), fmt.Sprintf("lr %.2e", e.LR), fmt.Sprintf("%.0f tok/s", e.TokPerS))
 	}
 	if n := e.Step - p.done; n > 0 && e.Steps > e.Step {
 		left := time.Duration(float64(time.Since(p.began)) / float64(n) * float64(e.Steps-e.Step))
-		words += "  " + left.Round(time.Second).String() + " left"
+		words = append(words, left.Round(time.Second).String()+" left")
 	}
 	if rss := run.PeakRSS(); rss > 0 {
-		words += "  " + size(rss)
+		words = append(words, size(rss))
 	}
 	switch {
 	case p.screen != nil:
 		_ = p.bar.Set(e.Step)
-		p.paint(strings.Trim(p.bar.String(), "\r\n ") + "  " + words)
+		p.paint(fitWords(p.width-1, strings.Trim(p.bar.String(), "\r\n "), words))
 	case time.Since(p.last) >= pipeInterval || e.Step == 1 || e.Step == e.Steps:
-		p.line("%s", words)
+		p.line("%s", strings.Join(words, "  "))
 		p.last = time.Now()
 	}
+}
+
+// fitWords leaves out, of a moving line, what a terminal has no room for: the
+// bar, then the learning rate, then words from the end. None is shown in part.
+func fitWords(width int, bar string, words []string) string {
+	line := func() string { return strings.Join(words, "  ") }
+	if with := bar + "  " + line(); utf8.RuneCountInString(with) <= width {
+		return with
+	}
+	if utf8.RuneCountInString(line()) > width {
+		words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return strings.HasPrefix(w, "lr ") })
+	}
+	for len(words) > 1 && utf8.RuneCountInString(line()) > width {
+		words = words[:len(words)-1]
+	}
+	return line()
 }
 
 // paint draws the moving line.

@@ -15,8 +15,16 @@ import (
 
 func main() {
 	// The first Ctrl-C lets the verb finish its line; the second one kills.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	context.AfterFunc(ctx, func() {
+		// A terminal that is closed may say so twice, and a training needs a moment to save.
+		signal.Ignore(syscall.SIGHUP)
+		stop()
+	})
 	// A reader that has gone away (`gptctl run … | head`) is seen as a failed
 	// write, which ends the verb quietly, rather than as a signal.
 	signal.Ignore(syscall.SIGPIPE)

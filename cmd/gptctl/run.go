@@ -173,7 +173,7 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		return err
 	}
 	defer m.Close()
-	t.detail("model %s: %s, %d parameters, %s; %s kernels on %d threads", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, m.Threads)
+	t.detail("model %s: %s, %d parameters, %s; %s kernels on %s", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, count(m.Threads, "thread"))
 
 	for _, s := range m.Skipped {
 		t.detail("kernels not used: %s", s)

@@ -190,7 +190,7 @@ func number(x float64) *float64 {
 
 func printRunStats(t *terminal, m *run.Model, r *run.Result) {
 	s := r.Stats
-	fmt.Fprintf(t.err, "model    %s, %s weights, %s (%s kernels, %d threads), seed %d\n", m.Name, m.DType, m.Device, m.Family, m.Threads, r.Seed)
+	fmt.Fprintf(t.err, "model    %s, %s weights, %s (%s kernels, %s), seed %d\n", m.Name, m.DType, m.Device, m.Family, count(m.Threads, "thread"), r.Seed)
 	fmt.Fprintf(t.err, "load     %.3f s\n", s.Load.Seconds())
 	fmt.Fprintf(t.err, "prefill  %.3f s  %d tokens  %.1f tokens/s\n", s.Prefill.Seconds(), s.PrefillTokens, s.PrefillRate())
 	fmt.Fprintf(t.err, "decode   %.3f s  %d tokens  %.1f tokens/s\n", s.Decode.Seconds(), s.DecodeTokens, s.DecodeRate())
