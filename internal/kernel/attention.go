@@ -158,9 +158,11 @@ type rowRange struct {
 	tiled    bool // goes through a matrix unit
 }
 
-// claimTiles is how many tiles of rows a claim has: enough to make it cheap and to
-// unpack keys and values rarely, few enough that the members finish together.
-const claimTiles = 4
+// tilesOfBlock is how many tiles of rows are computed together where keys and values are
+// unpacked for them.
+const tilesOfBlock = 4
+
+func (t *attentionTask) rowsOfBlock() int { return tilesOfBlock * t.c.ops.mr }
 
 // singleClaims is how many claims of its own single rows a member has: so many that they
 // finish together, so few that each is a run of items.
@@ -210,12 +212,13 @@ func (t *attentionTask) planSingles() {
 
 // most returns the rows of a block of a sequence of n.
 func (t *attentionTask) most(n int, tiled bool) int {
+	// Keys and values come into the cache, or are packed, for each block: all rows of a
+	// head are one, if there are heads enough for all members.
+	step := KVPanel
 	if !tiled {
-		return claimTiles * t.c.ops.mr
+		step = t.rowsOfBlock()
 	}
-	// Keys and values are packed for each block: all rows of a head are one, if
-	// there are heads enough for all members.
-	return roundUp(ceilDiv(n, ceilDiv(3*t.c.team.Size(), t.Heads)), KVPanel)
+	return roundUp(ceilDiv(n, ceilDiv(3*t.c.team.Size(), t.Heads)), step)
 }
 
 func sameCache(a, b *AttentionRow) bool {
@@ -291,8 +294,7 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	case b.n == 1:
 		t.single(s, b.first, head, next)
 	default:
-		t.prefetch(next)
-		t.block(s, b, head)
+		t.several(s, b, head, next)
 	}
 	for r := b.first; t.codes.wanted() && r < b.first+b.n; r++ {
 		t.codes.put(t.c.ops, t.output(r, head), r, t.Heads*t.HeadDim, head*t.HeadDim)
@@ -385,7 +387,7 @@ func (t *attentionTask) prefetch(item int) {
 // prefetchQueries asks for what block reads of qkv.
 func (t *attentionTask) prefetchQueries(b rowRange, head int) {
 	q := t.query(b.first, head)
-	prefetchRows(&tensor.Bytes(q)[0], uintptr(12*t.Heads*t.HeadDim), b.n, 4*t.HeadDim)
+	prefetchRows(&tensor.Bytes(q)[0], uintptr(12*t.Heads*t.HeadDim), min(b.n, t.rowsOfBlock()), 4*t.HeadDim)
 }
 
 // prefetchOutput asks for the memory that block overwrites in the end.
@@ -403,7 +405,7 @@ func (t *attentionTask) inPlace() bool {
 // until all tiles have used them.
 const valueBlock = 64
 
-// block computes one head of a run of rows.
+// block computes one head of a few tiles of rows.
 func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 	o, dim := t.c.ops, t.HeadDim
 	longest := t.longest(b.first, b.n)
@@ -433,7 +435,7 @@ func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 		}
 	}
 	clear(acc)
-	var sums [claimTiles * maxTileRows]float32
+	var sums [tilesOfBlock * maxTileRows]float32
 	for i := range b.n {
 		p := s.c[i*ld:][:t.rows[b.first+i].Len]
 		sums[i] = o.expSum(p, o.scaleMax(p, t.Scale))

@@ -219,3 +219,55 @@ func TestTwinTriangle(t *testing.T) {
 		}
 	})
 }
+
+// What attention of many rows has of its own has the bits of its parts. NaN and Inf do
+// not reach rows that do not attend to them.
+func TestTwinMany(t *testing.T) {
+	assembly(t, func(t *testing.T, o, g *ops) {
+		if o.crossMax == nil {
+			t.Skip("has none")
+		}
+		rng := rand.New(rand.NewPCG(27, 28))
+		for dim := o.nr; dim <= 4*o.nr; dim += o.nr {
+			for panels := range 4 {
+				ld, ldq := panels*KVPanel+rng.IntN(5), dim+rng.IntN(5)
+				q := guardedFloats(t, special(rng, random(rng, o.mr*ldq-ldq+dim)))
+				k := guardedFloats(t, special(rng, random(rng, panels*dim*KVPanel)))
+				got, want := guardedFloats(t, make([]float32, o.mr*ld)), make([]float32, o.mr*ld)
+				most := guardedFloats(t, random(rng, 16*o.mr))
+				walks := make([]generic.Walk, panels)
+				for i := range walks {
+					walks[i] = generic.Walk{At: uintptr(rng.Uint64()), Step: uintptr(rng.Uint64())} // a hint
+				}
+				o.crossMax(got, ld, q, ldq, k, dim, panels, 0.3, most, walks)
+				for j := 0; j < panels*KVPanel; j += o.nr {
+					o.multiply(want[j:], ld, q, ldq, k[j/KVPanel*dim*KVPanel+j%KVPanel:], KVPanel, o.mr, dim, false)
+				}
+				for i := range o.mr {
+					row := want[i*ld:][:panels*KVPanel]
+					if m := o.scaleMax(row, 0.3); m != most[i] {
+						t.Fatalf("dim %d, %d panels: the largest of row %d is %v, want %v", dim, panels, i, most[i], m)
+					}
+					if at := sameNumbers(got[i*ld:][:len(row)], row); at >= 0 {
+						t.Fatalf("dim %d, %d panels: score %d of row %d differs", dim, panels, at, i)
+					}
+				}
+			}
+		}
+		for n := range 70 {
+			ldp, ldv, ldy := n+o.mr-1+rng.IntN(4), o.nr+rng.IntN(3), o.nr+rng.IntN(3)
+			p, by := guardedFloats(t, random(rng, o.mr*ldp)), guardedFloats(t, random(rng, o.mr))
+			v := guardedFloats(t, special(rng, random(rng, (n+o.mr-1)*ldv)))
+			got, want := guardedFloats(t, random(rng, o.mr*ldy)), random(rng, o.mr*ldy)
+			o.weigh(got, ldy, p, ldp, v, ldv, n, by)
+			for i := range o.mr {
+				row := want[i*ldy:][:o.nr]
+				o.multiply(row, o.nr, p[i*ldp:], ldp, v, ldv, 1, n+i, false)
+				o.scale(row, by[i])
+				if at := sameNumbers(got[i*ldy:][:o.nr], row); at >= 0 {
+					t.Fatalf("%d positions: result %d of row %d differs", n, at, i)
+				}
+			}
+		}
+	})
+}

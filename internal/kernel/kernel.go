@@ -65,27 +65,28 @@ type CPU struct {
 
 // scratch is one member's own memory, grown to what a task needs.
 type scratch struct {
-	a, b, c []float32
-	p, q    []uint32
-	blocks  []generic.Block
-	small   [256]float32
-	lens    [generic.TileStep]int
-	asks    generic.Asks
-	lanes   [16]float64
-	tiles   reserve
-	packed  reserve       // columns of a product of training …
-	columns packedColumns // … which they are
-	ahead   generic.Ahead
-	end     generic.End // of ahead
-	four    [4][]byte   // the panels that it reads side by side
-	next    [4][]byte   // what the member probably reads next, as far as it was not asked for
-	product generic.Product
-	stream  generic.TileStream
-	few     generic.FewProduct
-	rows    generic.Rows
-	ready   bool    // the panel that is multiplied next is packed
-	turn    int     // where
-	huge    reserve // what b is where that is on huge pages
+	a, b, c   []float32
+	p, q      []uint32
+	blocks    []generic.Block
+	small     [256]float32
+	lens      [generic.TileStep]int
+	foresight foresight
+	asks      generic.Asks
+	lanes     [16]float64
+	tiles     reserve
+	packed    reserve       // columns of a product of training …
+	columns   packedColumns // … which they are
+	ahead     generic.Ahead
+	end       generic.End // of ahead
+	four      [4][]byte   // the panels that it reads side by side
+	next      [4][]byte   // what the member probably reads next, as far as it was not asked for
+	product   generic.Product
+	stream    generic.TileStream
+	few       generic.FewProduct
+	rows      generic.Rows
+	ready     bool    // the panel that is multiplied next is packed
+	turn      int     // where
+	huge      reserve // what b is where that is on huge pages
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test
@@ -187,6 +188,11 @@ type ops struct {
 	// triangle is multiply with load, mr rows, of which row i takes the first i of
 	// the mr-1 rows of b.
 	triangle func(c []float32, ldc int, a []float32, lda int, b []float32, ldb int)
+	// crossMax computes scores of mr rows, and asks for memory meanwhile; weigh computes
+	// their results if each row takes a position more than the one before it. dim is a
+	// multiple of nr. nil: the others serve.
+	crossMax func(s []float32, lds int, q []float32, ldq int, k []float32, dim, panels int, scale float32, most []float32, walks []generic.Walk)
+	weigh    func(y []float32, ldy int, p []float32, ldp int, v []float32, ldv, n int, by []float32)
 
 	add        func(y, x []float32)
 	scale      func(y []float32, a float32)

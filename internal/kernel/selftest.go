@@ -97,6 +97,8 @@ var selfChecks = []struct {
 	{"widen F16", 0, func(t *trial, o *ops) []float32 { return t.widen(o, tensor.F16) }},
 	{"widen BF16", 0, func(t *trial, o *ops) []float32 { return t.widen(o, tensor.BF16) }},
 	{"triangle", 0, (*trial).triangle},
+	{"scores of many rows", 0, (*trial).crossMax},
+	{"results of many rows", 0, (*trial).weigh},
 	{"multiply ahead", 1e-6, (*trial).multiplyAhead},
 }
 

@@ -1,6 +1,9 @@
 package kernel
 
-import "github.com/gptctl/gptctl/internal/tensor"
+import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
 
 // What attention needs beside products, see selfChecks. A run returns nil where
 // the family has none of its own.
@@ -67,13 +70,55 @@ func (t *trial) triangle(o *ops) []float32 {
 	a, b, c := t.floats(o.mr*o.mr), t.floats(o.mr*o.nr), t.floats(o.mr*o.nr)
 	want := append([]float32(nil), c...)
 	o.triangle(c, o.nr, a, o.mr, b, o.nr)
-	worst := float32(0)
+	for i := range o.mr {
+		o.multiply(want[i*o.nr:], o.nr, a[i*o.mr:], o.mr, b, o.nr, 1, i, true)
+	}
+	return []float32{farthest(c, want)}
+}
+
+// crossMax is compared with multiply and scaleMax in the same way, weigh with multiply
+// and scale.
+func (t *trial) crossMax(o *ops) []float32 {
+	if o.crossMax == nil {
+		return nil
+	}
+	const panels, ld, scale = 3, 3*KVPanel + 1, -0.7
+	dim := 2 * o.nr
+	q, k, most := t.floats(o.mr*dim), t.floats(panels*dim*KVPanel), t.floats(16*o.mr)
+	got, want := make([]float32, o.mr*ld), make([]float32, o.mr*ld)
+	o.crossMax(got, ld, q, dim, k, dim, panels, scale, most, make([]generic.Walk, panels))
+	for j := 0; j < panels*KVPanel; j += o.nr {
+		o.multiply(want[j:], ld, q, dim, k[j/KVPanel*dim*KVPanel+j%KVPanel:], KVPanel, o.mr, dim, false)
+	}
+	for i := range o.mr {
+		got = append(got, most[i])
+		want = append(want, o.scaleMax(want[i*ld:][:panels*KVPanel], scale))
+	}
+	return []float32{farthest(got, want)}
+}
+
+func (t *trial) weigh(o *ops) []float32 {
+	if o.weigh == nil {
+		return nil
+	}
+	const n = 7
+	ld := n + o.mr
+	p, v, by := t.floats(o.mr*ld), t.floats(ld*o.nr), t.floats(o.mr)
+	got, want := make([]float32, o.mr*o.nr), make([]float32, o.mr*o.nr)
+	o.weigh(got, o.nr, p, ld, v, o.nr, n, by)
 	for i := range o.mr {
 		row := want[i*o.nr:][:o.nr]
-		o.multiply(row, o.nr, a[i*o.mr:], o.mr, b, o.nr, 1, i, true)
-		for j, w := range row {
-			worst = max(worst, c[i*o.nr+j]-w, w-c[i*o.nr+j])
-		}
+		o.multiply(row, o.nr, p[i*ld:], ld, v, o.nr, 1, n+i, false)
+		o.scale(row, by[i])
 	}
-	return []float32{worst}
+	return []float32{farthest(got, want)}
+}
+
+// farthest is how far two vectors are apart where they are most.
+func farthest(a, b []float32) float32 {
+	worst := float32(0)
+	for i := range a {
+		worst = max(worst, a[i]-b[i], b[i]-a[i])
+	}
+	return worst
 }

@@ -25,3 +25,10 @@ func (a *Asks) Take(step, most int) (k, v *byte, steps int) {
 	a.K, a.V = a.K[steps*step:], a.V[steps*step:]
 	return k, v, steps
 }
+
+// Walk is memory that is asked for meanwhile: two lines at an address, and so on by steps.
+// It is a hint, and no pointer: it may leave the memory that it begins in.
+type Walk struct{ At, Step uintptr }
+
+// WalkRows is how many rows of a panel of keys pass during a step of a walk.
+const WalkRows = 4

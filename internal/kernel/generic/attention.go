@@ -61,3 +61,27 @@ func Triangle(c []float32, ldc int, a []float32, lda int, b []float32, ldb int) 
 		Multiply(c[i*ldc:], ldc, a[i*lda:], lda, b, ldb, 1, i, true)
 	}
 }
+
+// CrossMax computes s[i][j] = scale·Σ q[i][d]·k[d][j], d in order, of MR queries and the
+// keys of whole panels, [panels][dim][32], and the largest of each row: most[i], for which
+// there is room 16 times. A NaN is passed over. dim is a multiple of NR.
+func CrossMax(s []float32, lds int, q []float32, ldq int, k []float32, dim, panels int, scale float32, most []float32, _ []Walk) {
+	const wide = 32
+	for p := range panels {
+		for j := 0; j < wide; j += NR {
+			Multiply(s[p*wide+j:], lds, q, ldq, k[p*dim*wide+j:], wide, MR, dim, false)
+		}
+	}
+	for i := range MR {
+		most[i] = ScaleMax(s[i*lds:][:panels*wide], scale)
+	}
+}
+
+// Weigh computes MR rows of NR results: y[i] = by[i]·Σ p[i][k]·v[k], of n+i rows of v in
+// order.
+func Weigh(y []float32, ldy int, p []float32, ldp int, v []float32, ldv, n int, by []float32) {
+	for i := range MR {
+		Multiply(y[i*ldy:], ldy, p[i*ldp:], ldp, v, ldv, 1, n+i, false)
+		Scale(y[i*ldy:][:NR], by[i])
+	}
+}
