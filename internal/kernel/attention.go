@@ -147,6 +147,7 @@ type attentionTask struct {
 	unstored atomic.Int64 // those of them that are not done
 	next     atomic.Int64
 	singles  bool // each row is of another sequence: items are claimed in runs
+	byText   bool // those of a row follow each other, and members look further ahead
 	turning  bool // they keep unfinished panels by rows
 	claims   []claim
 	each     int // items of a claim
@@ -192,6 +193,7 @@ func (t *attentionTask) plan() {
 	if t.singles = len(t.blocks) == len(t.rows); t.singles {
 		t.planSingles()
 	}
+	t.byText = t.singles && t.c.ops.streamsAhead && t.packed == nil
 	if t.turning = t.rowKeys(); !t.turning {
 		t.settle()
 	}
@@ -280,6 +282,9 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 		return
 	}
 	head, b := t.place(i)
+	if t.singles {
+		t.lookAhead(s, next)
+	}
 	switch {
 	case t.stores > 0:
 		t.await()
@@ -292,7 +297,7 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	case b.tiled: // the last row of a text, too, if it is a block of its own
 		t.blockTiles(s, b, head)
 	case b.n == 1:
-		t.single(s, b.first, head, next)
+		t.single(s, b.first, head)
 	default:
 		t.several(s, b, head, next)
 	}
@@ -301,8 +306,12 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	}
 }
 
-// place returns which head and rows an item is.
+// place returns which head and rows an item is. Heads of a single row follow each other,
+// as their keys and values do in memory.
 func (t *attentionTask) place(item int) (head int, b rowRange) {
+	if t.byText {
+		return item % t.Heads, t.blocks[item/t.Heads]
+	}
 	i, n := item-t.stores, len(t.blocks)
 	return i / n, t.blocks[n-1-i%n]
 }
@@ -341,7 +350,7 @@ func (t *attentionTask) output(row, head int) []float32 {
 
 // single computes one head of one row: K and V pass once, in order, as fast as
 // memory gives them, and those of the next item after them.
-func (t *attentionTask) single(s *scratch, row, head, next int) {
+func (t *attentionTask) single(s *scratch, row, head int) {
 	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
 	k, v := t.cache(r, head)
 	panels := ceilDiv(r.Len, KVPanel)
@@ -355,7 +364,6 @@ func (t *attentionTask) single(s *scratch, row, head, next int) {
 		return
 	}
 	s.c = grow(s.c, panels*KVPanel)
-	s.asks = t.upcoming(next)
 	t.scoresOf(s, row, head, k)
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))

@@ -1,6 +1,9 @@
 package kernel
 
-import "github.com/gptctl/gptctl/internal/kernel/generic"
+import (
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
 
 // firstBytes of keys and values are prefetched before they are read; a stream that is
 // under way brings the others.
@@ -15,6 +18,56 @@ func (t *attentionTask) prefetchSingle(row, head int) {
 	}
 	ask(k[:n], v[:n])
 	t.prefetchLast(row, k)
+}
+
+// Of the next item of single rows a little is asked for at once, before there are loops that
+// ask for the rest; of the one after it a line of each of its first pages, so that the
+// core knows where they are.
+const (
+	atOnce = 512 // of keys and of values
+	page   = 4096
+	pages  = 2 // of keys and of values
+)
+
+// lookAhead asks for the beginning of what a member reads next, and has the rest asked for
+// meanwhile.
+func (t *attentionTask) lookAhead(s *scratch, next int) {
+	s.asks = t.upcoming(next)
+	if !t.byText {
+		return
+	}
+	if t.computes(next) {
+		head, b := t.place(next)
+		t.prefetchQuery(b.first, head)
+	}
+	if t.computes(next + 1) {
+		head, b := t.place(next + 1)
+		t.touch(b.first, head)
+	}
+	if k, v, n := s.asks.Take(atOnce, 1); n > 0 {
+		prefetchRows(k, 0, 1, atOnce)
+		prefetchRows(v, 0, 1, atOnce)
+	}
+}
+
+// prefetchQuery asks for the query, the key and the value of a row, which another member
+// may have computed.
+func (t *attentionTask) prefetchQuery(row, head int) {
+	q := tensor.Bytes(t.query(row, head))
+	prefetchRows(&q[0], uintptr(4*t.Heads*t.HeadDim), 3, 4*t.HeadDim)
+}
+
+// touch asks for a line of each of the first pages of keys and values.
+func (t *attentionTask) touch(row, head int) {
+	r := &t.rows[row]
+	k, v := t.cache(r, head)
+	n := r.Len * t.HeadDim * t.DType.Size()
+	if n == 0 {
+		return
+	}
+	lines := min(pages, ceilDiv(n, page))
+	prefetchRows(&k[0], page, lines, 1)
+	prefetchRows(&v[0], page, lines, 1)
 }
 
 // upcoming returns the keys and values of an item of a single row.
