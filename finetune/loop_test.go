@@ -357,7 +357,7 @@ func TestSpike(t *testing.T) {
 	}
 
 	// Once is enough if the rows made it.
-	j, f := fakeJob(t, 120, "spike=rollback", "save_every=20")
+	j, f := fakeJob(t, 120, "spike=rollback", "save_every=20", "eval_every=0")
 	jumped := false
 	f.bad = func(step int, st *Stats) {
 		if st.Loss = 3 + float64(step%5)/10; step == 90 && !jumped {
@@ -373,6 +373,9 @@ func TestSpike(t *testing.T) {
 		if e, ok := e.(StepEvent); ok && e.Step == 85 {
 			count++
 		}
+	}
+	if steps, _ := listCheckpoints(j.Settings.Out); len(steps) != 2 {
+		t.Errorf("checkpoints of steps %v, want two: that of step 0 is one like others", steps)
 	}
 	if count != 2 {
 		t.Errorf("step 85 was done %d times, want 2", count)

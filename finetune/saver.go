@@ -78,14 +78,14 @@ func (s *saver) finish(err error) error {
 	return s.done(s.step, filepath.Join(s.out, checkpointsName, stepName(s.step)), s.bytes)
 }
 
-// rotate removes all checkpoints but the newest ones and the best.
+// rotate removes all checkpoints but the newest ones and the best, 0 for none.
 func rotate(out string, keep, best int) error {
 	steps, err := listCheckpoints(out)
 	if err != nil {
 		return err
 	}
 	for i, step := range steps {
-		if i >= keep && step != best {
+		if i >= keep && (step != best || best == 0) {
 			if err := removeCheckpoint(out, step); err != nil {
 				return err
 			}

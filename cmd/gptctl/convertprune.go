@@ -38,6 +38,7 @@ type shape struct {
 	Inner      int     `json:"n_inner"`
 	Perplexity float64 `json:"perplexity"`
 	Speed      float64 `json:"decode_tok_s"`
+	DType      string  `json:"dtype"`
 }
 
 // pruned makes the model smaller as --prune says. close is called when it is
@@ -130,7 +131,7 @@ func (p *pruning) compare(ctx context.Context, path string, show *convertProgres
 			return generateHints(m, err)
 		}
 		p.config[i] = shape{
-			Parameters: m.Config.Parameters(), Bytes: m.WeightBytes(), Layers: m.Config.Layers, Inner: m.Config.Inner, Perplexity: result.Value,
+			Parameters: m.Config.Parameters(), DType: strings.ToLower(m.DType), Bytes: m.WeightBytes(), Layers: m.Config.Layers, Inner: m.Config.Inner, Perplexity: result.Value,
 		}
 	}
 	rates, err := prune.Speed(ctx, p.before.Subject().Model, after.Subject().Model)
@@ -167,6 +168,13 @@ func (p *pruning) words() string {
 	for i, name := range []string{"before", "after"} {
 		s := p.config[i]
 		fmt.Fprintf(&b, "%-8s %12d %10s %11.4g %9.1f\n", name, s.Parameters, size(s.Bytes), s.Perplexity, s.Speed)
+	}
+	if was.DType != is.DType {
+		fmt.Fprintf(&b, "the weights were %s and are %s, which counts in their size and speed, too", was.DType, is.DType)
+		if is.DType == "f32" && was.DType != "f16" && was.DType != "bf16" {
+			fmt.Fprintf(&b, "; --out NAME.gguf --dtype %s keeps their type", was.DType)
+		}
+		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "judged by %d tokens of %s that were not used to choose\n", len(p.held), p.sourceWords())
 	return b.String()

@@ -76,6 +76,8 @@ func finetuneHints(o finetuneOptions, err error) error {
 			return withHints(err, "free some room, then: "+goOn)
 		}
 		return withHints(err, goOn+" goes on from the last checkpoint")
+	case errors.As(err, &spike) && spike.Reason != "": // it went back already
+		return withHints(err, goOn+" spike=warn goes on regardless", "a lower lr, or other texts, make it less likely")
 	case errors.As(err, &spike):
 		return withHints(err, goOn+" spike=rollback goes back and leaves out the texts that made it", "spike=warn goes on regardless; a lower lr makes it less likely")
 	case errors.As(err, &bad):
