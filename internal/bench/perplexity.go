@@ -39,6 +39,10 @@ func MeasurePerplexity(ctx context.Context, m *gpt2.Model, tokens []int, context
 	for begin := 0; ; begin += stride {
 		end := min(begin+context, len(tokens))
 		window, fresh := tokens[begin:end], end-before
+		if len(window) == 1 { // the text ends with one that is predicted from nothing
+			progress(end)
+			break
+		}
 		// The first token of a text is predicted from nothing, so it does not count.
 		first := max(len(window)-fresh, 1)
 		nll := 0.0
