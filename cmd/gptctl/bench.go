@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -357,6 +358,9 @@ func runPerplexity(ctx context.Context, t *terminal, o benchOptions) error {
 	if err != nil {
 		return err
 	}
+	if !utf8.Valid(text) {
+		t.note("note: %s is not UTF-8, its bytes are taken as they are", o.perplexity)
+	}
 	// Float32 first: the others are held against it.
 	dtypes := append([]string{"f32"}, slices.DeleteFunc(slices.Clone(o.dtypes), func(d string) bool { return d == "f32" })...)
 	out := benchWriter{t: t, kv: o.kvDType}
@@ -398,7 +402,7 @@ func predict(ctx context.Context, t *terminal, m *run.Model, o benchOptions, tex
 	row := predicted{model: s.Name, dtype: s.DType}
 	tokens := m.Encode(text)
 	if len(tokens) < 2 {
-		return row, fmt.Errorf("%s has %d tokens, want at least 2", o.perplexity, len(tokens))
+		return row, fmt.Errorf("%s has %s, want at least 2", o.perplexity, count(len(tokens), "token"))
 	}
 	window := o.context
 	if window == 0 {
