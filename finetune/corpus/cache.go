@@ -78,7 +78,9 @@ func (c *cache) parse(key string, vocabulary int) error {
 	}
 	body, trailer := b[:len(b)-trailerSize], b[len(b)-trailerSize:]
 	le := binary.LittleEndian
-	if le.Uint32(trailer[36:]) != crc32.Update(crc32.Checksum(body, castagnoli), castagnoli, trailer[:36]) {
+	sum := uint32(0)
+	c.pass(body, func(part []byte) { sum = crc32.Update(sum, castagnoli, part) })
+	if le.Uint32(trailer[36:]) != crc32.Update(sum, castagnoli, trailer[:36]) {
 		return errDamaged
 	}
 	var n [4]uint64
@@ -120,12 +122,41 @@ func (c *cache) parse(key string, vocabulary int) error {
 			last = s
 		}
 	}
-	for i := 0; i < len(c.tokens); i += int(width) {
-		if c.wide && le.Uint32(c.tokens[i:]) >= uint32(vocabulary) || !c.wide && int(le.Uint16(c.tokens[i:])) >= vocabulary {
-			return errDamaged
+	outside := false
+	c.pass(c.tokens, func(part []byte) {
+		for i := 0; i < len(part); i += int(width) {
+			if c.wide && le.Uint32(part[i:]) >= uint32(vocabulary) || !c.wide && int(le.Uint16(part[i:])) >= vocabulary {
+				outside = true
+				return
+			}
 		}
+	})
+	if outside {
+		return errDamaged
 	}
 	return nil
+}
+
+// pass reads a part of the file from its beginning to its end, without all of it
+// counting as memory of this process at once.
+func (c *cache) pass(b []byte, read func(part []byte)) {
+	const most = 4 << 20
+	for len(b) > 0 {
+		part := b[:min(most, len(b))]
+		read(part)
+		c.file.Forget(part)
+		b = b[len(part):]
+	}
+}
+
+// forgotten is how many bytes of tokens are worth being forgotten after each batch.
+const forgotten = 16 << 20
+
+// forget says that the tokens read so far need not count as this process's memory.
+func (c *cache) forget() {
+	if len(c.tokens) > forgotten {
+		c.file.Forget(c.tokens)
+	}
 }
 
 func (c *cache) close() error { return c.file.Close() }

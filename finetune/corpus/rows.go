@@ -134,6 +134,7 @@ func (r *Rows) Batch(seed uint64, position int64, tokens, labels []int32) {
 		tokens, labels = tokens[r.context:], labels[r.context:]
 		position++
 	}
+	r.data.cache.forget()
 }
 
 // Index is the row that comes at a position.
