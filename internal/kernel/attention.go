@@ -146,11 +146,10 @@ type attentionTask struct {
 	stores   int          // so many items come first that only store, panels of rows
 	unstored atomic.Int64 // those of them that are not done
 	next     atomic.Int64
-	singles  bool // each row is of another sequence: items are claimed in runs
+	singles  bool // each row is of another sequence: members have runs of items
 	byText   bool // those of a row follow each other, and members look further ahead
 	turning  bool // they keep unfinished panels by rows
 	claims   []claim
-	each     int // items of a claim
 }
 
 // rowRange is a run of rows of one sequence.
@@ -164,10 +163,6 @@ type rowRange struct {
 const tilesOfBlock = 4
 
 func (t *attentionTask) rowsOfBlock() int { return tilesOfBlock * t.c.ops.mr }
-
-// singleClaims is how many claims of its own single rows a member has: so many that they
-// finish together, so few that each is a run of items.
-const singleClaims = 4
 
 // plan cuts the rows into blocks. Results do not depend on it. If a sequence is in
 // one block, each head of it is stored just before it is used; else, since
@@ -202,7 +197,6 @@ func (t *attentionTask) plan() {
 // planSingles gives each member a run of items, so that it knows what it will read next.
 func (t *attentionTask) planSingles() {
 	items, members := len(t.rows)*t.Heads, t.c.team.Size()
-	t.each = ceilDiv(items, singleClaims*members)
 	if len(t.claims) < members {
 		t.claims = make([]claim, members)
 	}
@@ -248,27 +242,25 @@ func (t *attentionTask) Run(member int) {
 	}
 }
 
-// runSingles claims a member's own items, then helps the others.
+// runSingles claims a member's own items, then helps the others. Items are claimed one by
+// one, so that members finish together.
 func (t *attentionTask) runSingles(member int) {
 	s := &t.c.members[member]
 	for i := range t.claims {
 		c := &t.claims[(member+i)%len(t.claims)]
-		end := int(c.end)
 		for first := true; ; first = false {
-			to := int(c.next.Add(int64(t.each)))
-			if to-t.each >= end {
+			item, end := int(c.next.Add(1))-1, int(c.end)
+			if item >= end {
 				break
 			}
 			if first {
-				t.prefetch(to - t.each)
+				t.prefetch(item)
 			}
-			for j := to - t.each; j < min(to, end); j++ {
-				next := j + 1
-				if next == end {
-					next = len(t.rows) * t.Heads // none
-				}
-				t.item(s, j, next)
+			next := item + 1
+			if next == end {
+				next = len(t.rows) * t.Heads // none
 			}
+			t.item(s, item, next)
 		}
 	}
 }
