@@ -51,7 +51,7 @@ func newModel(s Settings) (*modelfiles.Model, error) {
 		c.VocabSize = words.Len()
 	}
 	if words.Len() > c.VocabSize {
-		return nil, fmt.Errorf("%s: vocab_size is %d, but the tokenizer has %d entries", s.Init, c.VocabSize, words.Len())
+		return nil, fmt.Errorf("%s: vocab_size is %d, but the tokenizer has %d entries: want as many at least, or no vocab_size", s.Init, c.VocabSize, words.Len())
 	}
 	c.BOS, c.EOS, c.PAD = -1, nil, -1
 	if id, ok := words.EOS(); ok {

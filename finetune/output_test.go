@@ -113,7 +113,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	j, _ := fakeJob(t, 30, "sample_prompts=<b>Once</b>", "eval_every=10")
+	j, _ := fakeJob(t, 30, "sample_prompts=<b>Once</b>\x00\x7f\r", "eval_every=10")
 	j.Model = "<script>alert(1)</script>"
 	r, _ := mustTrain(t, j)
 	data, err := os.ReadFile(r.Report)
@@ -122,7 +122,7 @@ func TestReport(t *testing.T) {
 	}
 	page := string(data)
 	for _, want := range []string{"<h2>Loss ", "<h2>Learning rate", "<h2>Gradient norm", "<h2>Loss scale", "<h2>Throughput", "<h2>Samples", "Finished after 30 steps", "held out",
-		"&lt;b&gt;Once&lt;/b&gt;", "&lt;script&gt;", `<polyline class="a" points="`} {
+		"&lt;b&gt;Once&lt;/b&gt;␀␡", "&lt;script&gt;", `<polyline class="a" points="`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the report has no %s", want)
 		}

@@ -66,6 +66,7 @@ func (e *UnknownKeyError) Error() string {
 // *UnknownKeyError in a joined error.
 func ParseRecipe(s *Settings, path string, data []byte) error {
 	next := s.clone()
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // of an editor on Windows
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 	err := d.Decode(&next)
 	var unknown *toml.StrictMissingError

@@ -10,6 +10,13 @@ import (
 	"testing"
 )
 
+func TestRecipeOfWindows(t *testing.T) {
+	s := Defaults()
+	if err := ParseRecipe(&s, "r.toml", []byte("\ufeffsteps = 3\r\nlr = 1e-4\r\n")); err != nil || s.Steps != 3 || s.LR != 1e-4 {
+		t.Errorf("%d steps, lr %v, %v", s.Steps, s.LR, err)
+	}
+}
+
 func TestIdle(t *testing.T) {
 	for words, want := range map[string]string{
 		"": "", "lora.rank=2 lora.merge=false": "", "lora.merge=false": "lora.rank is 0", "lora.targets=c_fc lora.alpha=3": "lora.rank is 0",

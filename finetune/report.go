@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,12 +50,31 @@ func (l *loop) report() error {
 	}
 	d.Samples = slices.Clone(l.at.Samples)
 	slices.Reverse(d.Samples)
+	for i := range d.Samples {
+		d.Samples[i].Text, d.Samples[i].Prompt = visible(d.Samples[i].Text), visible(d.Samples[i].Prompt)
+	}
 	for _, p := range l.metrics.points {
 		if p.skipped {
 			d.Skipped++
 		}
 	}
 	return l.disk.replace(filepath.Join(s.Out, reportName), func(w io.Writer) error { return t.Execute(w, d) })
+}
+
+// visible puts pictures in the place of control characters, which HTML may not
+// hold and a model of bytes writes.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r < ' ' && r != '\n' && r != '\t':
+			return '\u2400' + r
+		case r == 0x7f:
+			return '\u2421'
+		case 0x80 <= r && r < 0xa0:
+			return '\ufffd'
+		}
+		return r
+	}, s)
 }
 
 // charts draws the curves of a run.

@@ -283,7 +283,7 @@ func modelHints(model string, err error) error {
 		return withHints(err, "gptctl fetch "+model, "gptctl run --model demo works without a download")
 	case errors.As(err, &missing):
 		if lora.Is(missing.Dir) {
-			return withHints(err, "it is an adapter: gptctl run --adapter "+missing.Dir)
+			return withHints(err, "it is an adapter: gptctl run --adapter "+missing.Dir, "gptctl convert --adapter "+missing.Dir+" --out ./whole makes a model of it and the one it belongs to")
 		}
 		if missing.Dir == model { // a folder; what it is called on the Hub only the user knows
 			return withHints(err, "gptctl fetch MODEL --dir "+model)

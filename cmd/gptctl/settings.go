@@ -217,7 +217,7 @@ func parseSettings(path string, data []byte, root *cobra.Command) (map[string]ma
 		}
 	}
 	file := reflect.New(reflect.StructOf(verbs))
-	d := toml.NewDecoder(strings.NewReader(string(data))).DisallowUnknownFields()
+	d := toml.NewDecoder(strings.NewReader(strings.TrimPrefix(string(data), "\ufeff"))).DisallowUnknownFields()
 	if err := d.Decode(file.Interface()); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
