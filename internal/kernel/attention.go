@@ -123,6 +123,9 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 		t.tiles = tiles
 	}
 	t.next.Store(0)
+	for i := range c.members {
+		c.members[i].foresight.item = -1
+	}
 	c.share(t, 2*work*width)
 	tiled = t.tiles != nil
 	*t = attentionTask{blocks: t.blocks[:0], claims: t.claims}
@@ -269,7 +272,7 @@ func (t *attentionTask) runSingles(member int) {
 func (t *attentionTask) item(s *scratch, i, next int) {
 	if i < t.stores {
 		first := i * KVPanel
-		t.store(s, rowRange{first: first, n: min(KVPanel, len(t.rows)-first)}, 0, t.Heads)
+		t.store(s, rowRange{first: first, n: min(KVPanel, len(t.rows)-first)}, 0, t.Heads, false)
 		t.unstored.Add(-1)
 		return
 	}
@@ -283,7 +286,7 @@ func (t *attentionTask) item(s *scratch, i, next int) {
 	case t.byRows(b.first) && t.rows[b.first].Len > 0:
 		t.storeByRows(s, b.first, head)
 	default:
-		t.store(s, b, head, head+1)
+		t.store(s, b, head, head+1, s.foresight.item != i)
 	}
 	switch {
 	case b.tiled: // the last row of a text, too, if it is a block of its own

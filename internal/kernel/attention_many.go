@@ -73,6 +73,7 @@ func (t *attentionTask) tile(s *scratch, first, head int) {
 // foresight is what a member's next item reads and overwrites first, in columns of two
 // lines, and how much of that was not asked for yet.
 type foresight struct {
+	item    int // -1: none
 	columns []generic.Walk
 	left    int // walks over them, one after the other
 	walks   []generic.Walk
@@ -82,10 +83,11 @@ type foresight struct {
 // where they go if it stores them itself.
 func (t *attentionTask) foresee(s *scratch, next int) {
 	f := &s.foresight
-	f.columns, f.left = f.columns[:0], 0
+	f.columns, f.left, f.item = f.columns[:0], 0, -1
 	if t.c.ops.crossMax == nil || !t.inPlace() || !t.computes(next) {
 		return
 	}
+	f.item = next
 	head, b := t.place(next)
 	q := t.query(b.first, head)
 	width := t.Heads * t.HeadDim

@@ -6,8 +6,9 @@ import (
 )
 
 // store puts keys and values of some rows and heads into their caches. Whole
-// panels of keys are transposed at once.
-func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int) {
+// panels of keys are transposed at once. What the next rows need is asked for if
+// it was not before.
+func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int, ask bool) {
 	width := t.Heads * t.HeadDim
 	for end := b.first + b.n; b.first < end; {
 		if t.wholePanel(b.first, end) {
@@ -18,6 +19,8 @@ func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int) {
 				}
 				if h+1 < toHead {
 					t.prefetchPanel(b.first, h+1)
+				} else if ask && b.first+2*KVPanel <= end {
+					t.prefetchPanel(b.first+KVPanel, fromHead)
 				}
 				t.storePanel(s, b.first, h)
 			}
@@ -89,15 +92,20 @@ func (t *attentionTask) storePanel(s *scratch, first, head int) {
 	k, v = k[at:][:KVPanel*dim*size], v[at:][:KVPanel*dim*size]
 	s.a = grow(s.a, KVPanel*dim)
 	s.b = grow(s.b, dim*o.nr)
+	if o.nr == KVPanel && t.DType == tensor.F32 {
+		keys, _ := tensor.View[float32](k)
+		values, _ := tensor.View[float32](v)
+		for i, at := 0, (3*first+1)*width+head*dim; i < KVPanel*dim; i, at = i+dim, at+3*width {
+			copy(s.a[i:i+dim], t.qkv[at:])
+			copy(values[i:i+dim], t.qkv[at+width:])
+		}
+		o.packTransposed(keys, s.a, KVPanel, dim)
+		return
+	}
 	for i := range KVPanel {
 		q := t.query(first+i, head)
 		copy(s.a[i*dim:][:dim], q[width:])
 		t.narrow(v[i*dim*size:], q[2*width:][:dim])
-	}
-	if o.nr == KVPanel && t.DType == tensor.F32 {
-		dst, _ := tensor.View[float32](k)
-		o.packTransposed(dst, s.a, KVPanel, dim)
-		return
 	}
 	for j := 0; j < KVPanel; j += o.nr {
 		o.packTransposed(s.b, s.a[j*dim:], o.nr, dim)
