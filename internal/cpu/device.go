@@ -230,10 +230,11 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 }
 
 // activations translates. Three of the model's names mean the same function:
-// they differ in how far √(2/π) is written out, which float32 does not hold.
+// they differ in how far √(2/π) is written out, which float32 does not hold, and one in
+// how torch takes it back.
 var activations = [...]kernel.Activation{
 	gpt2.NoActivation:    kernel.None,
-	gpt2.GELUNew:         kernel.GELUTanh,
+	gpt2.GELUNew:         kernel.GELUNew,
 	gpt2.GELU:            kernel.GELUErf,
 	gpt2.ReLU:            kernel.ReLU,
 	gpt2.SiLU:            kernel.SiLU,

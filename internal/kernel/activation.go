@@ -8,12 +8,13 @@ type Activation uint8
 // The activations that GPT-2 configurations name.
 const (
 	None      Activation = iota
-	GELUTanh             // gelu_new, gelu_pytorch_tanh, gelu_fast
+	GELUTanh             // gelu_pytorch_tanh, gelu_fast
 	GELUErf              // gelu
 	ReLU                 //
 	SiLU                 // silu, swish
 	Tanh                 //
 	QuickGELU            // x·sigmoid(1.702x)
+	GELUNew              // GELUTanh, whose gradient in halves is a sum of three: see gateParts
 )
 
 // activate applies f in place. The tanh form of GELU,
@@ -47,7 +48,7 @@ func (o *ops) activate(x []float32, f Activation) {
 // gate returns a and b of an activation that is x/(1+exp(-x·(a+b·x²))).
 func (f Activation) gate() (a, b float32, ok bool) {
 	switch f {
-	case GELUTanh:
+	case GELUTanh, GELUNew:
 		const a = 2 * 0.7978845608028654 // 2√(2/π)
 		return a, a * 0.044715, true
 	case SiLU:

@@ -341,13 +341,13 @@ func (o *ops) rounded(x []float32, d tensor.DType) {
 func (o *ops) activateGrad(s *scratch, dy, x []float32, f Activation, d tensor.DType) {
 	switch f {
 	case None:
-	case GELUTanh:
-		const a = 2 * 0.7978845608028654
-		o.gateGrad(s.small[:], dy, x, a, a*0.044715)
-	case SiLU:
-		o.gateGrad(s.small[:], dy, x, 1, 0)
-	case QuickGELU:
-		o.gateGrad(s.small[:], dy, x, 1.702, 0)
+	case GELUTanh, GELUNew, SiLU, QuickGELU:
+		a, b, _ := f.gate()
+		if f == GELUNew && d != tensor.F32 {
+			o.gateParts(s, dy, x, a, b, d)
+		} else {
+			o.gateGrad(s.small[:], dy, x, a, b)
+		}
 	case GELUErf: // Φ(x) + x·φ(x)
 		for i, v := range x {
 			z := float64(v)
@@ -381,6 +381,37 @@ func (o *ops) gateGrad(e, dy, x []float32, a, b float32) {
 		o.train.gateArgument(e[:n], x[:n], a, b)
 		o.expSum(e[:n], 0)
 		o.train.gateSlope(dy[:n], x[:n], e[:n], a, 3*b)
+		dy, x = dy[n:], x[n:]
+	}
+}
+
+// gateParts is gateGrad as torch takes the GELU of transformers back, that is written as
+// several operations: the three that x goes into pass something back each, which is
+// rounded to d, and so is the sum of the two that were computed last.
+func (o *ops) gateParts(s *scratch, dy, x []float32, a, b float32, d tensor.DType) {
+	const n = 64
+	e, all, parts := s.small[:n], s.small[n:2*n], s.small[2*n:]
+	for len(x) > 0 {
+		n := min(n, len(x))
+		dy0, x0, e, square, cube := dy[:n], x[:n], e[:n], parts[:n], parts[n:2*n]
+		o.train.gateArgument(e, x0, a, b)
+		o.expSum(e, 0)
+		copy(square, dy0)
+		copy(cube, dy0)
+		copy(all[:n], dy0)
+		o.train.gateSlope(all[:n], x0, e, 0, 0) // dy·σ
+		o.train.gateSlope(square, x0, e, a, 0)  // and dy·x·σ·(1-σ)·a
+		o.train.gateSlope(cube, x0, e, 0, 3*b)  // and dy·x·σ·(1-σ)·3b·x²
+		copy(dy0, all[:n])
+		o.scale(all[:n], -1)
+		o.add(square, all[:n])
+		o.add(cube, all[:n])
+		o.train.round(d, dy0)
+		o.train.round(d, square)
+		o.train.round(d, cube)
+		o.add(square, cube)
+		o.train.round(d, square)
+		o.add(dy0, square)
 		dy, x = dy[n:], x[n:]
 	}
 }

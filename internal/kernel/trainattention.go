@@ -15,8 +15,10 @@ type TrainAttention struct {
 	Scale                              float32
 	Dropout                            Dropout // of the probabilities
 
-	// Round is the type that probabilities and the gradients of scores are rounded to,
-	// before they are multiplied; F32 (or zero): none. What lies as bfloat16 is always so.
+	// Round is the type of all that is multiplied, and of what products give: scores, before
+	// and after they are scaled, probabilities, and the gradients of both. It is as in torch
+	// where attention is several operations. F32 (or zero): none. What lies as bfloat16 is
+	// computed as in torch's single one: only what is multiplied is rounded.
 	Round tensor.DType
 }
 
@@ -116,9 +118,50 @@ func (a *attentionHead) product(c []float32, ldc int, x []float32, ldx int, b []
 
 // rounded rounds what is multiplied.
 func (a *attentionHead) rounded(x []float32) {
-	if a.Round == tensor.F16 || a.Round == tensor.BF16 {
+	if a.half() {
 		a.o.train.round(a.Round, x)
 	}
+}
+
+func (a *attentionHead) half() bool { return a.Round == tensor.F16 || a.Round == tensor.BF16 }
+
+// scaled multiplies scores by the scale, and returns the largest.
+func (a *attentionHead) scaled(s []float32) float32 {
+	a.rounded(s)
+	if !a.half() || powerOfTwo(a.Scale) { // which rounds nothing
+		return a.o.scaleMax(s, a.Scale)
+	}
+	a.o.scale(s, a.Scale)
+	a.rounded(s)
+	return a.o.scaleMax(s, 1)
+}
+
+func powerOfTwo(x float32) bool {
+	fraction, _ := math.Frexp(float64(x))
+	return fraction == 0.5
+}
+
+// slopes makes the gradients d of probabilities p those of scores. out and dout are of the
+// output, of which d·p is the product too, but for rounding.
+func (a *attentionHead) slopes(d, p, out, dout []float32) {
+	if !a.half() {
+		var delta float64
+		for j, v := range out {
+			delta += float64(v) * float64(dout[j])
+		}
+		a.o.train.softmaxGrad(d, p, float32(delta), a.Scale)
+		return
+	}
+	var delta [1]float32
+	a.o.dots(tensor.F32, delta[:], 1, p, 1, len(p), tensor.Bytes(d), 4*len(p), 1)
+	if powerOfTwo(a.Scale) {
+		a.o.train.softmaxGrad(d, p, delta[0], a.Scale)
+	} else {
+		a.o.train.softmaxGrad(d, p, delta[0], 1)
+		a.rounded(d)
+		a.o.scale(d, a.Scale)
+	}
+	a.rounded(d)
 }
 
 // place is where in the random stream the probabilities of a query begin.
@@ -157,7 +200,7 @@ func (a *attentionHead) forward(s *scratch, out, lse, qkv []float32) {
 		for i := range n {
 			row := p[i*a.ld:][:length]
 			seen := row[:t+i+1]
-			most := o.scaleMax(seen, a.Scale)
+			most := a.scaled(seen)
 			sum := o.expSum(seen, most)
 			o.scale(seen, 1/sum)
 			clear(row[t+i+1:])
@@ -219,25 +262,21 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 		for i := range n {
 			row, drow := p[i*a.ld:][:length], dp[i*a.ld:][:length]
 			seen := row[:t+i+1]
-			o.scaleMax(seen, a.Scale)
+			a.scaled(seen)
 			o.expSum(seen, lse[(a.b*T+t+i)*a.Heads+a.h])
 			clear(row[t+i+1:])
 			clear(drow[t+i+1:])
-			var d float64
-			for j, v := range a.output(out, t+i) {
-				d += float64(v) * float64(do[i*dim+j])
-			}
-			delta := float32(d)
+			passed := drow[:t+i+1]
+			a.rounded(passed)
 			if dropping {
 				// What is dropped passes nothing back; the dropped probabilities
 				// are what the values were multiplied by.
 				kept := mask[i*a.ld:][:length]
 				copy(kept, row)
 				o.drop(kept[:t+i+1], a.Dropout, a.place(t+i))
-				o.drop(drow[:t+i+1], a.Dropout, a.place(t+i))
+				o.drop(passed, a.Dropout, a.place(t+i))
 			}
-			o.train.softmaxGrad(drow[:t+i+1], seen, delta, a.Scale)
-			a.rounded(drow[:t+i+1])
+			a.slopes(passed, seen, a.output(out, t+i), do[i*dim:])
 		}
 		kept := p
 		if dropping {
