@@ -132,8 +132,8 @@ func (t *trial) trainRows(o *ops, a, b []byte, start []float32, way int) []float
 	half, act, slope := t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols), t.weights(tensor.BF16, rows*trialCols)
 	p.DType, p.Y, p.LdY, p.YStride, p.GateA, p.GateB = tensor.BF16, half, trialCols*2, generic.TileStep*2, 1.5, 0.1
 	out := make([]float32, rows*trialCols)
-	for i := range 3 {
-		p.Act, p.Slope = [][]byte{nil, act, nil}[i], [][]byte{nil, nil, slope}[i]
+	for i := range 4 {
+		p.Act, p.Slope, p.Parts = [][]byte{nil, act, nil, nil}[i], [][]byte{nil, nil, slope, slope}[i], i == 3
 		o.tiles.multiplyRows(&p)
 		for _, v := range [][]byte{half, act} {
 			tensor.ToFloat32(out, tensor.BF16, v)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"math"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -85,10 +86,14 @@ func (a *tileHead) straight(dst, src []byte, stride int) {
 }
 
 // gather computes the sums over steps of positions, of which a and b begin with the
-// first, and writes them as the gradient of n queries, keys or values from t on.
+// first, and writes them as the gradient of n queries, keys or values from t on. Those of
+// scores were rounded as they came, and are times the scale only now, as in torch.
 func (a *tileHead) gather(dqkv Numbers, t, part int, c []float32, own, b []byte, n, steps int) {
 	wide := a.deep * generic.TileStep
 	a.o.tiles.panels(c, wide, nil, 0, own, b, a.long*generic.StepBytes, a.deep, steps, nil)
+	if part < 2 {
+		a.o.scale(c[:n*wide], a.Scale)
+	}
 	if !dqkv.Tiles {
 		stride, _ := a.stride()
 		a.o.tiles.finish(tensor.BF16, true, false, false, a.at(dqkv.BF16, t, part), stride, c, wide, n, a.HeadDim)
@@ -184,6 +189,7 @@ func (a *tileHead) forward(s *scratch, out []uint16, lse []float32, qkv []uint16
 			s.lens[i] = t + i + 1
 		}
 		o.softmax(ps, scores, by, most, s.lens[:n], panels, a.Scale)
+		a.rest(ps, scores, by, most, t, n)
 		for i := range n {
 			lse[(a.b*T+t+i)*a.Heads+a.h] = float32(float64(most[i]) - math.Log(float64(by[i])))
 		}
@@ -198,6 +204,34 @@ func (a *tileHead) forward(s *scratch, out []uint16, lse []float32, qkv []uint16
 			at := j * generic.TileStep
 			o.narrow(a.output(out, t)[2*at:], outside, acc[j*blockFloats:], by, n, min(generic.TileStep, a.HeadDim-at))
 		}
+	}
+}
+
+// rest takes the last keys' weights by an exact exponential where PyTorch does, which has
+// vectors of 16 of a fast one: for the last of its blocks of queries. scores, by and most are
+// those of n queries from t on, ps their weights.
+func (a *tileHead) rest(ps []byte, scores, by, most []float32, t, n int) {
+	block, first := 32, a.Context&^15
+	switch {
+	case a.Context >= 768:
+		block = 256
+	case a.Context >= 192:
+		block = 64
+	}
+	if first == a.Context {
+		return
+	}
+	for q := max(t, (a.Context-1)/block*block); q < t+n; q++ {
+		i := q - t
+		sum := 1 / by[i]
+		for key := first; key <= q; key++ {
+			at := (key/generic.TileStep*generic.TileStep+i)*generic.TileStep + key%generic.TileStep
+			x := float32(scores[at]*a.Scale) - most[i]
+			exact := float32(math.Exp(float64(x)))
+			sum += exact - generic.TorchExp(x)
+			binary.LittleEndian.PutUint16(ps[key/generic.TileStep*generic.StepBytes+i*64+key%generic.TileStep*2:], tensor.Float32ToBF16(exact))
+		}
+		by[i] = 1 / sum
 	}
 }
 

@@ -419,6 +419,7 @@ func (t *trainTiles) activation(p *generic.Rows, row, col int) {
 		p.Slope = tensor.Bytes(t.Slope.BF16)[at:]
 	}
 	p.GateA, p.GateB, _ = t.Activation.gate()
+	p.Parts = t.Activation == GELUNew
 }
 
 // upcoming is what comes after 32 rows of a block: the next ones; and where columns

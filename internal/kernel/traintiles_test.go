@@ -99,12 +99,13 @@ func TestMultiplyRows(t *testing.T) {
 }
 
 // The ways of rows: sums stay, float32, past the caches, added, rounded, bfloat16, past
-// the caches, with an activation, past the caches, times its derivative; float32 rounded
-// past the caches, and added.
+// the caches, with an activation, past the caches, times its derivative, in parts; float32
+// rounded past the caches, and added.
 const (
-	rowsWays  = 12
+	rowsWays  = 13
 	rowsHalf  = 5 // the first of bfloat16
-	rowsFloat = 10
+	rowsParts = 10
+	rowsFloat = 11
 )
 
 // checkRows leaves out so many columns of the last panel.
@@ -122,7 +123,7 @@ func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, aga
 		p.Start = guardedFloats(t, random(rng, wide))
 	}
 	p.Next = [2][]byte{a, b}
-	p.Past, p.Add, p.Round = way == 2 || way == 6 || way == 8 || way == 10, way == 3 || way == 11, way == 4 || way >= rowsFloat
+	p.Past, p.Add, p.Round = way == 2 || way == 6 || way == 8 || way == 11, way == 3 || way == 12, way == 4 || way >= rowsFloat
 	p.DType, p.GateA, p.GateB = tensor.F32, 1.6, 0.07
 	if p.LdY, p.YStride = 4*(wide+16), 4*generic.TileStep; way >= rowsHalf && way < rowsFloat {
 		p.DType, p.LdY, p.YStride = tensor.BF16, 2*(wide+32), 2*generic.TileStep
@@ -143,8 +144,8 @@ func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, aga
 		switch way {
 		case 7, 8:
 			to.Act = memory(i == 0)
-		case 9:
-			to.Slope = memory(i == 0)
+		case 9, rowsParts:
+			to.Slope, to.Parts = memory(i == 0), way == rowsParts
 		}
 	}
 	for _, m := range [][2][]byte{{p.Y, q.Y}, {p.Act, q.Act}, {p.Slope, q.Slope}} {
@@ -172,6 +173,9 @@ func checkRows(t *testing.T, o *ops, rng *rand.Rand, steps, panels, way int, aga
 			within := 1e-4
 			if p.Round || p.DType == tensor.BF16 { // sums differ, and so may roundings
 				within += math.Abs(float64(want[i])) / 100
+			}
+			if p.Parts { // of which two may cancel each other
+				within += 0.04
 			}
 			near(t, fmt.Sprintf("way %d, number %d", way, i), got[i:i+1], want[i:i+1], within)
 		}
@@ -212,7 +216,7 @@ func TestProductActivates(t *testing.T) {
 	tiled(t, func(t *testing.T, o *ops) {
 		c := cpuOf(t, o, 2)
 		rng := rand.New(rand.NewPCG(43, 44))
-		for _, f := range []Activation{GELUTanh, SiLU, GELUErf} {
+		for _, f := range []Activation{GELUTanh, SiLU, GELUErf, GELUNew} {
 			for _, n := range []int{64, 75} {
 				p := Product{M: 40, N: n, K: 70, DType: tensor.BF16, Round: tensor.BF16, Bias: random(rng, n), Kept: true}
 				a, b, at := halvesOf(random(rng, p.M*p.K)), Floats(random(rng, p.K*p.N)), halvesOf(random(rng, p.M*p.N))
@@ -226,9 +230,19 @@ func TestProductActivates(t *testing.T) {
 					t.Errorf("activation %d, %d columns: other bits", f, n)
 				}
 				nearHalves(t, fmt.Sprintf("activation %d, %d columns", f, n), act, wantAct)
+				before := slices.Clone(want.BF16)
 				c.ActivateGrad(want, at, f, tensor.BF16)
 				with.Act, with.Slope = Numbers{}, at
 				c.ProductOf(y, a, b, with)
+				if f == GELUNew { // of three parts, each rounded: of numbers about as large as what came
+					for i, v := range before {
+						got, exact := tensor.BF16ToFloat32(y.BF16[i]), tensor.BF16ToFloat32(want.BF16[i])
+						if off := math.Abs(float64(got - exact)); !(off <= math.Abs(float64(tensor.BF16ToFloat32(v)))/64+3e-6) {
+							t.Errorf("derivative in parts, %d columns: number %d is %v, want %v", n, i, got, exact)
+						}
+					}
+					continue
+				}
 				nearHalves(t, fmt.Sprintf("derivative of activation %d, %d columns", f, n), y, want)
 			}
 		}

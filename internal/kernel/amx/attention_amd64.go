@@ -3,8 +3,6 @@
 package amx
 
 import (
-	"unsafe"
-
 	"github.com/gptctl/gptctl/internal/kernel/generic"
 )
 
@@ -21,7 +19,8 @@ func CrossTiles(c []float32, a, b []byte, stride, steps, panels int) {
 	cross(&c[0], &a[0], &b[0], uintptr(stride), steps, panels)
 }
 
-// SoftmaxTile writes rows of weights and what they are to be multiplied by.
+// SoftmaxTile writes rows of weights and what they are to be multiplied by. With most it is
+// training, and rounds as torch does.
 func SoftmaxTile(dst []byte, s, by, most []float32, lens []int, panels int, scale float32) {
 	if len(lens) == 0 {
 		return
@@ -40,7 +39,11 @@ func SoftmaxTile(dst []byte, s, by, most []float32, lens []int, panels int, scal
 			panic("amx: more scores than panels hold")
 		}
 	}
-	softmax(&dst[0], &s[0], &by[0], unsafe.SliceData(most), &lens[0], rows, panels, scale)
+	if most != nil {
+		torchSoftmax(&dst[0], &s[0], &by[0], &most[0], &lens[0], rows, panels, scale)
+		return
+	}
+	softmax(&dst[0], &s[0], &by[0], nil, &lens[0], rows, panels, scale)
 }
 
 // ScaleTile multiplies the rows of c and writes them as rows of y.
@@ -78,6 +81,9 @@ func cross(c *float32, a, b *byte, stride uintptr, steps, panels int)
 
 //go:noescape
 func softmax(dst *byte, s, by, most *float32, lens *int, rows, panels int, scale float32)
+
+//go:noescape
+func torchSoftmax(dst *byte, s, by, most *float32, lens *int, rows, panels int, scale float32)
 
 //go:noescape
 func scaleStore(dst *float32, ld uintptr, c, a *float32, rows, cols int)

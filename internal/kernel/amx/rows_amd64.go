@@ -32,8 +32,12 @@ type rowJob struct {
 	cols         int // of the last panel
 	next0, next1 uintptr
 	curve        *curve
-	squares      [32]float32 // lanes of what is written, as float32 and not added
-	lines        int         // of each to be prefetched in a step
+	//lint:ignore U1000 linear is the assembly's
+	linear float32 // what σ's argument grows by, but for what cubic times x² of it adds
+	//lint:ignore U1000 cubic is the assembly's
+	cubic   float32
+	squares [32]float32 // lanes of what is written, as float32 and not added
+	lines   int         // of each to be prefetched in a step
 }
 
 // Rows are products whose results may go through an activation. Its curves are kept until
@@ -131,11 +135,14 @@ func (r *Rows) halves(j *rowJob, p *generic.Rows, whole bool) {
 		_ = other[j.last(p)]
 		j.other = address(other) - address(p.Y)
 		c := r.curvesOf(p.GateA, p.GateB)
-		if j.curve = &c.value; p.Slope != nil {
+		if j.curve = &c.value; p.Slope != nil && !p.Parts {
 			j.curve = &c.slope
 		}
 	}
 	switch {
+	case p.Slope != nil && p.Parts:
+		j.linear, j.cubic = p.GateA, 3*p.GateB/p.GateA
+		rowsParted(j)
 	case p.Slope != nil:
 		rowsSloped(j)
 	case p.Act != nil && whole && wholeLines(p.Act, p.LdY, p.Cols):
@@ -160,6 +167,9 @@ func rowsGatedPast(j *rowJob)
 
 //go:noescape
 func rowsSloped(j *rowJob)
+
+//go:noescape
+func rowsParted(j *rowJob)
 
 //go:noescape
 func rowsToFloats(j *rowJob)

@@ -124,6 +124,61 @@ SKIP:
 	NARROW8; \
 	VMOVDQU16 Z8, K1, (R8)
 
+// T = X, but within the curve's pieces.
+#define WITHIN(X, T) \
+	VPANDD Z30, X, T; \
+	VMINPS T, Z27, T; \
+	VPTERNLOGD $0x78, Z29, X, T
+
+// The result, rounded to bfloat16, times σ, the curve, at what lies R11 from its place; and
+// what goes back through σ's argument, linear and cubic: each rounded, as is the sum of the
+// last two.
+#define PARTS \
+	CLAIM; \
+	NARROW8; \
+	WIDEN(Z8, Y8, Z6, Z7, Y9); \
+	VMOVDQU16.Z (R8)(R11*1), K1, Z8; \
+	PREFETCHT0 64(R8)(R11*1); \
+	WIDEN(Z8, Y8, Z0, Z9, Y10); \
+	CURVE(Z0, Z1, Z2, Z3, Z4); \
+	CURVE(Z9, Z5, Z10, Z12, Z13); \
+	WITHIN(Z0, Z2); \
+	WITHIN(Z9, Z3); \
+	VMULPS Z1, Z6, Z4; \
+	VMULPS Z5, Z7, Z10; \
+	VFNMADD231PS Z1, Z1, Z1; \
+	VFNMADD231PS Z5, Z5, Z5; \
+	VMULPS Z2, Z6, Z6; \
+	VMULPS Z3, Z7, Z7; \
+	VMULPS Z1, Z6, Z6; \
+	VMULPS Z5, Z7, Z7; \
+	VMULPS.BCST rowJob_linear(R15), Z6, Z6; \
+	VMULPS.BCST rowJob_linear(R15), Z7, Z7; \
+	VMULPS Z2, Z2, Z2; \
+	VMULPS Z3, Z3, Z3; \
+	VMULPS.BCST rowJob_cubic(R15), Z2, Z2; \
+	VMULPS.BCST rowJob_cubic(R15), Z3, Z3; \
+	VMULPS Z6, Z2, Z2; \
+	VMULPS Z7, Z3, Z3; \
+	NARROW8; \
+	WIDEN(Z8, Y8, Z0, Z1, Y9); \
+	VMOVAPS Z2, Z6; \
+	VMOVAPS Z3, Z7; \
+	NARROW8; \
+	WIDEN(Z8, Y8, Z6, Z7, Y9); \
+	VADDPS Z0, Z6, Z6; \
+	VADDPS Z1, Z7, Z7; \
+	NARROW8; \
+	WIDEN(Z8, Y8, Z0, Z1, Y9); \
+	VMOVAPS Z4, Z6; \
+	VMOVAPS Z10, Z7; \
+	NARROW8; \
+	WIDEN(Z8, Y8, Z6, Z7, Y9); \
+	VADDPS Z0, Z6, Z6; \
+	VADDPS Z1, Z7, Z7; \
+	NARROW8; \
+	VMOVDQU16 Z8, K1, (R8)
+
 #define NOCONST
 
 #define NOSUMS \
@@ -387,3 +442,7 @@ TEXT ·rowsGatedPast(SB), NOSPLIT, $0-8
 // func rowsSloped(j *rowJob)
 TEXT ·rowsSloped(SB), NOSPLIT, $0-8
 	ROWS(CURVECONST, SLOPES)
+
+// func rowsParted(j *rowJob)
+TEXT ·rowsParted(SB), NOSPLIT, $0-8
+	ROWS(CURVECONST, PARTS)

@@ -4,16 +4,33 @@
 #include "forms_amd64.h"
 #include "gate_amd64.h"
 
-// P = 2^(P·Z12 + OFF); spoils T and U.
+// 2^r, 0 ≤ r < 1, to 1e-7: to what probabilities are rounded depends on the sums.
+DATA exactConst<>+0(SB)/4, $0x3af61905 // of r⁵
+DATA exactConst<>+4(SB)/4, $0x3c134806
+DATA exactConst<>+8(SB)/4, $0x3d64aa23
+DATA exactConst<>+12(SB)/4, $0x3e75ead4
+DATA exactConst<>+16(SB)/4, $0x3f31727b
+DATA exactConst<>+20(SB)/4, $0x3f7fffff // 1
+GLOBL exactConst<>(SB), RODATA|NOPTR, $24
+
+// P = 2^(P·Z12 + OFF), none below 2^-126; spoils T and U. NaN passes.
 #define PROBABLE(P, OFF, T, U) \
 	VFMADD213PS OFF, Z12, P; \
-	POWER(P, T, U, P)
+	VMAXPS P, Z17, P; \
+	VREDUCEPS $9, P, T; \
+	VMOVAPS Z18, U; \
+	VFMADD213PS Z19, T, U; \
+	VFMADD213PS Z20, T, U; \
+	VFMADD213PS Z21, T, U; \
+	VFMADD213PS Z26, T, U; \
+	VFMADD213PS Z27, T, U; \
+	VSCALEFPS P, U, P
 
 // func slopeTiles(dp, ds *byte, s, back, lse, delta, keep *float32, panels, diagonal int, scale float32)
 //
 // Rows of 32: R8 dp and R9 ds, R10 s, R11 back, SI keep, if not nil; R12 lse and R13 delta of
 // a panel's queries. DX panels left, BX rows left of one; AX the queries that a row is
-// seen by, which are CX fewer in the next row. Z12 scale·log₂e, Z24 scale, Z25 -log₂e;
+// seen by, which are CX fewer in the next row. Z12 scale·log₂e, Z25 -log₂e;
 // Z14 and Z15 -lse·log₂e, Z10 and Z11 delta.
 TEXT ·slopeTiles(SB), NOSPLIT, $0-76
 	MOVQ dp+0(FP), R8
@@ -28,7 +45,12 @@ TEXT ·slopeTiles(SB), NOSPLIT, $0-76
 	GATECONST(scale+72(FP), scale+72(FP))
 	VPXORD Z15, Z15, Z15
 	VSUBPS Z12, Z15, Z12
-	VBROADCASTSS scale+72(FP), Z24
+	VBROADCASTSS exactConst<>+0(SB), Z18
+	VBROADCASTSS exactConst<>+4(SB), Z19
+	VBROADCASTSS exactConst<>+8(SB), Z20
+	VBROADCASTSS exactConst<>+12(SB), Z21
+	VBROADCASTSS exactConst<>+16(SB), Z26
+	VBROADCASTSS exactConst<>+20(SB), Z27
 	VBROADCASTSS gateConst<>+32(SB), Z25
 
 panel:
@@ -60,8 +82,8 @@ row:
 rounded:
 	NARROW8
 	VMOVDQU64 Z8, (R8)
-	VMULPS.Z Z24, Z4, K1, Z6
-	VMULPS.Z Z24, Z5, K2, Z7
+	VMOVAPS.Z Z4, K1, Z6
+	VMOVAPS.Z Z5, K2, Z7
 	NARROW8
 	VMOVDQU64 Z8, (R9)
 	SHLL CX, AX

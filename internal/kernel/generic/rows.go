@@ -28,9 +28,10 @@ type Rows struct {
 	Past       bool // a hint: Y is not read soon
 
 	// Of bfloat16: Act is overwritten with Gate of what Y gets; or that is multiplied by
-	// Gate's derivative at Slope. Both lie like Y.
+	// Gate's derivative at Slope, or in Parts as GateParts has it. Both lie like Y.
 	Act, Slope   []byte
 	GateA, GateB float32
+	Parts        bool
 
 	// Squares is overwritten with the sum of the squares of a Y of float32 that is not
 	// added to.
@@ -96,7 +97,11 @@ func (p *Rows) activate(at, cols int) {
 		tensor.ToFloat32(x[:cols], tensor.BF16, p.Slope[at:][:2*cols])
 		GateArgument(e[:cols], x[:cols], p.GateA, p.GateB)
 		ExpSum(e[:cols], 0)
-		GateSlope(v[:cols], x[:cols], e[:cols], p.GateA, 3*p.GateB)
+		if p.Parts {
+			GateParts(v[:cols], x[:cols], e[:cols], p.GateA, 3*p.GateB, tensor.BF16)
+		} else {
+			GateSlope(v[:cols], x[:cols], e[:cols], p.GateA, 3*p.GateB)
+		}
 		Finish(tensor.BF16, true, false, false, y, 0, v[:cols], 0, 1, cols)
 	}
 }

@@ -94,6 +94,30 @@ func GateSlope(dy, x, e []float32, a, b3 float32) {
 	}
 }
 
+// GateParts is GateSlope as torch takes the GELU of transformers back, that is written as
+// several operations: the three that x goes into pass something back each, which is rounded
+// to d, and so is the sum of the last two. It is one by one what ops.gateParts does.
+func GateParts(dy, x, e []float32, a, b3 float32, d tensor.DType) {
+	x, e = x[:len(dy)], e[:len(dy)]
+	var parts [3][1]float32
+	for i := range dy {
+		for j, k := range [3][2]float32{{}, {a, 0}, {0, b3}} {
+			parts[j][0] = dy[i]
+			GateSlope(parts[j][:], x[i:i+1], e[i:i+1], k[0], k[1])
+		}
+		own := parts[0][0]
+		for j := range parts {
+			if j > 0 {
+				parts[j][0] -= own
+			}
+			Round(d, parts[j][:])
+		}
+		parts[1][0] += parts[2][0]
+		Round(d, parts[1][:])
+		dy[i] = parts[0][0] + parts[1][0]
+	}
+}
+
 // SoftmaxGrad computes d = p·(d-delta)·scale.
 func SoftmaxGrad(d, p []float32, delta, scale float32) {
 	p = p[:len(d)]

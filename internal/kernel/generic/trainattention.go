@@ -10,7 +10,7 @@ import (
 // SlopeTiles takes 32 keys' scores s of the queries of some panels [32][32], and what
 // comes back to their probabilities g, to tiles of steps of queries, rounded to bfloat16:
 // the probabilities p = exp(scale·s - lse), times keep where that is not nil, and the
-// gradient of the scores scale·p·(g·keep - delta). lse and delta are those of the queries.
+// gradient of scale times the scores p·(g·keep - delta). lse and delta are those of the queries.
 // With diagonal the first query is the first key's; later keys are not seen.
 func SlopeTiles(dp, ds []byte, s, g, lse, delta, keep []float32, panels int, diagonal bool, scale float32) {
 	for at := range panels * TileStep * TileStep {
@@ -22,7 +22,7 @@ func SlopeTiles(dp, ds []byte, s, g, lse, delta, keep []float32, panels int, dia
 			if keep != nil {
 				kept, d = p*keep[at], d*keep[at]
 			}
-			p, d = kept, (d-delta[query])*p*scale
+			p, d = kept, (d-delta[query])*p
 		}
 		binary.LittleEndian.PutUint16(dp[at/TileStep*64+at%TileStep*2:], roundBF16(p))
 		binary.LittleEndian.PutUint16(ds[at/TileStep*64+at%TileStep*2:], roundBF16(d))
