@@ -389,29 +389,29 @@ func (o *ops) gateGrad(e, dy, x []float32, a, b float32) {
 // several operations: the three that x goes into pass something back each, which is
 // rounded to d, and so is the sum of the two that were computed last.
 func (o *ops) gateParts(s *scratch, dy, x []float32, a, b float32, d tensor.DType) {
-	const n = 64
-	e, all, parts := s.small[:n], s.small[n:2*n], s.small[2*n:]
+	const most = 512
+	s.c = grow(s.c, 4*most)
 	for len(x) > 0 {
-		n := min(n, len(x))
-		dy0, x0, e, square, cube := dy[:n], x[:n], e[:n], parts[:n], parts[n:2*n]
+		n := min(most, len(x))
+		own, x0 := dy[:n], x[:n]
+		e, minus, linear, cubic := s.c[:n], s.c[most:most+n], s.c[2*most:2*most+n], s.c[3*most:3*most+n]
 		o.train.gateArgument(e, x0, a, b)
 		o.expSum(e, 0)
-		copy(square, dy0)
-		copy(cube, dy0)
-		copy(all[:n], dy0)
-		o.train.gateSlope(all[:n], x0, e, 0, 0) // dy·σ
-		o.train.gateSlope(square, x0, e, a, 0)  // and dy·x·σ·(1-σ)·a
-		o.train.gateSlope(cube, x0, e, 0, 3*b)  // and dy·x·σ·(1-σ)·3b·x²
-		copy(dy0, all[:n])
-		o.scale(all[:n], -1)
-		o.add(square, all[:n])
-		o.add(cube, all[:n])
-		o.train.round(d, dy0)
-		o.train.round(d, square)
-		o.train.round(d, cube)
-		o.add(square, cube)
-		o.train.round(d, square)
-		o.add(dy0, square)
+		copy(linear, own)
+		copy(cubic, own)
+		o.train.gateSlope(own, x0, e, 0, 0)
+		o.train.gateSlope(linear, x0, e, a, 0)
+		o.train.gateSlope(cubic, x0, e, 0, 3*b)
+		copy(minus, own)
+		o.scale(minus, -1)
+		o.add(linear, minus)
+		o.add(cubic, minus)
+		o.train.round(d, own)
+		o.train.round(d, linear)
+		o.train.round(d, cubic)
+		o.add(linear, cubic)
+		o.train.round(d, linear)
+		o.add(own, linear)
 		dy, x = dy[n:], x[n:]
 	}
 }

@@ -73,9 +73,10 @@ type Device interface {
 
 	// Attend overwrites out [sequences·context][embd] with causal attention and
 	// lse [sequences·context][heads] with what AttendGrad needs of the scores. It
-	// drops a share of the probabilities by the random stream of key, and rounds them.
+	// drops a share of the probabilities by the random stream of key, and rounds what it
+	// multiplies, and scores where products of tiles do not take them.
 	Attend(out, lse, qkv gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64, round tensor.DType)
-	// AttendGrad overwrites dqkv; it rounds the gradients of scores too.
+	// AttendGrad overwrites dqkv; it rounds as Attend does.
 	AttendGrad(dqkv, dout, qkv, out, lse gpt2.Buffer, sequences, context int, s gpt2.KVShape, scale float32, key uint64, share float64, round tensor.DType)
 
 	// CrossEntropy overwrites logits [len(labels)][vocab] with their gradient

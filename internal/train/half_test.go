@@ -23,11 +23,12 @@ func distance(a, b []float64) (mean float64) {
 	return mean
 }
 
-// Reduced precision is as close to torch's autocast, with CUDA's lists of what
-// runs in which type, as torch's own runs are to each other: with the attention in
-// one kernel or in several, with CUDA's lists or the CPU's. (A hundred steps magnify
-// every rounding; the spread to float32 is not counted, nor are runs from weights an ulp
-// apart.)
+// Reduced precision is as close to one of torch's runs under autocast as these are to each
+// other: with the attention in one kernel or in several, with CUDA's lists of what runs in
+// which type or the CPU's. (A hundred steps magnify every rounding, so that of runs which
+// differ only in the order of sums, torch's or ours, any may be next to any: see
+// TestCurvesManyHalf. The spread to float32 is not counted, nor are runs from weights an
+// ulp apart.)
 func TestCurvesHalf(t *testing.T) {
 	f := load(t, "plain")
 	exact := f.Curves["fp32"].Losses
@@ -48,16 +49,18 @@ func TestCurvesHalf(t *testing.T) {
 				}
 				losses = append(losses, s.Loss)
 			}
-			spread := 0.0
+			spread, got := 0.0, math.Inf(1)
 			for a, x := range f.Curves {
+				if sameWeights(p, a) {
+					got = min(got, distance(losses, x.Losses))
+				}
 				for b, y := range f.Curves {
 					if sameWeights(p, a) && sameWeights(p, b) {
 						spread = max(spread, distance(x.Losses, y.Losses))
 					}
 				}
 			}
-			got := distance(losses, want.Losses)
-			t.Logf("from autocast %.2g, from float32 %.2g; the spread of autocast %.2g", got, distance(losses, exact), spread)
+			t.Logf("from autocast %.2g (the first %.2g), from float32 %.2g; the spread of autocast %.2g", got, distance(losses, want.Losses), distance(losses, exact), spread)
 			if !(got <= spread) {
 				t.Errorf("off by %.3g, the spread is %.3g", got, spread)
 			}
@@ -178,8 +181,10 @@ func TestCurvesManyHalf(t *testing.T) {
 	}
 }
 
-// Each gradient of reduced precision is as near to float32's as torch's, and to torch's
-// as two of these are that differ in the attention's kernel.
+// Each gradient of reduced precision is as near to float32's as torch's. Beside torch's they
+// are much nearer to one of its ways than its ways are to each other: attention by vectors is
+// rounded as torch's is of several operations, through tiles as its kernel of one. So it
+// goes wrong where something is rounded that torch does not round, or is not.
 func TestGradientsHalf(t *testing.T) {
 	f := load(t, "plain")
 	for _, family := range kernel.Families() {
@@ -187,7 +192,7 @@ func TestGradientsHalf(t *testing.T) {
 			o := f.options()
 			o.Precision = p
 			got, _ := f.gradients(t, f.trainer(t, device(t, 2, family), o))
-			var off, torchOff, apart, torchApart float64
+			var off, torchOff, fromEager, fromSDPA, torchApart float64
 			for name, g := range got {
 				exact, _ := f.golden.Tensor("grad." + name)
 				eager, _ := f.golden.Tensor(p.String() + ".eager." + name)
@@ -195,15 +200,16 @@ func TestGradientsHalf(t *testing.T) {
 				n := float64(len(got))
 				off += relativeError(g, exact) / n
 				torchOff += (relativeError(eager, exact) + relativeError(sdpa, exact)) / 2 / n
-				apart += (relativeError(g, eager) + relativeError(g, sdpa)) / 2 / n
+				fromEager += relativeError(g, eager) / n
+				fromSDPA += relativeError(g, sdpa) / n
 				torchApart += relativeError(sdpa, eager) / n
 				if e, w := relativeError(g, exact), max(relativeError(eager, exact), relativeError(sdpa, exact)); !(e <= 1.5*w) {
 					t.Errorf("%s, %v: %s is off by %.2g, torch's by %.2g", family, p, name, e, w)
 				}
 			}
-			t.Logf("%s, %v: off by %.2g, torch by %.2g; from torch's %.2g, those from each other %.2g", family, p, off, torchOff, apart, torchApart)
-			if !(off <= 1.1*torchOff) || !(apart <= 1.15*torchApart) {
-				t.Errorf("%s, %v: off by %.2g, torch by %.2g; from torch's %.2g, those from each other %.2g", family, p, off, torchOff, apart, torchApart)
+			t.Logf("%s, %v: off by %.2g, torch by %.2g; from torch's %.2g and %.2g, those from each other %.2g", family, p, off, torchOff, fromEager, fromSDPA, torchApart)
+			if !(off <= 1.1*torchOff) || !(min(fromEager, fromSDPA) <= 0.25*torchApart) {
+				t.Errorf("%s, %v: off by %.2g, torch by %.2g; from torch's %.2g and %.2g, those from each other %.2g", family, p, off, torchOff, fromEager, fromSDPA, torchApart)
 			}
 		}
 	}

@@ -14,7 +14,9 @@
 // to that type, and its bias, and what it gives (the gradients of weights and biases
 // too), the activation and the attention's output, as under torch.autocast; products
 // are summed in float32. Weights, what is kept of their gradients, moments, the
-// residual stream, norms, softmax and loss are float32. FP16 scales the loss (see
+// residual stream, norms, softmax and loss are float32. Attention is rounded as torch
+// does it as several operations, scores too, or (where the device has tiles of halves)
+// as its one kernel does, which keeps these in float32. FP16 scales the loss (see
 // scaler).
 //
 // Results depend on nothing but the inputs and the seed: not on the number of
