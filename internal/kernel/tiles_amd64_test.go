@@ -346,6 +346,7 @@ func TestTwinCrossTiles(t *testing.T) {
 func TestTwinSoftmaxTile(t *testing.T) {
 	needsPacking(t)
 	rng := rand.New(rand.NewPCG(31, 32))
+	all, other := 0, 0 // numbers of training, and those of other bits
 	for panels := 1; panels < 4; panels++ {
 		for n := 0; n <= panels*32; n++ {
 			for odd := range 3 {
@@ -369,11 +370,30 @@ func TestTwinSoftmaxTile(t *testing.T) {
 				generic.SoftmaxTile(want, s, wantBy, wantMost, lens, panels, 0.3)
 				name := fmt.Sprintf("%v of %d panels, %d", lens, panels, odd)
 				near(t, name, by, wantBy, 2e-4)
+				if most != nil {
+					near(t, name+", as torch's", by, wantBy, 1e-6)
+				}
 				near(t, name+", largest", most, wantMost, 1e-6)
 				for i := range panels {
 					nearBF16(t, name, got[i*generic.StepBytes:][:rows*64], want[i*generic.StepBytes:][:rows*64])
+					for at := i * generic.StepBytes; most != nil && at < i*generic.StepBytes+rows*64; at++ {
+						if all++; got[at] != want[at] {
+							other++
+						}
+					}
 				}
 			}
+		}
+	}
+	if other > all/250 {
+		t.Errorf("%d of %d bytes differ", other, all)
+	}
+}
+
+func TestTorchExp(t *testing.T) {
+	for x := float32(0); x > -80; x -= 1.0 / 1024 {
+		if got, want := float64(generic.TorchExp(x)), math.Exp(float64(x)); !(math.Abs(got-want) <= 1.12e-4*want) {
+			t.Fatalf("exp(%v) is %v, want %v", x, got, want)
 		}
 	}
 }

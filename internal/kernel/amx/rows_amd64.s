@@ -124,11 +124,11 @@ SKIP:
 	NARROW8; \
 	VMOVDQU16 Z8, K1, (R8)
 
-// T = X, but within the curve's pieces.
-#define WITHIN(X, T) \
-	VPANDD Z30, X, T; \
-	VMINPS T, Z27, T; \
-	VPTERNLOGD $0x78, Z29, X, T
+// X is rounded to bfloat16, ties away from zero, of which products of float32 have few. NaN
+// stays.
+#define UPHALF(X) \
+	VPADDD Z11, X, X; \
+	VPANDD Z14, X, X
 
 // The result, rounded to bfloat16, times σ, the curve, at what lies R11 from its place; and
 // what goes back through σ's argument, linear and cubic: each rounded, as is the sum of the
@@ -137,47 +137,48 @@ SKIP:
 	CLAIM; \
 	NARROW8; \
 	WIDEN(Z8, Y8, Z6, Z7, Y9); \
-	VMOVDQU16.Z (R8)(R11*1), K1, Z8; \
+	VPMOVZXWD.Z (R8)(R11*1), K1, Z0; \
+	VPMOVZXWD.Z 32(R8)(R11*1), K2, Z9; \
 	PREFETCHT0 64(R8)(R11*1); \
-	WIDEN(Z8, Y8, Z0, Z9, Y10); \
+	VPSLLD $16, Z0, Z0; \
+	VPSLLD $16, Z9, Z9; \
 	CURVE(Z0, Z1, Z2, Z3, Z4); \
 	CURVE(Z9, Z5, Z10, Z12, Z13); \
-	WITHIN(Z0, Z2); \
-	WITHIN(Z9, Z3); \
 	VMULPS Z1, Z6, Z4; \
 	VMULPS Z5, Z7, Z10; \
 	VFNMADD231PS Z1, Z1, Z1; \
 	VFNMADD231PS Z5, Z5, Z5; \
-	VMULPS Z2, Z6, Z6; \
-	VMULPS Z3, Z7, Z7; \
+	VMULPS Z0, Z6, Z6; \
+	VMULPS Z9, Z7, Z7; \
+	VMULPS.BCST rowJob_linear(R15), Z1, Z1; \
+	VMULPS.BCST rowJob_linear(R15), Z5, Z5; \
+	VMULPS Z0, Z0, Z2; \
+	VMULPS Z9, Z9, Z3; \
 	VMULPS Z1, Z6, Z6; \
 	VMULPS Z5, Z7, Z7; \
-	VMULPS.BCST rowJob_linear(R15), Z6, Z6; \
-	VMULPS.BCST rowJob_linear(R15), Z7, Z7; \
-	VMULPS Z2, Z2, Z2; \
-	VMULPS Z3, Z3, Z3; \
 	VMULPS.BCST rowJob_cubic(R15), Z2, Z2; \
 	VMULPS.BCST rowJob_cubic(R15), Z3, Z3; \
 	VMULPS Z6, Z2, Z2; \
 	VMULPS Z7, Z3, Z3; \
-	NARROW8; \
-	WIDEN(Z8, Y8, Z0, Z1, Y9); \
-	VMOVAPS Z2, Z6; \
-	VMOVAPS Z3, Z7; \
-	NARROW8; \
-	WIDEN(Z8, Y8, Z6, Z7, Y9); \
-	VADDPS Z0, Z6, Z6; \
-	VADDPS Z1, Z7, Z7; \
-	NARROW8; \
-	WIDEN(Z8, Y8, Z0, Z1, Y9); \
-	VMOVAPS Z4, Z6; \
-	VMOVAPS Z10, Z7; \
+	UPHALF(Z6); \
+	UPHALF(Z7); \
+	UPHALF(Z2); \
+	UPHALF(Z3); \
+	UPHALF(Z4); \
+	UPHALF(Z10); \
+	VADDPS Z2, Z6, Z6; \
+	VADDPS Z3, Z7, Z7; \
 	NARROW8; \
 	WIDEN(Z8, Y8, Z6, Z7, Y9); \
-	VADDPS Z0, Z6, Z6; \
-	VADDPS Z1, Z7, Z7; \
+	VADDPS Z4, Z6, Z6; \
+	VADDPS Z10, Z7, Z7; \
 	NARROW8; \
 	VMOVDQU16 Z8, K1, (R8)
+
+#define PARTSCONST \
+	CURVECONST; \
+	VPBROADCASTD curveConst<>+16(SB), Z11; \
+	VPBROADCASTD curveConst<>+20(SB), Z14
 
 #define NOCONST
 
@@ -210,7 +211,9 @@ DATA curveConst<>+0(SB)/4, $0x4b400000 // 1.5·2²³
 DATA curveConst<>+4(SB)/4, $0x80000000
 DATA curveConst<>+8(SB)/4, $0x7fffffff
 DATA curveConst<>+12(SB)/4, $0x3f000000
-GLOBL curveConst<>(SB), RODATA|NOPTR, $16
+DATA curveConst<>+16(SB)/4, $0x00008000
+DATA curveConst<>+20(SB)/4, $0xffff0000
+GLOBL curveConst<>(SB), RODATA|NOPTR, $24
 
 // Rounded to bfloat16, as float32; past the caches; added.
 #define ROUND \
@@ -249,7 +252,7 @@ DONE:
 
 // 32 rows of a times panels of b. TMM0-TMM3 hold 32 × 32 results, TMM4 and TMM5 a
 // step of a, TMM6 and TMM7 one of b. While they are computed, the block before is
-// stored, a row or two to a step. Panels of b pass by from the second-level cache, and
+// stored, a row or two to a step: two to every other one, if that will do. Panels of b pass by from the second-level cache, and
 // so do the first steps of a long a, past the first-level one, in which the others
 // stay.
 //
@@ -335,8 +338,16 @@ step: \
 	NEXT(line1, asked1); \
 	MOVQ rowJob_width(R15), AX; \
 	RESULT(skip0, STORE); \
+	MOVQ CX, AX; \
+	SHRQ $1, AX; \
+	JCC  even; \
+	ADDQ CX, AX; \
+	CMPQ R12, AX; \
+	JLT  enough; \
+even: \
 	CMPQ R12, CX; \
 	JLT  enough; \
+	MOVQ rowJob_width(R15), AX; \
 	RESULT(skip1, STORE); \
 enough: \
 	ADDQ $2048, SI; \
@@ -445,4 +456,4 @@ TEXT ·rowsSloped(SB), NOSPLIT, $0-8
 
 // func rowsParted(j *rowJob)
 TEXT ·rowsParted(SB), NOSPLIT, $0-8
-	ROWS(CURVECONST, PARTS)
+	ROWS(PARTSCONST, PARTS)
