@@ -142,8 +142,8 @@ func powerOfTwo(x float32) bool {
 }
 
 // slopes makes the gradients d of probabilities p those of scores. out and dout are of the
-// output, of which d·p is the product too, but for rounding.
-func (a *attentionHead) slopes(d, p, out, dout []float32) {
+// output, of which d·p is the product too, but for rounding; dot is memory to work in.
+func (a *attentionHead) slopes(d, p, out, dout, dot []float32) {
 	if !a.half() {
 		var delta float64
 		for j, v := range out {
@@ -152,12 +152,11 @@ func (a *attentionHead) slopes(d, p, out, dout []float32) {
 		a.o.train.softmaxGrad(d, p, float32(delta), a.Scale)
 		return
 	}
-	var delta [1]float32
-	a.o.dots(tensor.F32, delta[:], 1, p, 1, len(p), tensor.Bytes(d), 4*len(p), 1)
+	a.o.dots(tensor.F32, dot, 1, p, 1, len(p), tensor.Bytes(d), 4*len(p), 1)
 	if powerOfTwo(a.Scale) {
-		a.o.train.softmaxGrad(d, p, delta[0], a.Scale)
+		a.o.train.softmaxGrad(d, p, dot[0], a.Scale)
 	} else {
-		a.o.train.softmaxGrad(d, p, delta[0], 1)
+		a.o.train.softmaxGrad(d, p, dot[0], 1)
 		a.rounded(d)
 		a.o.scale(d, a.Scale)
 	}
@@ -234,7 +233,7 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 	p, dp, pt := m.take(R*a.ld), m.take(R*a.ld), m.take(R*a.ld)
 	mask, dq := m.take(R*a.ld), m.take(R*a.ldo)
 	q, do := m.take(R*dim), m.take(R*dim)
-	qp, dop := m.take(R*a.ldo), m.take(R*a.ldo)
+	qp, dop, dot := m.take(R*a.ldo), m.take(R*a.ldo), m.take(1)
 	a.ahead(qkv, 0, T, 2)
 	a.ahead(qkv, 0, T, 1)
 	a.transposed(vt, a.gather(x, qkv, 0, T, 2), T)
@@ -276,7 +275,7 @@ func (a *attentionHead) backward(s *scratch, dqkv, dout, qkv, out, lse []float32
 				o.drop(kept[:t+i+1], a.Dropout, a.place(t+i))
 				o.drop(passed, a.Dropout, a.place(t+i))
 			}
-			a.slopes(passed, seen, a.output(out, t+i), do[i*dim:])
+			a.slopes(passed, seen, a.output(out, t+i), do[i*dim:], dot)
 		}
 		kept := p
 		if dropping {
