@@ -84,7 +84,8 @@ func (p *pass) normBack(dx, x gpt2.Buffer, n norm) {
 }
 
 // projectBack overwrites dx with what dy passes back through y = x·w + bias +
-// adapter, and adds the gradients of these. An adapter may spoil dy.
+// adapter, and adds the gradients of these. An adapter may spoil dy; what it and w pass back
+// are rounded each, and their sum where x is a half in torch.
 func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 	p.paramsBack(x, dy, w)
 	l := w.lora
@@ -93,7 +94,7 @@ func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 		return
 	}
 	m, low := &p.memory, p.n*l.rank
-	p.dev.ProductBack(dx, dy, p.n, w.operand, tensorF32, false)
+	p.dev.ProductBack(dx, dy, p.n, w.operand, p.dtype, false)
 	if l.late {
 		p.dev.Scale(dy, p.n*w.out, l.factor)
 		p.round(dy, p.n*w.out)
@@ -106,8 +107,10 @@ func (p *pass) projectBack(dx, x, dy gpt2.Buffer, w *projection) {
 		p.round(m.dlow, low)
 	}
 	p.weightBack(l.a, m.dlow, x, p.n, l.rank, w.in)
-	p.dev.ProductBack(dx, m.dlow, p.n, l.opA, tensorF32, true)
-	p.round(dx, p.n*w.in)
+	p.dev.ProductBack(dx, m.dlow, p.n, l.opA, p.dtype, true)
+	if w.half {
+		p.round(dx, p.n*w.in)
+	}
 }
 
 // paramsBack adds the gradients of w and its bias.

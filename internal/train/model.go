@@ -34,6 +34,7 @@ type projection struct {
 	weight, bias *param
 	in, out      int
 	operand      gpt2.Matrix
+	half         bool // x is a half in torch under autocast, not what a norm gives, or its GELU of several operations
 	lora         *adapter
 }
 
@@ -127,6 +128,7 @@ func (b *builder) build(w *gpt2.Weights) {
 			up:       b.projection(h+"mlp.c_fc", l.Up, c.Embd, c.Inner),
 			down:     b.projection(h+"mlp.c_proj", l.Down, c.Inner, c.Embd),
 		})
+		t.blocks[i].attnOut.half, t.blocks[i].down.half = true, c.Activation != gpt2.GELUNew
 	}
 	t.final = b.norm("ln_f", w.FinalNorm)
 	t.head = t.tokens
