@@ -60,7 +60,11 @@ func (p *finetuneProgress) ready(plan finetune.Plan) {
 	p.line("%d steps of %d × %d × %d tokens; about %s of memory; %s kernels on %s", s.Steps, s.Accumulate, s.Batch, s.Context,
 		size(plan.Memory.Total()), plan.Family, count(plan.Threads, "thread"))
 	if skipped := plan.Corpus.Skipped; len(skipped) > 0 {
-		p.line("note: %s of the folders not read, such as %s; --data-report says why", count(len(skipped), "name"), oneLine(strings.TrimSuffix(skipped[0], "@")))
+		more := ""
+		if n := len(skipped) - 1; n > 0 {
+			more = fmt.Sprintf(", and %d more", n)
+		}
+		p.line("note: not read: %s%s; --data-report says why", oneLine(strings.TrimSuffix(skipped[0], "@")), more)
 	}
 	for _, text := range plan.Settings.Idle() {
 		p.line("note: %s", text)
