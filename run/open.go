@@ -29,7 +29,7 @@ type OpenOptions struct {
 	Threads int    // 0: one per physical core
 	Family  string // of kernels: "avx512" …; "": the best this CPU has
 	DType   string // of the weights to multiply by, one of DTypes; "" or "auto": what the file has, multiplied in float32
-	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": f32, or f16 if the weights are quantised or DType is of 16 bits
+	KVDType string // of the keys and values of a sequence, one of KVDTypes; "" or "auto": see ParseKVDType
 	// Adapter is the folder of a LoRA adapter to add to the weights, "" for none.
 	Adapter string
 	// Room is asked, before an adapter is added, whether there is memory for so
@@ -93,20 +93,26 @@ func ParseDType(name string) (tensor.DType, error) {
 }
 
 // KVDTypes are the names that OpenOptions.KVDType may have beside "auto".
-func KVDTypes() []string { return []string{"f32", "f16", "bf16"} }
+func KVDTypes() []string { return []string{"f32", "f16", "bf16", "q8_0"} }
 
-// ParseKVDType returns the type that a name of KVDTypes stands for. With "" and
-// "auto" it is as exact as the weights make sense of: F32, or F16 where 16 bits
-// were asked for (Invalid: nothing was) and for weights that are quantised, which
-// round a thousand times as much.
-func ParseKVDType(name string, weights, asked tensor.DType) (tensor.DType, error) {
+// ParseKVDType returns the type that a name of KVDTypes stands for, in heads of headDim
+// numbers. With "" and "auto" it is as exact as the weights make sense of: F32, F16 where
+// 16 bits were asked for (asked; Invalid: nothing was), and Q8_0 for weights that are
+// quantised, or F16 where heads are not whole blocks or the CPU has no kernels for codes.
+func ParseKVDType(name string, weights, asked tensor.DType, headDim int, kernels kernel.Traits) (tensor.DType, error) {
+	blocks := headDim%tensor.QuantBlock == 0
 	switch {
 	case name != "" && name != "auto":
 		d, err := ParseDType(name)
 		if err != nil || !slices.Contains(KVDTypes(), name) {
 			return tensor.Invalid, fmt.Errorf("dtype %q of keys and values: want auto, %s", name, strings.Join(KVDTypes(), ", "))
 		}
+		if d == tensor.Q8_0 && !blocks {
+			return tensor.Invalid, fmt.Errorf("keys and values of type q8_0 are blocks of %d numbers, and this model has heads of %d: want f32, f16 or bf16", tensor.QuantBlock, headDim)
+		}
 		return d, nil
+	case weights.IsQuantized() && blocks && kernels.Codes:
+		return tensor.Q8_0, nil
 	case weights.IsQuantized(), asked == tensor.F16, asked == tensor.BF16:
 		return tensor.F16, nil
 	}
@@ -146,7 +152,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 		weights = files.DType
 	}
 	m := &Model{Name: name, Path: path, Config: files.Config, DType: weights.String(), Unused: files.Weights.Unused, files: files, dtype: dtype}
-	if m.kvDType, err = ParseKVDType(o.KVDType, weights, dtype); err == nil {
+	if m.kvDType, err = ParseKVDType(o.KVDType, weights, dtype, files.Config.HeadDim(), kernel.TraitsOf(o.Family)); err == nil {
 		m.KVDType = m.kvDType.String()
 		err = m.bindAdapter(o)
 	}

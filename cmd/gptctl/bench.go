@@ -83,7 +83,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.StringVarP(&o.model, "model", "m", "", "the `MODEL` to measure, as for run")
 	f.StringVar(&o.shape, "shape", "gpt2", "random weights of this `SIZE`: "+strings.Join(gpt2.Shapes(), ", "))
 	f.StringSliceVar(&o.dtypes, "dtype", nil, "`TYPES` of the weights, separated by commas (default: all five; with --model the file's)")
-	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values: auto (f32; f16 beside all other types that --dtype names), "+strings.Join(run.KVDTypes(), ", "))
+	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values: auto (f32; f16 beside f16 and bf16, q8_0 beside quantised types, or f16 where the CPU has no kernels for it), "+strings.Join(run.KVDTypes(), ", "))
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
 	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
@@ -281,7 +281,8 @@ func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
 	if err != nil {
 		return err
 	}
-	kv, err := run.ParseKVDType(o.kvDType, s.DType, asked)
+	c := s.Model.Config
+	kv, err := run.ParseKVDType(o.kvDType, s.DType, asked, c.HeadDim(), s.CPU.Traits())
 	if err != nil {
 		return err
 	}
@@ -291,8 +292,7 @@ func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
 			tokens += int64(batch) * int64(depth+o.speed.GenTokens)
 		}
 	}
-	c := s.Model.Config
-	needed := tokens * int64(2*c.Layers*c.Embd*kv.Size())
+	needed := tokens * int64(2*c.Layers*kv.Bytes(c.Embd))
 	if free, ok := freeMemory(ctx, machine.Local()); ok && needed > free {
 		err := fmt.Errorf("the keys and values of these texts need %s of memory, and %s are free", size(needed), size(free))
 		return withHints(err, "a smaller --batch or --depth, or --kv-dtype f16, takes less")
@@ -325,7 +325,7 @@ func openSubject(ctx context.Context, t *terminal, o benchOptions, dtype string)
 	var s *bench.Subject
 	if err == nil {
 		var kv tensor.DType
-		if kv, err = run.ParseKVDType(o.kvDType, d, d); err == nil {
+		if kv, err = run.ParseKVDType(o.kvDType, d, d, cfg.HeadDim(), k.Traits()); err == nil {
 			s, err = bench.Random(o.shape, cfg, cpu.Options{DType: d, KVType: kv}, k)
 		}
 	}

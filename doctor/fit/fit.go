@@ -140,7 +140,7 @@ type Work struct {
 	// carries attention masks too.
 	FileBytes int64
 
-	KVDType DType // F32 or one of the 16-bit types; "": F32, or F16 beside quantised weights
+	KVDType DType // F32, one of the 16-bit types or Q8_0; "": F32, or run's choice beside quantised weights
 	Batch   int   // samples, clients, or sequences of one training step: 1
 	Context int   // longest text in tokens, prompt included, or length of a training sequence: the model's own
 	Prompt  int   // longest prompt in tokens: Context
@@ -164,6 +164,7 @@ type Kernels struct {
 	Tiles bool // many rows go through a matrix unit
 	Ahead bool // many rows of float32 are multiplied with panels on huge pages
 	Pairs bool // bfloat16 by bfloat16 without a matrix unit
+	Codes bool // attention takes keys and values in codes (Q8_0)
 }
 
 // Bounds of what Check lets pass; they are far from anything that fits.
@@ -185,8 +186,10 @@ func (w Work) Check() error {
 		return fmt.Errorf("dtype %q: want f32, bf16, f16, q8_0 or q4_0", w.DType)
 	case w.FileDType.bits() == 0:
 		return fmt.Errorf("dtype %q of the file: want f32, bf16, f16, q8_0 or q4_0", w.FileDType)
-	case w.KVDType != F32 && w.KVDType != BF16 && w.KVDType != F16:
-		return fmt.Errorf("dtype %q of the KV cache: want f32, bf16 or f16", w.KVDType)
+	case w.KVDType != F32 && w.KVDType != BF16 && w.KVDType != F16 && w.KVDType != Q8_0:
+		return fmt.Errorf("dtype %q of the KV cache: want f32, bf16, f16 or q8_0", w.KVDType)
+	case w.KVDType == Q8_0 && w.Config.Heads > 0 && w.Config.HeadDim()%panelCols != 0:
+		return fmt.Errorf("a KV cache of q8_0 in heads of %d: want a multiple of %d", w.Config.HeadDim(), panelCols)
 	case !slices.Contains([]Precision{FP32, MixedBF16, MixedFP16}, w.Precision):
 		return fmt.Errorf("precision %q: want fp32, bf16 or fp16", w.Precision)
 	}
@@ -253,16 +256,19 @@ func (w Work) withDefaults() Work {
 			w.FileDType = w.DType
 		}
 	}
-	if w.KVDType == "" {
-		w.KVDType = F32
-		if w.DType == Q8_0 || w.DType == Q4_0 {
-			w.KVDType = F16 // run's choice
-		}
-	}
 	if m, ok := Lookup(w.Model); ok {
 		w.Config = m.Config
 		if w.FileBytes == 0 && w.DType == F32 {
 			w.FileBytes = m.HubFileBytes
+		}
+	}
+	if w.KVDType == "" {
+		w.KVDType = F32
+		if w.DType == Q8_0 || w.DType == Q4_0 {
+			w.KVDType = F16
+			if w.Device == CPU && w.Kernels.Codes && w.Config.Heads > 0 && w.Config.HeadDim()%panelCols == 0 {
+				w.KVDType = Q8_0
+			}
 		}
 	}
 	if w.LoRA.Rank > 0 && len(w.LoRA.Targets) == 0 {

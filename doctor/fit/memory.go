@@ -121,9 +121,13 @@ func inference(w Work) Memory {
 	return m
 }
 
-// caches is one sequence's keys and values: keys lie in panels of 32 positions.
+// caches is one sequence's keys and values: keys, and values in codes, lie in panels of 32
+// positions.
 func caches(w Work) int64 {
 	positions := int64(w.Context)
+	if w.KVDType == Q8_0 {
+		positions = roundUp(positions, panelCols)
+	}
 	keys, values := w.KVDType.bytes(product(roundUp(positions, panelCols), int64(w.Config.Embd))), w.KVDType.bytes(product(positions, int64(w.Config.Embd)))
 	return hugePages(product(int64(w.Config.Layers), sum(keys, values)))
 }

@@ -60,7 +60,8 @@ type Device struct {
 	finite    buffer // what the last product has seen to be finite
 	allFinite bool
 
-	whole bool  // the rows that Embed saw last are whole texts to attention
+	whole bool  // the rows that Embed saw last are whole texts to attention …
+	apart bool  // … or each of another text
 	texts []int // rows of each
 }
 
@@ -152,6 +153,7 @@ func (d *Device) Embed(x gpt2.Buffer, tokens, positions gpt2.Matrix, rows []gpt2
 	d.layOut(len(rows))
 	t, p := tokens.(*matrix), positions.(*matrix)
 	d.whole = len(rows) > 0 && d.wholeTexts(rows)
+	d.apart = len(d.texts) == len(rows)
 	out, ok := x.(*residual)
 	if !ok {
 		out = &residual{floats: x.(buffer), width: t.In}
@@ -259,6 +261,10 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 	case *multiplicand:
 		if o.attended {
 			k.Tiles, k.HalvesFrom = d.qkv(o, rows, m)
+			if d.apart && d.options.KVType == tensor.Q8_0 && d.cpu.TakesCodes(rows, m.DType) {
+				k.Codes = d.few(o, rows, m.Out)
+				k.Codes.DType = tensor.Q8_0
+			}
 		} else {
 			if d.cpu.Tiled(rows, m) { // not one that could not be quantised
 				k.Tiles = d.tiles(o, rows, m.Out)

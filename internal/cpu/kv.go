@@ -26,8 +26,11 @@ type kv struct {
 // positions are written, huge ones where a cache is large: attention reads a
 // quarter faster from these. It goes back when the KV is garbage.
 func (d *Device) NewKV(s gpt2.KVShape, capacity int) (gpt2.KV, error) {
-	if !d.options.KVType.IsFloat() {
-		return nil, fmt.Errorf("keys and values of type %v: want F32, F16 or BF16", d.options.KVType)
+	switch t := d.options.KVType; {
+	case t == tensor.Q8_0 && s.HeadDim%tensor.QuantBlock != 0:
+		return nil, fmt.Errorf("keys and values of type %v in heads of %d: want a multiple of %d", t, s.HeadDim, tensor.QuantBlock)
+	case t != tensor.Q8_0 && !t.IsFloat():
+		return nil, fmt.Errorf("keys and values of type %v: want F32, F16, BF16 or Q8_0", t)
 	}
 	c := &kv{cpu: d.cpu, capacity: capacity, k: make([][]byte, s.Layers), v: make([][]byte, s.Layers), byRows: make([][]int32, s.Layers)}
 	c.Heads, c.HeadDim, c.DType = s.Heads, s.HeadDim, d.options.KVType
@@ -54,6 +57,14 @@ func roundUp(n int) int { return (n + 63) &^ 63 }
 // CopyFrom implements gpt2.KV.
 func (c *kv) CopyFrom(other gpt2.KV, from, to int) {
 	o := other.(*kv)
+	if c.DType == tensor.Q8_0 {
+		for l := range c.k {
+			c.CopyCodes(c.row(l, 0), o.row(l, 0), from, to)
+		}
+		runtime.KeepAlive(c)
+		runtime.KeepAlive(o)
+		return
+	}
 	size := c.DType.Size()
 	row := c.HeadDim * size
 	for l := range c.k {
@@ -105,16 +116,19 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 	case buffer:
 		in.Floats = q
 	case *multiplicand:
-		if q.tiled {
+		switch {
+		case q.coded:
+			in.Codes = q.codes.Blocks
+		case q.tiled:
 			in.Tiles = q.tiles
-		} else {
+		default:
 			in.Floats = q.plain(len(rows), 3*shape.Heads*shape.HeadDim)
 		}
 	}
 	width := shape.Heads * shape.HeadDim
 	if o, ok := out.(*multiplicand); ok && shape.HeadDim%tensor.QuantBlock == 0 {
 		if codes := d.few(o, len(rows), width); codes.DType != tensor.Invalid {
-			d.cpu.AttentionCodes(codes, o.numbers(len(rows), width), in.Floats, d.rows, shape)
+			d.cpu.AttentionCodes(codes, o.numbers(len(rows), width), in, d.rows, shape)
 			runtime.KeepAlive(rows)
 			return
 		}

@@ -70,7 +70,10 @@ func TestKVCopyFrom(t *testing.T) {
 
 func copyFrom(t *testing.T) {
 	width := 3 * kvShape.Heads * kvShape.HeadDim
-	for _, kvType := range []tensor.DType{tensor.Invalid, tensor.F32, tensor.F16, tensor.BF16} {
+	for _, kvType := range []tensor.DType{tensor.Invalid, tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0} {
+		if kvType == tensor.Q8_0 && kvShape.HeadDim != 32 {
+			continue
+		}
 		d := newDevice(t, kvType)
 		for _, span := range [][2]int{{0, 0}, {0, 1}, {0, 100}, {31, 33}, {32, 64}, {5, 20}, {40, 100}, {99, 100}} {
 			from, to := span[0], span[1]
@@ -115,8 +118,9 @@ func TestKVTypes(t *testing.T) {
 			t.Errorf("%v: off by %g, want up to %g", kvType, e, most)
 		}
 	}
-	d := newDevice(t, tensor.Q8_0)
-	if _, err := d.NewKV(kvShape, 10); err == nil {
-		t.Error("quantised keys and values: no error")
+	for _, kvType := range []tensor.DType{tensor.Q4_0, tensor.Q8_0} { // of Q8_0 a head is not whole blocks
+		if _, err := newDevice(t, kvType).NewKV(kvShape, 10); err == nil {
+			t.Errorf("keys and values of %v: no error", kvType)
+		}
 	}
 }

@@ -37,7 +37,7 @@ func (d *Device) qkv(o *multiplicand, rows int, w *kernel.Weight) (tiles []byte,
 	if !d.whole || d.options.KVType == tensor.F32 || !d.cpu.Tiled(rows, w) {
 		return nil, 0
 	}
-	if d.options.KVType == tensor.F16 {
+	if d.options.KVType != tensor.BF16 {
 		halves = w.Out / 3
 	}
 	return d.tiles(o, rows, w.Out), halves

@@ -16,7 +16,7 @@ const KVPanel = 32
 // AttentionShape is what all rows of a call have in common.
 type AttentionShape struct {
 	Heads, HeadDim int
-	DType          tensor.DType // of keys and values: F32, F16 or BF16
+	DType          tensor.DType // of keys and values: F32, F16, BF16, or Q8_0 in heads of whole blocks
 	Scale          float32
 	Exact          bool // nothing is rounded to bf16
 }
@@ -24,13 +24,19 @@ type AttentionShape struct {
 // KeyBytes returns the size of the keys of positions, which are rounded up to
 // whole panels.
 func (s AttentionShape) KeyBytes(positions int) int {
-	return s.Heads * roundUp(positions, KVPanel) * s.HeadDim * s.DType.Size()
+	return s.Heads * roundUp(positions, KVPanel) * s.position()
 }
 
-// ValueBytes returns the size of the values of positions.
+// ValueBytes returns the size of the values of positions; codes are rounded up, too.
 func (s AttentionShape) ValueBytes(positions int) int {
-	return s.Heads * positions * s.HeadDim * s.DType.Size()
+	if s.coded() {
+		return s.KeyBytes(positions)
+	}
+	return s.Heads * positions * s.position()
 }
+
+// position is what a key, or a value, of a head takes.
+func (s AttentionShape) position() int { return s.DType.Bytes(s.HeadDim) }
 
 // AttentionRow is what one row of queries attends to: positions 0 … Len-1 of
 // its sequence, of which the last is its own.
@@ -38,7 +44,7 @@ func (s AttentionShape) ValueBytes(positions int) int {
 // K is [heads][⌈Cap/32⌉][headDim][32], so that the scores of 32 positions are a
 // product with keys as they lie there; V is [heads][Cap][headDim]. Both begin
 // at a multiple of their elements' size. What they hold from Len on does not
-// matter, NaN included.
+// matter, NaN included. Codes lie as attention_codes.go says.
 type AttentionRow struct {
 	K, V     []byte
 	Cap, Len int
@@ -64,10 +70,13 @@ func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShap
 }
 
 // QKV are queries, keys and values: [rows][3][heads][headDim] numbers, or that as the
-// tiles of a product, queries as bfloat16 and the others in the cache's type.
+// tiles of a product, queries as bfloat16 and the others in the cache's type, for codes
+// as float16. Rows of other texts each can be [rows][3][heads][headDim/32] blocks of codes,
+// if the cache has these.
 type QKV struct {
 	Floats []float32
 	Tiles  []byte
+	Codes  []generic.Block
 }
 
 // WholeTexts reports whether queries, keys and values may be tiles: texts of so many
@@ -98,7 +107,10 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 	if qkv.Tiles != nil {
 		room = len(qkv.Tiles) >= TileBytes(len(rows), 3*width) && s.DType != tensor.F32 && !s.Exact
 	}
-	if len(out) < len(rows)*width || !room || !s.DType.IsFloat() {
+	if qkv.Codes != nil {
+		room = s.coded() && len(qkv.Codes) >= len(rows)*3*width/tensor.QuantBlock
+	}
+	if len(out) < len(rows)*width || !room || !s.valid() {
 		panic(fmt.Sprintf("kernel: attention of %d rows %d×%d over %v: queries, keys and values %d elements or %d bytes, out %d elements",
 			len(rows), s.Heads, s.HeadDim, s.DType, len(qkv.Floats), len(qkv.Tiles), len(out)))
 	}
@@ -115,9 +127,13 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 	defer c.mu.Unlock()
 	t := &c.attention
 	t.c, t.out, t.codes, t.qkv, t.packed, t.rows, t.AttentionShape = c, out, codes, qkv.Floats, qkv.Tiles, rows, s
+	t.bytes, t.blocks3 = s.position(), qkv.Codes
 	t.plan()
 	if t.packed != nil && !t.aligned() {
 		panic("kernel: attention of tiles to texts that are not whole steps")
+	}
+	if t.blocks3 != nil && !t.singles {
+		panic("kernel: attention of codes to several rows of a text")
 	}
 	if len(tiles) >= TileBytes(len(rows), width) && t.aligned() {
 		t.tiles = tiles
@@ -133,17 +149,19 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 }
 
 func aligned(b []byte, d tensor.DType) bool {
-	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%uintptr(d.Size()) == 0
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%uintptr(max(1, d.Size())) == 0
 }
 
 // attentionTask hands out items: pairs of a head and a block of rows.
 type attentionTask struct {
 	AttentionShape
 	c        *CPU
+	bytes    int // of a key, or a value, of a head
 	out, qkv []float32
-	packed   []byte // instead of qkv: tiles
-	tiles    []byte // instead of out
-	codes    Codes  // beside out, which is room then
+	packed   []byte          // instead of qkv: tiles …
+	blocks3  []generic.Block // … or codes
+	tiles    []byte          // instead of out
+	codes    Codes           // beside out, which is room then
 	rows     []AttentionRow
 	blocks   []rowRange
 	stores   int          // so many items come first that only store, panels of rows
@@ -327,8 +345,11 @@ func (t *attentionTask) await() {
 // cache returns the keys [panels][headDim][32] and the values [Cap][headDim] of
 // one head.
 func (t *attentionTask) cache(r *AttentionRow, head int) (k, v []byte) {
-	position := t.HeadDim * t.DType.Size()
-	nk, nv := roundUp(r.Cap, KVPanel)*position, r.Cap*position
+	nk := roundUp(r.Cap, KVPanel) * t.bytes
+	nv := nk
+	if t.DType != tensor.Q8_0 {
+		nv = r.Cap * t.bytes
+	}
 	return r.K[head*nk:][:nk], r.V[head*nv:][:nv]
 }
 
@@ -349,7 +370,7 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
 	k, v := t.cache(r, head)
 	panels := ceilDiv(r.Len, KVPanel)
-	if o.scores == nil || o.values == nil || dim%o.nr != 0 {
+	if !t.singly() {
 		t.block(s, rowRange{first: row, n: 1}, head)
 		return
 	}
@@ -362,11 +383,24 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 	t.scoresOf(s, row, head, k)
 	p := s.c[:r.Len]
 	sum := o.expSum(p, o.scaleMax(p, t.Scale))
-	o.values(t.DType, out, p, v, dim, &s.asks)
+	if t.coded() {
+		o.codeValues(out, p, v, dim, &s.asks)
+	} else {
+		o.values(t.DType, out, p, v, dim, &s.asks)
+	}
 	o.scale(out, 1/sum)
 	if o.streamsAhead {
 		ask(s.asks.Begin())
 	}
+}
+
+// singly reports whether the family has kernels for single rows.
+func (t *attentionTask) singly() bool {
+	o := t.c.ops
+	if t.coded() {
+		return o.codeScores != nil && o.codeValues != nil
+	}
+	return o.scores != nil && o.values != nil && t.HeadDim%o.nr == 0
 }
 
 // computes reports whether an item is a pair of a head and a block of rows.
@@ -424,7 +458,10 @@ func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 	}
 	t.prefetchOutput(b, head)
 	k, v := t.cache(&t.rows[b.first], head)
-
+	if t.coded() {
+		t.codeScores(s, s.c, ld, q, b.n, k, panels)
+		panels = 0 // of the others
+	}
 	for p := range panels {
 		keys := t.keys(s, k, p)
 		for i := 0; i < b.n; i += o.mr {
@@ -492,7 +529,10 @@ func (t *attentionTask) keys(s *scratch, k []byte, panel int) columns {
 
 // someValues returns positions from … to-1, rows of [headDim] columns.
 func (t *attentionTask) someValues(s *scratch, v []byte, from, to int) columns {
-	o, row := t.c.ops, t.HeadDim*t.DType.Size()
+	if t.coded() {
+		return columns{t.plainValues(s.b, v, from, to), t.HeadDim, 1}
+	}
+	o, row := t.c.ops, t.bytes
 	v = v[from*row : to*row]
 	if t.HeadDim%o.nr == 0 {
 		return columns{t.widened(s, v), t.HeadDim, 1}

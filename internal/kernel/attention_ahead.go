@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"unsafe"
+
 	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -12,7 +14,7 @@ const firstBytes = 8192
 // prefetchSingle asks for the first keys and values of an item of a single row.
 func (t *attentionTask) prefetchSingle(row, head int) {
 	k, v := t.cache(&t.rows[row], head)
-	n := t.rows[row].Len * t.HeadDim * t.DType.Size()
+	n := t.rows[row].Len * t.bytes
 	if n == 0 {
 		return
 	}
@@ -50,18 +52,11 @@ func (t *attentionTask) lookAhead(s *scratch, next int) {
 	}
 }
 
-// prefetchQuery asks for the query, the key and the value of a row, which another member
-// may have computed.
-func (t *attentionTask) prefetchQuery(row, head int) {
-	q := tensor.Bytes(t.query(row, head))
-	prefetchRows(&q[0], uintptr(4*t.Heads*t.HeadDim), 3, 4*t.HeadDim)
-}
-
 // touch asks for a line of each of the first pages of keys and values.
 func (t *attentionTask) touch(row, head int) {
 	r := &t.rows[row]
 	k, v := t.cache(r, head)
-	n := r.Len * t.HeadDim * t.DType.Size()
+	n := r.Len * t.bytes
 	if n == 0 {
 		return
 	}
@@ -82,11 +77,28 @@ func (t *attentionTask) upcoming(item int) (a generic.Asks) {
 	}
 	k, v := t.cache(r, head)
 	t.prefetchLast(b.first, k)
-	keys, position := r.Len, t.HeadDim*t.DType.Size()
+	if t.coded() {
+		return generic.Asks{K: k[:roundUp(r.Len, panelOuts)*t.bytes], V: v[:valuesTo(r.Len, t.HeadDim)]}
+	}
+	keys := r.Len
 	if !t.byRows(b.first) {
 		keys = roundUp(keys, KVPanel)
 	}
-	return generic.Asks{K: k[:keys*position], V: v[:r.Len*position]}
+	return generic.Asks{K: k[:keys*t.bytes], V: v[:r.Len*t.bytes]}
+}
+
+// prefetchQuery asks for the query, the key and the value of a row, which another member
+// may have computed.
+func (t *attentionTask) prefetchQuery(row, head int) {
+	if t.blocks3 == nil {
+		q := tensor.Bytes(t.query(row, head))
+		prefetchRows(&q[0], uintptr(4*t.Heads*t.HeadDim), 3, 4*t.HeadDim)
+		return
+	}
+	for part := range 3 {
+		b := t.codesOf(row, part, head)
+		prefetchRows((*byte)(unsafe.Pointer(&b[0])), 0, 1, len(b)*int(unsafe.Sizeof(b[0])))
+	}
 }
 
 // prefetchLast asks for the panel that a row's key goes to, every line of which is
@@ -95,7 +107,7 @@ func (t *attentionTask) prefetchLast(row int, k []byte) {
 	if t.byRows(row) {
 		return
 	}
-	panel := KVPanel * t.HeadDim * t.DType.Size()
+	panel := KVPanel * t.bytes
 	if last := (t.rows[row].Len - 1) / KVPanel * panel; last+panel > firstBytes {
 		prefetchRows(&k[last], 0, 1, panel)
 	}

@@ -13,7 +13,7 @@ import (
 // rowKeys reports whether single rows keep an unfinished panel by rows.
 func (t *attentionTask) rowKeys() bool {
 	o := t.c.ops
-	return t.singles && o.scoreRows != nil && o.tiles != nil && t.DType != tensor.F32 && t.HeadDim%generic.TileStep == 0 && t.HeadDim%o.nr == 0
+	return t.singles && o.scoreRows != nil && o.tiles != nil && t.DType.Size() == 2 && t.HeadDim%generic.TileStep == 0 && t.HeadDim%o.nr == 0
 }
 
 // settle turns what lies by rows of the texts of this call.
@@ -33,7 +33,7 @@ func (c *CPU) InPanels(r AttentionRow, s AttentionShape) {
 }
 
 func (c *CPU) inPanels(r *AttentionRow, s AttentionShape) {
-	t := attentionTask{c: c, AttentionShape: s}
+	t := attentionTask{c: c, AttentionShape: s, bytes: s.position()}
 	for h, p := range r.ByRows {
 		if p < 0 {
 			continue
@@ -113,6 +113,16 @@ func (s *scratch) twoPanels(panel []byte) (all, step []byte) {
 // scoresOf computes the scores of a single row, whose keys may lie by rows in the end.
 func (t *attentionTask) scoresOf(s *scratch, row, head int, k []byte) {
 	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
+	if t.coded() {
+		q := t.codesOf(row, 0, head)
+		if q == nil {
+			q = growBlocks(s.blocks, dim/tensor.QuantBlock)
+			o.quantize(q, t.query(row, head)[:dim], t.DType)
+		}
+		panels := ceilDiv(r.Len, panelOuts)
+		o.codeScores(s.c, q, k[:panels*panelOuts*t.bytes], panels, &s.asks)
+		return
+	}
 	q, panels := t.query(row, head)[:dim], ceilDiv(r.Len, KVPanel)
 	if t.byRows(row) && int(r.ByRows[head]) == panels-1 {
 		panels--

@@ -10,6 +10,10 @@ import (
 // it was not before.
 func (t *attentionTask) store(s *scratch, b rowRange, fromHead, toHead int, ask bool) {
 	width := t.Heads * t.HeadDim
+	if t.coded() {
+		t.storeAllCodes(s, b, fromHead, toHead)
+		return
+	}
 	for end := b.first + b.n; b.first < end; {
 		if t.wholePanel(b.first, end) {
 			for h := fromHead; h < toHead; h++ {

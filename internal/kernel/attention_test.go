@@ -8,10 +8,14 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-var kvTypes = []tensor.DType{tensor.F32, tensor.F16, tensor.BF16}
+var (
+	kvTypes    = []tensor.DType{tensor.F32, tensor.F16, tensor.BF16}
+	allKVTypes = append(slices.Clone(kvTypes), tensor.Q8_0)
+)
 
 // cache is the keys and values of a sequence, plain and as the kernels want them.
 type cache struct {
@@ -33,6 +37,9 @@ func newCache(t testing.TB, s AttentionShape, positions int, qkv []float32) *cac
 		c.row.V[i] = 0xff
 	}
 	round := func(v []float32) []float32 {
+		if s.coded() {
+			return rounded(v, true)
+		}
 		b := make([]byte, len(v)*s.DType.Size())
 		tensor.FromFloat32(b, s.DType, v)
 		r := make([]float32, len(v))
@@ -43,12 +50,41 @@ func newCache(t testing.TB, s AttentionShape, positions int, qkv []float32) *cac
 		c.k = append(c.k, round(qkv[(3*i+1)*width:][:width]))
 		c.v = append(c.v, round(qkv[(3*i+2)*width:][:width]))
 		for h := range s.Heads {
+			if s.coded() {
+				b := make([]generic.Block, s.HeadDim/32)
+				k, v := c.row.K[h*s.KeyBytes(positions)/s.Heads:], c.row.V[h*s.ValueBytes(positions)/s.Heads:]
+				generic.Quantize(b, qkv[(3*i+1)*width+h*s.HeadDim:], s.DType)
+				putBlocks(putKey, k, b, i)
+				generic.Quantize(b, qkv[(3*i+2)*width+h*s.HeadDim:], s.DType)
+				putBlocks(putValue, v, b, i)
+				continue
+			}
 			for d := range s.HeadDim {
 				c.put(s, i, h, d)
 			}
 		}
 	}
 	return c
+}
+
+func putBlocks(put func(dst []byte, b *generic.Block, j, n, pos int), dst []byte, b []generic.Block, pos int) {
+	for j := range b {
+		put(dst, &b[j], j, len(b), pos)
+	}
+}
+
+// rounded is what codes make of v, with scales of float32 or as a cache has them.
+func rounded(v []float32, halves bool) []float32 {
+	b, r := make([]generic.Block, len(v)/32), make([]float32, len(v))
+	generic.Quantize(b, v, tensor.Q8_0)
+	for i := range r {
+		scale := b[i/32].Scale
+		if halves {
+			scale = tensor.F16ToFloat32(tensor.Float32ToF16(scale))
+		}
+		r[i] = scale * float32(b[i/32].Q[i%32])
+	}
+	return r
 }
 
 // put writes one element where the documentation of AttentionRow says.
@@ -69,6 +105,9 @@ func (c *cache) at(length int) AttentionRow {
 // attend is attention written from its definition, for the query of one row.
 func (c *cache) attend(q []float32, length int, s AttentionShape) []float64 {
 	out := make([]float64, s.Heads*s.HeadDim)
+	if q = q[:len(out)]; s.coded() {
+		q = rounded(q, false)
+	}
 	for h := range s.Heads {
 		head := h * s.HeadDim
 		p := make([]float64, length)
@@ -102,7 +141,10 @@ func TestAttention(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		alone := newCPU(t, c.Family(), 1)
 		for _, s := range shapes {
-			for _, d := range kvTypes {
+			for _, d := range allKVTypes {
+				if d == tensor.Q8_0 && s.dim%32 > 0 {
+					continue
+				}
 				t.Run(fmt.Sprintf("%dx%d/%d/%v", s.heads, s.dim, s.tokens, d), func(t *testing.T) {
 					attentionCase(t, c, alone, AttentionShape{s.heads, s.dim, d, float32(1 / math.Sqrt(float64(s.dim))), false}, s.tokens)
 				})
@@ -138,7 +180,9 @@ func attentionCase(t *testing.T, c, alone *CPU, s AttentionShape, tokens int) {
 	tiles := c.ops.tiles != nil && s.DType != tensor.F32
 	most := 1e-6
 	if long := min(140, tokens); tiles && long > fewRows {
-		most = 3e-3
+		if most = 3e-3; s.coded() {
+			most = 1e-2 // queries are no codes
+		}
 		end := long * width
 		if e := distance(out[end:], want[end:]); !(e < 1e-6) {
 			t.Errorf("few rows: off by %g", e)
@@ -183,7 +227,7 @@ func attentionCase(t *testing.T, c, alone *CPU, s AttentionShape, tokens int) {
 // others: these stay what they were, bit for bit.
 func TestAttentionNaN(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
-		for _, d := range kvTypes {
+		for _, d := range allKVTypes {
 			for _, odd := range []float64{math.NaN(), math.Inf(1)} {
 				for _, inKey := range []bool{true, false} {
 					for _, bad := range []int{5, 37} {
@@ -216,7 +260,7 @@ func oddAttention(t *testing.T, c *CPU, s AttentionShape, odd float32, inKey boo
 	c.Attention(out, qkv, rows, s)
 	for r := range tokens {
 		for d := range dim {
-			want := r >= bad && (inKey || d == element)
+			want := r >= bad && (inKey || d == element || s.coded() && d/32 == element/32)
 			got := float64(out[r*dim+d])
 			switch is := math.IsNaN(got) || math.IsInf(got, 0); {
 			case is != want:

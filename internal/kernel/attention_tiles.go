@@ -30,11 +30,23 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 	s.c = grow(s.c, (panels+steps)*step*step)
 	scores, out := s.c[:panels*step*step], s.c[panels*step*step:]
 	k, v := t.cache(&t.rows[b.first], head)
-	size := t.DType.Size()
-	for i := range panels {
-		o.pack(t.DType, false, keys[i*steps*bytes:], k[i*KVPanel*dim*size:], KVPanel*size, dim, KVPanel)
+	d := t.DType
+	if t.coded() {
+		d = tensor.F32
+		s.b = grow(s.b, panels*KVPanel*dim)
 	}
-	o.pack(t.DType, false, values, v, dim*size, longest, dim)
+	size := d.Size()
+	for i := range panels {
+		panel := k[i*KVPanel*t.bytes:]
+		if t.coded() {
+			panel = tensor.Bytes(t.plainKeys(s.b, panel))
+		}
+		o.pack(d, false, keys[i*steps*bytes:], panel, KVPanel*size, dim, KVPanel)
+	}
+	if t.coded() {
+		v = tensor.Bytes(t.plainValues(s.b, v, 0, longest))
+	}
+	o.pack(d, false, values, v, dim*size, longest, dim)
 	for i := 0; i < b.n; i += step {
 		rows := min(step, b.n-i)
 		long := t.longest(b.first+i, rows)
@@ -52,7 +64,7 @@ func (t *attentionTask) blockTiles(s *scratch, b rowRange, head int) {
 		clearRows(p, rows, n)
 		o.cross(out, p, values, panels*bytes, n, steps)
 		if !finite(t.c.ops.sum(out)) {
-			t.apart(p, values[:n*bytes], out, v, b.first+i, rows, n)
+			t.apart(p, d, out, v, b.first+i, rows, n)
 		}
 		t.emit(s, b.first+i, head, rows, out)
 	}
@@ -108,7 +120,7 @@ func finite(x float32) bool { return !math.IsNaN(float64(x)) && !math.IsInf(floa
 
 // apart computes rows one by one, each with no more values than it attends to: zero
 // times one that is not finite is not zero.
-func (t *attentionTask) apart(p, values []byte, out []float32, v []byte, first, rows, panels int) {
+func (t *attentionTask) apart(p []byte, d tensor.DType, out []float32, v []byte, first, rows, panels int) {
 	const step, bytes = generic.TileStep, generic.StepBytes
 	o, dim := t.c.ops.tiles, t.HeadDim
 	steps := ceilDiv(dim, step)
@@ -117,7 +129,7 @@ func (t *attentionTask) apart(p, values []byte, out []float32, v []byte, first, 
 		n := t.rows[first+r].Len
 		clear(one)
 		if n > 0 {
-			o.pack(t.DType, false, one, v, dim*t.DType.Size(), n, dim)
+			o.pack(d, false, one, v, dim*d.Size(), n, dim)
 		}
 		o.cross(c, p, one, ceilDiv(n, step)*bytes, ceilDiv(n, step), steps)
 		for j := range steps {

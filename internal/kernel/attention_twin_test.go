@@ -72,7 +72,7 @@ func TestTwinScoreRows(t *testing.T) {
 // leave keys that are whole in panels.
 func TestKeysByRows(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
-		for _, d := range kvTypes {
+		for _, d := range allKVTypes {
 			s := AttentionShape{3, 64, d, 0.3, false}
 			const tokens, width = 100, 3 * 64
 			qkv := random(rand.New(rand.NewPCG(25, 26)), tokens*3*width)
@@ -108,7 +108,7 @@ func TestKeysByRows(t *testing.T) {
 			full := newCache(t, s, tokens, qkv)
 			for i, cache := range []*cache{whole, parts} {
 				// The rest of the last panel does not matter.
-				if n := 96 * 64 * d.Size(); !bytes.Equal(cache.row.K[:n], full.row.K[:n]) || !bytes.Equal(cache.row.V, full.row.V) {
+				if n := 96 * d.Bytes(64); !bytes.Equal(cache.row.K[:n], full.row.K[:n]) || !bytes.Equal(cache.row.V, full.row.V) {
 					t.Errorf("%v: keys or values %d are not what was stored", d, i)
 				}
 			}
@@ -164,6 +164,67 @@ func TestTwinValues(t *testing.T) {
 					o.values(d, got, p, w, dim, nil)
 					g.values(d, want, p, w, dim, nil)
 					near(t, d.String(), got, want, 2e-5)
+				}
+			}
+		}
+	})
+}
+
+func TestTwinCodeValues(t *testing.T) {
+	assembly(t, func(t *testing.T, o, g *ops) {
+		if o.codeValues == nil {
+			t.Skip("the family has none")
+		}
+		rng := rand.New(rand.NewPCG(33, 34))
+		for dim := 32; dim <= 160; dim += 32 {
+			s := AttentionShape{1, dim, tensor.Q8_0, 1, false}
+			for n := range 71 {
+				w := guarded(t, s.ValueBytes(n))
+				for pos := range roundUp(n, KVPanel) {
+					b, v := make([]generic.Block, dim/32), random(rng, dim)
+					if pos == n/2 && n%7 == 6 {
+						special(rng, v)
+					}
+					generic.Quantize(b, v, s.DType)
+					putBlocks(putValue, w, b, pos)
+				}
+				p := guardedFloats(t, random(rng, n))
+				want := random(rng, dim)
+				got := guardedFloats(t, want)
+				next := generic.Asks{K: w, V: w}
+				o.codeValues(got, p, w, dim, &next)
+				g.codeValues(want, p, w, dim, nil)
+				near(t, "values", got, want, 2e-5)
+			}
+		}
+	})
+}
+
+// Numbers of codes are exact.
+func TestTwinWidenCodes(t *testing.T) {
+	assembly(t, func(t *testing.T, o, g *ops) {
+		if o.widenKeys == nil {
+			t.Skip("the family has none")
+		}
+		rng := rand.New(rand.NewPCG(35, 36))
+		for dim := 32; dim <= 160; dim += 32 {
+			s := AttentionShape{1, dim, tensor.Q8_0, 1, false}
+			k, v := guarded(t, s.KeyBytes(KVPanel)), guarded(t, s.ValueBytes(KVPanel))
+			for pos := range KVPanel {
+				b, x := make([]generic.Block, dim/32), random(rng, dim)
+				if pos == 3 {
+					special(rng, x)
+				}
+				generic.Quantize(b, x, s.DType)
+				putBlocks(putKey, k, b, pos)
+				putBlocks(putValue, v, b, pos)
+			}
+			for i, f := range [][2]func([]float32, []byte, int){{o.widenKeys, g.widenKeys}, {o.widenValues, g.widenValues}} {
+				got, want := guardedFloats(t, make([]float32, KVPanel*dim)), make([]float32, KVPanel*dim)
+				f[0](got, [][]byte{k, v}[i], dim)
+				f[1](want, [][]byte{k, v}[i], dim)
+				if at := same(got, want); at >= 0 {
+					t.Fatalf("dim %d: element %d is %v, want %v", dim, at, got[at], want[at])
 				}
 			}
 		}

@@ -55,11 +55,11 @@ func (c *CPU) LinearCodes(y []float32, x Codes, rows int, w *Weight, e Epilogue)
 
 // AttentionCodes is Attention of heads of whole blocks that writes the x of LinearCodes as
 // well.
-func (c *CPU) AttentionCodes(codes Codes, out, qkv []float32, rows []AttentionRow, s AttentionShape) {
+func (c *CPU) AttentionCodes(codes Codes, out []float32, qkv QKV, rows []AttentionRow, s AttentionShape) {
 	if codes.check(len(rows), s.Heads*s.HeadDim); s.HeadDim%tensor.QuantBlock != 0 || len(rows) > fewRows {
 		panic(fmt.Sprintf("kernel: codes of attention of %d rows in heads of %d", len(rows), s.HeadDim))
 	}
-	c.attend(nil, codes, out, QKV{Floats: qkv}, rows, s)
+	c.attend(nil, codes, out, qkv, rows, s)
 }
 
 // LayerNormCodes is LayerNorm that writes the x of LinearCodes.

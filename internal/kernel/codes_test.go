@@ -73,7 +73,7 @@ func codesCase(t *testing.T, c *CPU, d tensor.DType, rows, heads, inner int) {
 		c.Attention(out, qkv, all, s)
 		c.Linear(want, out, rows, w, Epilogue{})
 		q, room := codes(width), make([]float32, rows*width)
-		c.AttentionCodes(q, room, qkv, all, s)
+		c.AttentionCodes(q, room, QKV{Floats: qkv}, all, s)
 		c.LinearCodes(got, q, rows, w, Epilogue{})
 		equal("attention", got, want)
 	}

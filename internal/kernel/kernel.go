@@ -183,8 +183,13 @@ type ops struct {
 	values func(d tensor.DType, out, p []float32, v []byte, dim int, next *generic.Asks) // dim is a multiple of nr
 	// scoreRows is scores of keys that lie by rows, of 16 bits; dim is a multiple of 8.
 	scoreRows func(d tensor.DType, s, q []float32, k []byte, n, dim int, next *generic.Asks)
-	narrow    func(d tensor.DType, dst []byte, src []float32) // to F16 or BF16
-	widen     func(d tensor.DType, dst []float32, src []byte) // from F16 or BF16
+	// codeScores is products of one row with panels of 16 keys, codeValues values of codes, widenKeys and widenValues make numbers of a panel of
+	// them; nil: generic's serve.
+	codeScores             func(s []float32, x []generic.Block, k []byte, panels int, next *generic.Asks)
+	codeValues             func(out, p []float32, v []byte, dim int, next *generic.Asks)
+	widenKeys, widenValues func(dst []float32, panel []byte, dim int)
+	narrow                 func(d tensor.DType, dst []byte, src []float32) // to F16 or BF16
+	widen                  func(d tensor.DType, dst []float32, src []byte) // from F16 or BF16
 	// triangle is multiply with load, mr rows, of which row i takes the first i of
 	// the mr-1 rows of b.
 	triangle func(c []float32, ldc int, a []float32, lda int, b []float32, ldb int)

@@ -41,6 +41,52 @@ func (t *trial) values(o *ops, d tensor.DType) []float32 {
 	return out
 }
 
+func (t *trial) codeScores(o *ops) []float32 {
+	if o.codeScores == nil {
+		return nil
+	}
+	const n, panels = 2, 3
+	x, s := make([]generic.Block, n), make([]float32, panels*panelOuts)
+	o.quantize(x, t.floats(n*tensor.QuantBlock), tensor.Q8_0)
+	o.codeScores(s, x, t.panels(tensor.Q8_0, n*tensor.QuantBlock, panels*panelOuts), panels, nil)
+	return s
+}
+
+const trialCoded = 96 // numbers of a head: a pair of blocks and one alone
+
+func (t *trial) codeValues(o *ops) []float32 {
+	if o.codeValues == nil {
+		return nil
+	}
+	const positions = KVPanel + 7
+	out := t.floats(trialCoded)
+	o.codeValues(out, t.floats(positions), t.valueCodes(positions), trialCoded, nil)
+	return out
+}
+
+// valueCodes returns values in codes.
+func (t *trial) valueCodes(positions int) []byte {
+	s := AttentionShape{Heads: 1, HeadDim: trialCoded, DType: tensor.Q8_0}
+	v, b := alignedBytes(s.ValueBytes(positions)), make([]generic.Block, trialCoded/tensor.QuantBlock)
+	for i := range positions {
+		generic.Quantize(b, t.floats(trialCoded), s.DType)
+		for j := range b {
+			putValue(v, &b[j], j, len(b), i)
+		}
+	}
+	return v
+}
+
+func (t *trial) widenCodes(o *ops) []float32 {
+	if o.widenKeys == nil {
+		return nil
+	}
+	k, v := make([]float32, KVPanel*trialCoded), make([]float32, KVPanel*trialCoded)
+	o.widenKeys(k, t.panels(tensor.Q8_0, trialCoded, KVPanel), trialCoded)
+	o.widenValues(v, t.valueCodes(KVPanel), trialCoded)
+	return append(k, v...)
+}
+
 func (t *trial) narrow(o *ops, d tensor.DType) []float32 {
 	if o.narrow == nil {
 		return nil

@@ -7,6 +7,7 @@ type Traits struct {
 	Tiles bool // many rows go through a matrix unit
 	Ahead bool // products of many rows of float32 are packed on huge pages
 	Pairs bool // bfloat16 is multiplied by bfloat16 without a matrix unit
+	Codes bool // attention has kernels for keys and values in codes (Q8_0)
 }
 
 // Traits returns those of the family in use.
@@ -24,7 +25,7 @@ func TraitsOf(family string) Traits {
 }
 
 func (o *ops) traits() Traits {
-	return Traits{Tiles: o.tiles != nil, Ahead: o.multiplyAhead != nil, Pairs: o.pairs != nil}
+	return Traits{Tiles: o.tiles != nil, Ahead: o.multiplyAhead != nil, Pairs: o.pairs != nil, Codes: o.codeScores != nil && o.name != "generic"}
 }
 
 // InTiles reports whether weights of a type are to be in tiles: those of 16 bits where

@@ -1,0 +1,199 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Keys and values of type Q8_0 are blocks of 32 neighbours of a head that have a scale
+// each, as generic.Quantize rounds them; the scale is a float16.
+//
+// Keys lie as a quantised weight whose outputs are the positions (package generic, on
+// panels), so that scores are a product of quantised rows with one. Two panels of 16
+// make one of KVPanel positions. Values are [⌈Cap/32⌉] panels: the scales [headDim/32][32] of
+// 32 positions, then the codes [32][headDim]. A value is scale·code, which float32 holds
+// exactly.
+
+// coded reports whether keys and values are codes.
+func (s AttentionShape) coded() bool { return s.DType == tensor.Q8_0 }
+
+// valid reports whether keys and values can be of this type.
+func (s AttentionShape) valid() bool {
+	return s.DType.IsFloat() || s.coded() && s.HeadDim%tensor.QuantBlock == 0
+}
+
+// storeAllCodes is store of codes: tiles 32 rows at a time, as far as these are.
+func (t *attentionTask) storeAllCodes(s *scratch, b rowRange, fromHead, toHead int) {
+	for row := b.first; row < b.first+b.n; {
+		if t.packed == nil {
+			t.storeCodes(s, row, fromHead, toHead)
+			row++
+			continue
+		}
+		n := min(b.first+b.n-row, generic.TileStep-row%generic.TileStep)
+		for h := fromHead; h < toHead; h++ {
+			t.storeTileCodes(s, row, n, h)
+		}
+		row += n
+	}
+}
+
+// storeTileCodes puts the keys and values of n rows of a step of tiles into the cache.
+func (t *attentionTask) storeTileCodes(s *scratch, first, n, head int) {
+	const step = generic.TileStep
+	blocks := t.HeadDim / step
+	s.b = grow(s.b, n*step)
+	s.blocks = growBlocks(s.blocks, n*blocks)
+	for part := 1; part <= 2; part++ {
+		for j := range blocks {
+			tile := t.packed[t.step(first, part, head, j)+first%step*2*step:][:n*2*step]
+			t.c.ops.widen(tensor.F16, s.b, tile)
+			t.c.ops.quantize(s.blocks[j*n:][:n], s.b, t.DType)
+		}
+		for i := range n {
+			r := &t.rows[first+i]
+			k, v := t.cache(r, head)
+			for j := range blocks {
+				if b := &s.blocks[j*n+i]; part == 1 {
+					putKey(k, b, j, blocks, r.Len-1)
+				} else {
+					putValue(v, b, j, blocks, r.Len-1)
+				}
+			}
+		}
+	}
+}
+
+// storeCodes puts keys and values of some heads of a row into the cache.
+func (t *attentionTask) storeCodes(s *scratch, row, fromHead, toHead int) {
+	r := &t.rows[row]
+	if r.Len == 0 {
+		return
+	}
+	width, n := t.Heads*t.HeadDim, t.HeadDim/tensor.QuantBlock
+	if t.blocks3 != nil {
+		for h := fromHead; h < toHead; h++ {
+			k, v := t.cache(r, h)
+			keys, values := t.codesOf(row, 1, h), t.codesOf(row, 2, h)
+			for j := range n {
+				putKey(k, &keys[j], j, n, r.Len-1)
+				putValue(v, &values[j], j, n, r.Len-1)
+			}
+		}
+		return
+	}
+	all := (toHead - fromHead) * n
+	s.blocks = growBlocks(s.blocks, 2*all)
+	q := t.query(row, fromHead)[width:]
+	keys, values := s.blocks[:all], s.blocks[all:2*all]
+	t.c.ops.quantize(keys, q[:all*tensor.QuantBlock], t.DType)
+	t.c.ops.quantize(values, q[width:][:all*tensor.QuantBlock], t.DType)
+	for h := fromHead; h < toHead; h++ {
+		k, v := t.cache(r, h)
+		for j := range n {
+			putKey(k, &keys[(h-fromHead)*n+j], j, n, r.Len-1)
+			putValue(v, &values[(h-fromHead)*n+j], j, n, r.Len-1)
+		}
+	}
+}
+
+// putKey puts block j of n of a key.
+func putKey(k []byte, b *generic.Block, j, n, pos int) {
+	size := generic.PanelBlock(tensor.Q8_0)
+	block, codes := k[(pos/panelOuts*n+j)*size:][:size], codeBytes(b)
+	at := pos % panelOuts
+	binary.LittleEndian.PutUint16(block[2*at:], tensor.Float32ToF16(b.Scale))
+	block = block[2*panelOuts+4*at:]
+	for g := 0; g < tensor.QuantBlock; g += 4 {
+		binary.LittleEndian.PutUint32(block[g*panelOuts:], binary.LittleEndian.Uint32(codes[g:]))
+	}
+}
+
+// putValue puts block j of n of a value.
+func putValue(v []byte, b *generic.Block, j, n, pos int) {
+	size := n * KVPanel * tensor.Q8_0.Bytes(tensor.QuantBlock)
+	v = v[pos/KVPanel*size:][:size]
+	at := pos % KVPanel
+	binary.LittleEndian.PutUint16(v[2*(KVPanel*j+at):], tensor.Float32ToF16(b.Scale))
+	copy(v[2*KVPanel*n+(at*n+j)*tensor.QuantBlock:], codeBytes(b)[:])
+}
+
+// valuesTo returns how many bytes hold the values of n positions.
+func valuesTo(n, dim int) int {
+	bytes := n / KVPanel * KVPanel * tensor.Q8_0.Bytes(dim)
+	if n %= KVPanel; n > 0 {
+		bytes += 2*KVPanel*dim/tensor.QuantBlock + n*dim
+	}
+	return bytes
+}
+
+// codesOf returns the query, key or value of a row, if it is in codes.
+func (t *attentionTask) codesOf(row, part, head int) []generic.Block {
+	if t.blocks3 == nil {
+		return nil
+	}
+	n := t.HeadDim / tensor.QuantBlock
+	return t.blocks3[((row*3+part)*t.Heads+head)*n:][:n]
+}
+
+func codeBytes(b *generic.Block) *[tensor.QuantBlock]byte {
+	return (*[tensor.QuantBlock]byte)(unsafe.Pointer(&b.Q))
+}
+
+// CopyCodes copies positions from … to-1 of all heads from one cache to another.
+func (s AttentionShape) CopyCodes(dst, src AttentionRow, from, to int) {
+	n, size := s.HeadDim/tensor.QuantBlock, generic.PanelBlock(s.DType)
+	var block [40]byte
+	for h := range s.Heads {
+		k0, v0 := dst.K[h*s.KeyBytes(dst.Cap)/s.Heads:], dst.V[h*s.ValueBytes(dst.Cap)/s.Heads:]
+		k1, v1 := src.K[h*s.KeyBytes(src.Cap)/s.Heads:], src.V[h*s.ValueBytes(src.Cap)/s.Heads:]
+		for pos := from; pos < to; pos++ {
+			for i := range n {
+				at := (pos/panelOuts*n + i) * size
+				generic.GetBlock(s.DType, block[:], k1[at:][:size], pos%panelOuts)
+				generic.PutBlock(s.DType, k0[at:][:size], pos%panelOuts, block[:])
+			}
+			panel := pos / KVPanel * KVPanel * s.position()
+			for i := range n {
+				at := panel + 2*(i*KVPanel+pos%KVPanel)
+				copy(v0[at:][:2], v1[at:])
+			}
+			at := panel + 2*KVPanel*n + pos%KVPanel*s.HeadDim
+			copy(v0[at:][:s.HeadDim], v1[at:])
+		}
+	}
+}
+
+// codeScores computes the scores of rows of queries q [n][headDim] with panels of keys.
+func (t *attentionTask) codeScores(s *scratch, scores []float32, ld int, q []float32, n int, k []byte, panels int) {
+	blocks := n * t.HeadDim / tensor.QuantBlock
+	s.blocks = growBlocks(s.blocks, blocks)
+	t.c.ops.quantize(s.blocks[:blocks], q, t.DType)
+	t.c.ops.products(t.DType, scores, ld, s.blocks[:blocks], n, k[:panels*KVPanel*t.bytes], panels*KVPanel/panelOuts)
+}
+
+// plainKeys makes [headDim][32] numbers of a panel of keys.
+func (t *attentionTask) plainKeys(dst []float32, panel []byte) []float32 {
+	f := t.c.ops.widenKeys
+	if f == nil {
+		f = generic.WidenKeys
+	}
+	dst = dst[:KVPanel*t.HeadDim]
+	f(dst, panel[:KVPanel*t.bytes], t.HeadDim)
+	return dst
+}
+
+// plainValues makes numbers [to-from][headDim] of values; from is the first of a panel.
+func (t *attentionTask) plainValues(dst []float32, v []byte, from, to int) []float32 {
+	f := t.c.ops.widenValues
+	if f == nil {
+		f = generic.WidenValues
+	}
+	for p := from; p < to; p += KVPanel {
+		f(dst[(p-from)*t.HeadDim:][:KVPanel*t.HeadDim], v[p*t.bytes:][:KVPanel*t.bytes], t.HeadDim)
+	}
+	return dst[:(to-from)*t.HeadDim]
+}
