@@ -262,8 +262,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 		if o.attended {
 			k.Tiles, k.HalvesFrom = d.qkv(o, rows, m)
 			if d.apart && d.options.KVType == tensor.Q8_0 && d.cpu.TakesCodes(rows, m.DType) {
-				k.Codes = d.few(o, rows, m.Out)
-				k.Codes.DType = tensor.Q8_0
+				k.Codes = o.inCodes(rows, m.Out, tensor.Q8_0)
 			}
 		} else {
 			if d.cpu.Tiled(rows, m) { // not one that could not be quantised

@@ -85,10 +85,15 @@ func (d *Device) few(o *multiplicand, rows, width int) (q kernel.Codes) {
 	if width%tensor.QuantBlock != 0 || !d.cpu.TakesCodes(rows, d.options.DType) {
 		return q
 	}
+	return o.inCodes(rows, width, d.options.DType)
+}
+
+// inCodes returns the memory of a few rows to be written as codes for weights of type t.
+func (o *multiplicand) inCodes(rows, width int, t tensor.DType) kernel.Codes {
 	if n := kernel.CodeBlocks(rows, width); len(o.codes.Blocks) < n {
 		o.codes.Blocks = kernel.NewBlocks(n)
 	}
-	o.codes.DType, o.coded = d.options.DType, true
+	o.codes.DType, o.coded = t, true
 	return o.codes
 }
 

@@ -55,6 +55,9 @@ func (t *attentionTask) storeTileCodes(s *scratch, first, n, head int) {
 		}
 		for i := range n {
 			r := &t.rows[first+i]
+			if r.Len == 0 {
+				continue
+			}
 			k, v := t.cache(r, head)
 			for j := range blocks {
 				if b := &s.blocks[j*n+i]; part == 1 {

@@ -170,6 +170,41 @@ func TestTwinValues(t *testing.T) {
 	})
 }
 
+// Scores of codes have the bits of products of several rows.
+func TestTwinCodeScores(t *testing.T) {
+	assembly(t, func(t *testing.T, o, g *ops) {
+		if o.codeScores == nil {
+			t.Skip("the family has none")
+		}
+		rng := rand.New(rand.NewPCG(37, 38))
+		for n := 1; n <= 5; n++ {
+			s := AttentionShape{1, 32 * n, tensor.Q8_0, 1, false}
+			for panels := range 8 {
+				k, b := guarded(t, panels*panelOuts*s.position()), make([]generic.Block, n)
+				for pos := range panels * panelOuts {
+					v := random(rng, s.HeadDim)
+					if panels == 5 && pos%9 == 8 {
+						special(rng, v)
+					}
+					generic.Quantize(b, v, s.DType)
+					putBlocks(putKey, k, b, pos)
+				}
+				x := make([]generic.Block, 2*n)
+				generic.Quantize(x, random(rng, 2*s.HeadDim), s.DType)
+				want, rows := make([]float32, panels*panelOuts), make([]float32, 2*panels*panelOuts)
+				got := guardedFloats(t, random(rng, len(want)))
+				o.codeScores(got, x[:n], k, panels, &generic.Asks{K: k, V: k})
+				g.codeScores(want, x[:n], k, panels, nil)
+				near(t, "scores", got, want, 2e-5)
+				o.products(s.DType, rows, len(want), x, 2, k, panels)
+				if at := same(got, rows[:len(want)]); at >= 0 {
+					t.Fatalf("%d blocks, %d panels: score %d is %v, of two rows %v", n, panels, at, got[at], rows[at])
+				}
+			}
+		}
+	})
+}
+
 func TestTwinCodeValues(t *testing.T) {
 	assembly(t, func(t *testing.T, o, g *ops) {
 		if o.codeValues == nil {
