@@ -34,6 +34,7 @@ type (
 		Share       any         `json:"share,omitempty"`        // *float64: nil is null, the limit never stayed for long enough
 		LimitValue  *float64    `json:"limit_value,omitempty"`  // its rate around this row, as in limits
 		WeightBytes int64       `json:"weight_bytes,omitempty"` // read per token
+		KVDType     string      `json:"kv_dtype,omitempty"`     // what "auto" is beside these weights
 		Settled     *float64    `json:"settled,omitempty"`      // part of the slices in which the limit stayed, which count
 
 		// Of a peer: tok_s is what it says of itself.
@@ -145,7 +146,7 @@ func (w *benchWriter) add(rows []bench.Row) error {
 		rate := rateJSON{r.Median(), slices.Min(r.Rates), slices.Max(r.Rates), r.Rates}
 		w.json.Rows = append(w.json.Rows, benchRowJSON{
 			Shape: r.Shape, DType: dtype, Test: r.Test, Batch: r.Batch,
-			Rate: &rate, Limit: r.Limit, LimitValue: number(r.Allowed), LimitTokS: number(r.Bound), Share: number(r.Share()), WeightBytes: r.Bytes, Settled: number(r.Settled),
+			Rate: &rate, Limit: r.Limit, LimitValue: number(r.Allowed), LimitTokS: number(r.Bound), Share: number(r.Share()), WeightBytes: r.Bytes, KVDType: strings.ToLower(r.KV.String()), Settled: number(r.Settled),
 		})
 		if r.Settled < 0.5 {
 			w.t.note("%s in %s: the machine's own speed changed in %.0f %% of the slices, which do not count", r.Test, dtype, 100*(1-r.Settled))

@@ -26,6 +26,7 @@ import (
 type Subject struct {
 	Name  string // "gpt2", or as the user named the model
 	DType tensor.DType
+	KV    tensor.DType // of keys and values
 	Model *gpt2.Model
 	CPU   *kernel.CPU // what the model computes on
 
@@ -48,9 +49,10 @@ type Options struct {
 type Row struct {
 	Shape string
 	DType tensor.DType
-	Test  string // "pp512", "tg128", "tg128@d512"
-	Batch int    // sequences at once
-	Bytes int64  // of the weights
+	KV    tensor.DType // of keys and values
+	Test  string       // "pp512", "tg128", "tg128@d512"
+	Batch int          // sequences at once
+	Bytes int64        // of the weights
 
 	Rates   []float64 // tokens a second of each repetition, of all sequences together
 	Shares  []float64 // of what the machine allowed, of each repetition with a settled slice
@@ -224,7 +226,7 @@ func (r *Row) hold(verdicts []verdict) {
 
 func plan(s *Subject, o Options) ([]*test, error) {
 	var tests []*test
-	row := Row{Shape: s.Name, DType: s.DType, Batch: 1, Bytes: s.Model.TokenBytes()}
+	row := Row{Shape: s.Name, DType: s.DType, KV: s.KV, Batch: 1, Bytes: s.Model.TokenBytes()}
 	random := rand.New(rand.NewPCG(1, 2))
 	token := func() int { return random.IntN(s.Model.Config.VocabSize) }
 	if o.PromptTokens > 0 {

@@ -20,7 +20,7 @@ func Random(name string, cfg gpt2.Config, o cpu.Options, k *kernel.CPU) (*Subjec
 		device.Close()
 		return nil, err
 	}
-	return &Subject{Name: name, DType: o.DType, Model: model, CPU: k, Weights: device.Memory(), Close: device.Close}, nil
+	return &Subject{Name: name, DType: o.DType, KV: o.KVType, Model: model, CPU: k, Weights: device.Memory(), Close: device.Close}, nil
 }
 
 func randomWeights(c gpt2.Config) *gpt2.Weights {

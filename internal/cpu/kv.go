@@ -57,17 +57,13 @@ func roundUp(n int) int { return (n + 63) &^ 63 }
 // CopyFrom implements gpt2.KV.
 func (c *kv) CopyFrom(other gpt2.KV, from, to int) {
 	o := other.(*kv)
-	if c.DType == tensor.Q8_0 {
-		for l := range c.k {
-			c.CopyCodes(c.row(l, 0), o.row(l, 0), from, to)
-		}
-		runtime.KeepAlive(c)
-		runtime.KeepAlive(o)
-		return
-	}
 	size := c.DType.Size()
 	row := c.HeadDim * size
 	for l := range c.k {
+		if c.DType == tensor.Q8_0 {
+			c.CopyCodes(c.row(l, 0), o.row(l, 0), from, to)
+			continue
+		}
 		c.cpu.InPanels(c.row(l, 0), c.AttentionShape)
 		c.cpu.InPanels(o.row(l, 0), c.AttentionShape)
 		for h := range c.Heads {

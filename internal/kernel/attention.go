@@ -127,12 +127,12 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 	defer c.mu.Unlock()
 	t := &c.attention
 	t.c, t.out, t.codes, t.qkv, t.packed, t.rows, t.AttentionShape = c, out, codes, qkv.Floats, qkv.Tiles, rows, s
-	t.bytes, t.blocks3 = s.position(), qkv.Codes
+	t.bytes, t.given = s.position(), qkv.Codes
 	t.plan()
 	if t.packed != nil && !t.aligned() {
 		panic("kernel: attention of tiles to texts that are not whole steps")
 	}
-	if t.blocks3 != nil && !t.singles {
+	if t.given != nil && !t.singles {
 		panic("kernel: attention of codes to several rows of a text")
 	}
 	if len(tiles) >= TileBytes(len(rows), width) && t.aligned() {
@@ -159,7 +159,7 @@ type attentionTask struct {
 	bytes    int // of a key, or a value, of a head
 	out, qkv []float32
 	packed   []byte          // instead of qkv: tiles …
-	blocks3  []generic.Block // … or codes
+	given    []generic.Block // … or codes
 	tiles    []byte          // instead of out
 	codes    Codes           // beside out, which is room then
 	rows     []AttentionRow

@@ -90,13 +90,13 @@ func (t *attentionTask) upcoming(item int) (a generic.Asks) {
 // prefetchQuery asks for the query, the key and the value of a row, which another member
 // may have computed.
 func (t *attentionTask) prefetchQuery(row, head int) {
-	if t.blocks3 == nil {
+	if t.given == nil {
 		q := tensor.Bytes(t.query(row, head))
 		prefetchRows(&q[0], uintptr(4*t.Heads*t.HeadDim), 3, 4*t.HeadDim)
 		return
 	}
 	for part := range 3 {
-		b := t.codesOf(row, part, head)
+		b := t.codesOf(row, part, head, t.HeadDim/tensor.QuantBlock)
 		prefetchRows((*byte)(unsafe.Pointer(&b[0])), 0, 1, len(b)*int(unsafe.Sizeof(b[0])))
 	}
 }

@@ -77,29 +77,24 @@ func (t *attentionTask) storeCodes(s *scratch, row, fromHead, toHead int) {
 		return
 	}
 	width, n := t.Heads*t.HeadDim, t.HeadDim/tensor.QuantBlock
-	if t.blocks3 != nil {
-		for h := fromHead; h < toHead; h++ {
-			k, v := t.cache(r, h)
-			keys, values := t.codesOf(row, 1, h), t.codesOf(row, 2, h)
-			for j := range n {
-				putKey(k, &keys[j], j, n, r.Len-1)
-				putValue(v, &values[j], j, n, r.Len-1)
-			}
-		}
-		return
-	}
 	all := (toHead - fromHead) * n
-	s.blocks = growBlocks(s.blocks, 2*all)
-	q := t.query(row, fromHead)[width:]
-	keys, values := s.blocks[:all], s.blocks[all:2*all]
-	t.c.ops.quantize(keys, q[:all*tensor.QuantBlock], t.DType)
-	t.c.ops.quantize(values, q[width:][:all*tensor.QuantBlock], t.DType)
+	var keys, values []generic.Block // of these heads
+	if t.given != nil {
+		keys, values = t.codesOf(row, 1, fromHead, all), t.codesOf(row, 2, fromHead, all)
+	} else {
+		s.blocks = growBlocks(s.blocks, 2*all)
+		keys, values = s.blocks[:all], s.blocks[all:2*all]
+		q := t.query(row, fromHead)[width:]
+		t.c.ops.quantize(keys, q[:all*tensor.QuantBlock], t.DType)
+		t.c.ops.quantize(values, q[width:][:all*tensor.QuantBlock], t.DType)
+	}
 	for h := fromHead; h < toHead; h++ {
 		k, v := t.cache(r, h)
 		for j := range n {
-			putKey(k, &keys[(h-fromHead)*n+j], j, n, r.Len-1)
-			putValue(v, &values[(h-fromHead)*n+j], j, n, r.Len-1)
+			putKey(k, &keys[j], j, n, r.Len-1)
+			putValue(v, &values[j], j, n, r.Len-1)
 		}
+		keys, values = keys[n:], values[n:]
 	}
 }
 
@@ -133,13 +128,10 @@ func valuesTo(n, dim int) int {
 	return bytes
 }
 
-// codesOf returns the query, key or value of a row, if it is in codes.
-func (t *attentionTask) codesOf(row, part, head int) []generic.Block {
-	if t.blocks3 == nil {
-		return nil
-	}
-	n := t.HeadDim / tensor.QuantBlock
-	return t.blocks3[((row*3+part)*t.Heads+head)*n:][:n]
+// codesOf returns n blocks of the queries (0), keys (1) or values (2) of a row that came as
+// codes, from a head on.
+func (t *attentionTask) codesOf(row, part, head, n int) []generic.Block {
+	return t.given[((row*3+part)*t.Heads+head)*(t.HeadDim/tensor.QuantBlock):][:n]
 }
 
 func codeBytes(b *generic.Block) *[tensor.QuantBlock]byte {

@@ -114,9 +114,12 @@ func (s *scratch) twoPanels(panel []byte) (all, step []byte) {
 func (t *attentionTask) scoresOf(s *scratch, row, head int, k []byte) {
 	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
 	if t.coded() {
-		q := t.codesOf(row, 0, head)
-		if q == nil {
-			q = growBlocks(s.blocks, dim/tensor.QuantBlock)
+		var q []generic.Block
+		if blocks := dim / tensor.QuantBlock; t.given != nil {
+			q = t.codesOf(row, 0, head, blocks)
+		} else {
+			s.blocks = growBlocks(s.blocks, blocks)
+			q = s.blocks
 			o.quantize(q, t.query(row, head)[:dim], t.DType)
 		}
 		panels := ceilDiv(r.Len, panelOuts)
