@@ -367,31 +367,37 @@ func (t *attentionTask) output(row, head int) []float32 {
 // single computes one head of one row: K and V pass once, in order, as fast as
 // memory gives them, and those of the next item after them.
 func (t *attentionTask) single(s *scratch, row, head int) {
-	o, dim, r := t.c.ops, t.HeadDim, &t.rows[row]
+	o, r := t.c.ops, &t.rows[row]
 	k, v := t.cache(r, head)
 	panels := ceilDiv(r.Len, KVPanel)
 	if !t.singly() {
 		t.block(s, rowRange{first: row, n: 1}, head)
 		return
 	}
-	out := t.output(row, head)
-	clear(out)
-	if r.Len == 0 {
-		return
-	}
 	s.c = grow(s.c, panels*KVPanel)
-	t.scoresOf(s, row, head, k)
-	p := s.c[:r.Len]
-	sum := o.expSum(p, o.scaleMax(p, t.Scale))
-	if t.coded() {
-		o.codeValues(out, p, v, dim, &s.asks)
-	} else {
-		o.values(t.DType, out, p, v, dim, &s.asks)
+	if r.Len > 0 {
+		t.scoresOf(s, row, head, k)
 	}
-	o.scale(out, 1/sum)
+	t.average(t.output(row, head), s.c[:r.Len], v, &s.asks)
 	if o.streamsAhead {
 		ask(s.asks.Begin())
 	}
+}
+
+// average computes the result of a row from its scores.
+func (t *attentionTask) average(out, scores []float32, v []byte, next *generic.Asks) {
+	o, p := t.c.ops, scores
+	clear(out)
+	if len(p) == 0 {
+		return
+	}
+	sum := o.expSum(p, o.scaleMax(p, t.Scale))
+	if t.coded() {
+		o.codeValues(out, p, v, t.HeadDim, next)
+	} else {
+		o.values(t.DType, out, p, v, t.HeadDim, next)
+	}
+	o.scale(out, 1/sum)
 }
 
 // singly reports whether the family has kernels for single rows.
@@ -447,6 +453,10 @@ func (t *attentionTask) block(s *scratch, b rowRange, head int) {
 	o, dim := t.c.ops, t.HeadDim
 	longest := t.longest(b.first, b.n)
 	panels := ceilDiv(longest, KVPanel)
+	if t.coded() && o.codeValues != nil {
+		t.severalCodes(s, b, head)
+		return
+	}
 	ld := panels*KVPanel + 16 // of the scores; not a power of two
 	ldo := roundUp(dim, o.nr)
 	s.c = grow(s.c, b.n*ld)

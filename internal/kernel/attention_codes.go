@@ -14,8 +14,11 @@ import (
 // Keys lie as a quantised weight whose outputs are the positions (package generic, on
 // panels), so that scores are a product of quantised rows with one. Two panels of 16
 // make one of KVPanel positions. Values are [⌈Cap/32⌉] panels: the scales [headDim/32][32] of
-// 32 positions, then the codes [32][headDim]. A value is scale·code, which float32 holds
+// 32 positions, then the codes [8][headDim][4]. A value is scale·code, which float32 holds
 // exactly.
+//
+// Few rows add up codes (generic.CodeValues), where the family has kernels for that; many
+// rows, and the other families, make numbers of them.
 
 // coded reports whether keys and values are codes.
 func (s AttentionShape) coded() bool { return s.DType == tensor.Q8_0 }
@@ -63,7 +66,7 @@ func (t *attentionTask) storeTileCodes(s *scratch, first, n, head int) {
 				if b := &s.blocks[j*n+i]; part == 1 {
 					putKey(k, b, j, blocks, r.Len-1)
 				} else {
-					putValue(v, b, j, blocks, r.Len-1)
+					t.c.ops.storeValue(v, b, j, blocks, r.Len-1)
 				}
 			}
 		}
@@ -92,7 +95,7 @@ func (t *attentionTask) storeCodes(s *scratch, row, fromHead, toHead int) {
 		k, v := t.cache(r, h)
 		for j := range n {
 			putKey(k, &keys[j], j, n, r.Len-1)
-			putValue(v, &values[j], j, n, r.Len-1)
+			t.c.ops.storeValue(v, &values[j], j, n, r.Len-1)
 		}
 		keys, values = keys[n:], values[n:]
 	}
@@ -110,20 +113,29 @@ func putKey(k []byte, b *generic.Block, j, n, pos int) {
 	}
 }
 
-// putValue puts block j of n of a value.
-func putValue(v []byte, b *generic.Block, j, n, pos int) {
-	size := n * KVPanel * tensor.Q8_0.Bytes(tensor.QuantBlock)
-	v = v[pos/KVPanel*size:][:size]
+// storeValue puts block j of n of a value.
+func (o *ops) storeValue(v []byte, b *generic.Block, j, n, pos int) {
+	put := o.putValue
+	if put == nil {
+		put = generic.PutValue
+	}
+	v = valuePanel(v, n, pos)
 	at := pos % KVPanel
 	binary.LittleEndian.PutUint16(v[2*(KVPanel*j+at):], tensor.Float32ToF16(b.Scale))
-	copy(v[2*KVPanel*n+(at*n+j)*tensor.QuantBlock:], codeBytes(b)[:])
+	put(v[2*KVPanel*n+4*(at/4*n+j)*tensor.QuantBlock:], codeBytes(b), at)
+}
+
+// valuePanel returns the panel of n blocks a position that a position is in.
+func valuePanel(v []byte, n, pos int) []byte {
+	size := n * KVPanel * tensor.Q8_0.Bytes(tensor.QuantBlock)
+	return v[pos/KVPanel*size:][:size]
 }
 
 // valuesTo returns how many bytes hold the values of n positions.
 func valuesTo(n, dim int) int {
 	bytes := n / KVPanel * KVPanel * tensor.Q8_0.Bytes(dim)
 	if n %= KVPanel; n > 0 {
-		bytes += 2*KVPanel*dim/tensor.QuantBlock + n*dim
+		bytes += 2*KVPanel*dim/tensor.QuantBlock + roundUp(n, 4)*dim
 	}
 	return bytes
 }
@@ -151,14 +163,31 @@ func (s AttentionShape) CopyCodes(dst, src AttentionRow, from, to int) {
 				generic.GetBlock(s.DType, block[:], k1[at:][:size], pos%panelOuts)
 				generic.PutBlock(s.DType, k0[at:][:size], pos%panelOuts, block[:])
 			}
-			panel := pos / KVPanel * KVPanel * s.position()
+			to, from := valuePanel(v0, n, pos), valuePanel(v1, n, pos)
 			for i := range n {
-				at := panel + 2*(i*KVPanel+pos%KVPanel)
-				copy(v0[at:][:2], v1[at:])
+				copy(to[2*(i*KVPanel+pos%KVPanel):][:2], from[2*(i*KVPanel+pos%KVPanel):])
 			}
-			at := panel + 2*KVPanel*n + pos%KVPanel*s.HeadDim
-			copy(v0[at:][:s.HeadDim], v1[at:])
+			at := 2*KVPanel*n + pos%KVPanel/4*4*s.HeadDim + pos%4
+			for c := at; c < at+4*s.HeadDim; c += 4 {
+				to[c] = from[c]
+			}
 		}
+	}
+}
+
+// severalCodes computes one head of a few rows, each as single does.
+func (t *attentionTask) severalCodes(s *scratch, b rowRange, head int) {
+	panels := ceilDiv(t.longest(b.first, b.n), KVPanel)
+	ld := panels*KVPanel + 16 // not a power of two
+	s.c = grow(s.c, b.n*ld)
+	s.a = grow(s.a, b.n*t.HeadDim)
+	for i := range b.n {
+		copy(s.a[i*t.HeadDim:][:t.HeadDim], t.query(b.first+i, head))
+	}
+	k, v := t.cache(&t.rows[b.first], head)
+	t.codeScores(s, s.c, ld, s.a[:b.n*t.HeadDim], b.n, k, panels)
+	for i := range b.n {
+		t.average(t.output(b.first+i, head), s.c[i*ld:][:t.rows[b.first+i].Len], v, nil)
 	}
 }
 

@@ -215,21 +215,56 @@ func TestTwinCodeValues(t *testing.T) {
 			s := AttentionShape{1, dim, tensor.Q8_0, 1, false}
 			for n := range 71 {
 				w := guarded(t, s.ValueBytes(n))
-				for pos := range roundUp(n, KVPanel) {
+				for i := range w {
+					w[i] = 0xff // NaN, after the last
+				}
+				for pos := range n {
 					b, v := make([]generic.Block, dim/32), random(rng, dim)
 					if pos == n/2 && n%7 == 6 {
 						special(rng, v)
 					}
 					generic.Quantize(b, v, s.DType)
-					putBlocks(putValue, w, b, pos)
+					putBlocks(o.storeValue, w, b, pos)
 				}
 				p := guardedFloats(t, random(rng, n))
+				for i, x := range p {
+					switch p[i] = x * x; {
+					case i/KVPanel == 1 && n%3 == 0: // next to nothing
+						p[i] *= 0x1p-121
+					case i == n-1 && n%7 == 5:
+						p[i] = float32(math.Inf(1 - n%2))
+					}
+				}
 				want := random(rng, dim)
 				got := guardedFloats(t, want)
 				next := generic.Asks{K: w, V: w}
 				o.codeValues(got, p, w, dim, &next)
 				g.codeValues(want, p, w, dim, nil)
 				near(t, "values", got, want, 2e-5)
+			}
+		}
+	})
+}
+
+// Codes of a position are stored among those of others, which stay.
+func TestTwinPutValue(t *testing.T) {
+	assembly(t, func(t *testing.T, o, g *ops) {
+		if o.putValue == nil {
+			t.Skip("the family has none")
+		}
+		var codes [tensor.QuantBlock]byte
+		for i := range codes {
+			codes[i] = byte(137 * i)
+		}
+		for i := range 9 {
+			got, want := guarded(t, 128), make([]byte, 128)
+			for j := range got {
+				got[j], want[j] = byte(j), byte(j)
+			}
+			o.putValue(got, &codes, i)
+			g.putValue(want, &codes, i)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("position %d: %x, want %x", i, got, want)
 			}
 		}
 	})
@@ -252,7 +287,7 @@ func TestTwinWidenCodes(t *testing.T) {
 				}
 				generic.Quantize(b, x, s.DType)
 				putBlocks(putKey, k, b, pos)
-				putBlocks(putValue, v, b, pos)
+				putBlocks(o.storeValue, v, b, pos)
 			}
 			for i, f := range [][2]func([]float32, []byte, int){{o.widenKeys, g.widenKeys}, {o.widenValues, g.widenValues}} {
 				got, want := guardedFloats(t, make([]float32, KVPanel*dim)), make([]float32, KVPanel*dim)

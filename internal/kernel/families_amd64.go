@@ -20,7 +20,7 @@ func families() []*ops {
 			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
 			multiply: avx512.Multiply, dots: avx512.Dots, stream: avx512.Stream,
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
-			codeValues: avx512.CodeValues, widenKeys: avx512.WidenKeys, widenValues: avx512.WidenValues,
+			putValue: avx512.PutValue, widenKeys: avx512.WidenKeys, widenValues: avx512.WidenValues,
 			crossMax: avx512.CrossMax, weigh: avx512.Weigh,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
@@ -30,7 +30,7 @@ func families() []*ops {
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
-			o.streamBlocks, o.codeScores = avx512.StreamBlocks, avx512.CodeScores
+			o.streamBlocks, o.codeScores, o.codeValues = avx512.StreamBlocks, avx512.CodeScores, avx512.CodeValues
 		}
 		if vendor() == "GenuineIntel" {
 			readAhead(o)

@@ -59,19 +59,32 @@ func (t *trial) codeValues(o *ops) []float32 {
 		return nil
 	}
 	const positions = KVPanel + 7
-	out := t.floats(trialCoded)
-	o.codeValues(out, t.floats(positions), t.valueCodes(positions), trialCoded, nil)
+	out, p := t.floats(trialCoded), t.floats(positions)
+	for i, x := range p {
+		p[i] = x * x // not negative
+	}
+	o.codeValues(out, p, t.valueCodes(new(ops), positions), trialCoded, nil)
 	return out
 }
 
-// valueCodes returns values in codes.
-func (t *trial) valueCodes(positions int) []byte {
+func (t *trial) putValue(o *ops) (all []float32) {
+	if o.putValue == nil {
+		return nil
+	}
+	for _, b := range t.valueCodes(o, KVPanel) {
+		all = append(all, float32(b))
+	}
+	return all
+}
+
+// valueCodes returns values in codes, as o stores them.
+func (t *trial) valueCodes(o *ops, positions int) []byte {
 	s := AttentionShape{Heads: 1, HeadDim: trialCoded, DType: tensor.Q8_0}
 	v, b := alignedBytes(s.ValueBytes(positions)), make([]generic.Block, trialCoded/tensor.QuantBlock)
 	for i := range positions {
 		generic.Quantize(b, t.floats(trialCoded), s.DType)
 		for j := range b {
-			putValue(v, &b[j], j, len(b), i)
+			o.storeValue(v, &b[j], j, len(b), i)
 		}
 	}
 	return v
@@ -83,7 +96,7 @@ func (t *trial) widenCodes(o *ops) []float32 {
 	}
 	k, v := make([]float32, KVPanel*trialCoded), make([]float32, KVPanel*trialCoded)
 	o.widenKeys(k, t.panels(tensor.Q8_0, trialCoded, KVPanel), trialCoded)
-	o.widenValues(v, t.valueCodes(KVPanel), trialCoded)
+	o.widenValues(v, t.valueCodes(new(ops), KVPanel), trialCoded)
 	return append(k, v...)
 }
 

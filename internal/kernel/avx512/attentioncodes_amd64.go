@@ -17,6 +17,9 @@ func codeValues64(out, p *float32, v, scales *byte, stride, panel uintptr, n int
 func codeValues32(out, p *float32, v, scales *byte, stride, panel uintptr, n int)
 
 //go:noescape
+func putValue(dst *byte, codes *byte, shift int)
+
+//go:noescape
 func widenKeyBlock(dst *float32, block *byte)
 
 //go:noescape
@@ -36,22 +39,27 @@ func CodeScores(s []float32, x []generic.Block, k []byte, panels int, next *gene
 	codeScores(&s[0], &x[0], &k[0], panels, len(x), nextK, nextV, asks)
 }
 
-// CodeValues is Values of panels of codes, that asks for half as much of what is next as it
-// reads itself.
+// CodeValues is generic.CodeValues that asks for half as much of what is next as it reads
+// itself. It needs AVX-512 VNNI.
 func CodeValues(out, p []float32, v []byte, dim int, next *generic.Asks) {
 	n, panel := len(p), positions*tensor.Q8_0.Bytes(dim)
 	if n == 0 || dim == 0 {
 		return
 	}
-	_, _ = out[dim-1], v[(n-1)/positions*panel+positions*dim/16+((n-1)%positions+1)*dim-1]
+	_, _ = out[dim-1], v[(n+positions-1)/positions*panel-1]
 	codes, j := positions*dim/16, 0
 	for ; j+64 <= dim; j += 64 {
-		nextK, nextV, asks := next.Take(128, n/4)
-		codeValues64(&out[j], &p[0], &v[codes+j], &v[positions*j/16], uintptr(dim), uintptr(panel), n, nextK, nextV, asks)
+		nextK, nextV, asks := next.Take(128, n/positions*8)
+		codeValues64(&out[j], &p[0], &v[codes+4*j], &v[positions*j/16], uintptr(4*dim), uintptr(panel), n, nextK, nextV, asks)
 	}
 	if j < dim {
-		codeValues32(&out[j], &p[0], &v[codes+j], &v[positions*j/16], uintptr(dim), uintptr(panel), n)
+		codeValues32(&out[j], &p[0], &v[codes+4*j], &v[positions*j/16], uintptr(4*dim), uintptr(panel), n)
 	}
+}
+
+// PutValue is generic.PutValue.
+func PutValue(four []byte, codes *[tensor.QuantBlock]byte, i int) {
+	putValue(&four[:4*tensor.QuantBlock][0], &codes[0], i%4)
 }
 
 // WidenKeys makes numbers [dim][32] of a panel of keys.
@@ -75,6 +83,6 @@ func WidenValues(dst []float32, panel []byte, dim int) {
 	}
 	_, _ = dst[positions*dim-1], panel[positions*tensor.Q8_0.Bytes(dim)-1]
 	for j := 0; j < dim; j += tensor.QuantBlock {
-		widenValueBlock(&dst[j], &panel[positions*dim/16+j], &panel[positions*j/16], uintptr(dim))
+		widenValueBlock(&dst[j], &panel[positions*dim/16+4*j], &panel[positions*j/16], uintptr(4*dim))
 	}
 }

@@ -14,53 +14,111 @@
 	ADDQ $128, R9; \
 	ADDQ $128, R11
 
-// The float32 scales of 32 positions, from the float16 ones at M.
-#define SCALES(M0, M1, O) \
-	VCVTPH2PS M0, Z0; \
-	VCVTPH2PS M1, Z1; \
-	VMOVUPS Z0, (O)(CX); \
-	VMOVUPS Z1, (O+64)(CX)
+// What values are weighed with, see generic.CodeValues: Z24 2⁻¹²⁰, Z25 infinity, Z26 NaN,
+// Z27 255, Z28 1/255. K1 and K2 are the positions of the panel that there are.
+#define CONSTANTS \
+	MOVL $0x03800000, CX; \
+	VPBROADCASTD CX, Z24; \
+	MOVL $0x7f800000, CX; \
+	VPBROADCASTD CX, Z25; \
+	MOVL $0x7fc00000, CX; \
+	VPBROADCASTD CX, Z26; \
+	MOVL $0x437f0000, CX; \
+	VPBROADCASTD CX, Z27; \
+	MOVL $0x3b808081, CX; \
+	VPBROADCASTD CX, Z28; \
+	KXNORW K1, K1, K1; \
+	KXNORW K2, K2, K2
 
-// A position: 64 codes at R, its probability O(AX), its scales O(CX) and O+128(CX).
-#define ADD64(O, R) \
-	VPMOVSXBD (R), Z0; \
-	VPMOVSXBD 16(R), Z1; \
-	VPMOVSXBD 32(R), Z3; \
-	VPMOVSXBD 48(R), Z4; \
-	VBROADCASTSS O(AX), Z2; \
-	VBROADCASTSS O(CX), Z5; \
-	VBROADCASTSS (O+128)(CX), Z6; \
-	VCVTDQ2PS Z0, Z0; \
-	VCVTDQ2PS Z1, Z1; \
-	VCVTDQ2PS Z3, Z3; \
-	VCVTDQ2PS Z4, Z4; \
-	VMULPS Z5, Z0, Z0; \
-	VMULPS Z5, Z1, Z1; \
-	VMULPS Z6, Z3, Z3; \
-	VMULPS Z6, Z4, Z4; \
-	VFMADD231PS Z0, Z2, Z8; \
-	VFMADD231PS Z1, Z2, Z9; \
-	VFMADD231PS Z3, Z2, Z10; \
-	VFMADD231PS Z4, Z2, Z11
-#define ADD32(O, R) \
-	VPMOVSXBD (R), Z0; \
-	VPMOVSXBD 16(R), Z1; \
-	VBROADCASTSS O(AX), Z2; \
-	VBROADCASTSS O(CX), Z5; \
-	VCVTDQ2PS Z0, Z0; \
-	VCVTDQ2PS Z1, Z1; \
-	VMULPS Z5, Z0, Z0; \
-	VMULPS Z5, Z1, Z1; \
-	VFMADD231PS Z0, Z2, Z8; \
-	VFMADD231PS Z1, Z2, Z9
+// A line of memory at CX: stores to one line are forwarded to loads of a part.
+#define WORKLINE \
+	LEAQ work-128(SP), CX; \
+	ADDQ $63, CX; \
+	ANDQ $~63, CX
+
+#define TAILMASKS \
+	XCHGQ R12, CX; \
+	MOVL $1, R15; \
+	SHLL CX, R15; \
+	DECL R15; \
+	XCHGQ R12, CX; \
+	KMOVW R15, K1; \
+	SHRL $16, R15; \
+	KMOVW R15, K2
+
+// Quantises the weights p·scale of 32 positions, for block A, whose scales are at R8, and
+// for block B, at R8 + O. The codes of positions 4g … 4g+3 come to 16·(g mod 4) + 4·(g/4)
+// at CX, those of B 8 further; Z2 and Z3 are the steps of A and B.
+//
+// The comparisons are of the bits: NaN is above infinity.
+#define WEIGHTS(O) \
+	VMOVUPS.Z (AX), K1, Z4; \
+	VMOVUPS.Z 64(AX), K2, Z5; \
+	VCVTPH2PS (R8), Z0; \
+	VCVTPH2PS 32(R8), Z1; \
+	VCVTPH2PS (O)(R8), Z2; \
+	VCVTPH2PS (O+32)(R8), Z3; \
+	VMULPS.Z Z4, Z0, K1, Z0; \
+	VMULPS.Z Z5, Z1, K2, Z1; \
+	VMULPS.Z Z4, Z2, K1, Z2; \
+	VMULPS.Z Z5, Z3, K2, Z3; \
+	VPMAXUD Z0, Z1, Z4; \
+	VPMAXUD Z2, Z3, Z5; \
+	VSHUFI64X2 $0x44, Z5, Z4, Z6; \
+	VSHUFI64X2 $0xee, Z5, Z4, Z7; \
+	VPMAXUD Z6, Z7, Z4; \
+	VSHUFI64X2 $0xb1, Z4, Z4, Z5; \
+	VPMAXUD Z4, Z5, Z4; \
+	VPSHUFD $0x4e, Z4, Z5; \
+	VPMAXUD Z4, Z5, Z4; \
+	VPSHUFD $0xb1, Z4, Z5; \
+	VPMAXUD Z4, Z5, Z4; \
+	VPCMPUD $5, Z24, Z4, K3; \
+	VPCMPUD $5, Z25, Z4, K4; \
+	VDIVPS.Z Z4, Z27, K3, Z5; \
+	VMULPS.Z Z4, Z28, K3, Z4; \
+	VMOVDQA32 Z26, K4, Z4; \
+	VSHUFF64X2 $0x00, Z5, Z5, Z6; \
+	VSHUFF64X2 $0xaa, Z5, Z5, Z7; \
+	VMULPS Z0, Z6, Z0; \
+	VMULPS Z1, Z6, Z1; \
+	VMULPS Z2, Z7, Z2; \
+	VMULPS Z3, Z7, Z3; \
+	VCVTPS2DQ Z0, Z0; \
+	VCVTPS2DQ Z1, Z1; \
+	VCVTPS2DQ Z2, Z2; \
+	VCVTPS2DQ Z3, Z3; \
+	VPACKUSDW Z1, Z0, Z0; \
+	VPACKUSDW Z3, Z2, Z2; \
+	VPACKUSWB Z2, Z0, Z0; \
+	VMOVDQA64 Z0, (CX); \
+	VSHUFF64X2 $0x00, Z4, Z4, Z2; \
+	VSHUFF64X2 $0xaa, Z4, Z4, Z3
+
+// Four positions, whose weights are O(CX).
+#define FOUR32(O) \
+	VPBROADCASTD O(CX), Z16; \
+	VPDPBUSD (BX), Z16, Z12; \
+	VPDPBUSD 64(BX), Z16, Z13
+#define FOUR64(O) \
+	FOUR32(O); \
+	VPBROADCASTD (O+8)(CX), Z17; \
+	VPDPBUSD 128(BX), Z17, Z14; \
+	VPDPBUSD 192(BX), Z17, Z15; \
+	ADDQ DX, BX
+
+#define PLUS(STEP, ACC, SUM) \
+	VCVTDQ2PS ACC, ACC; \
+	VFMADD231PS STEP, ACC, SUM
 
 // func codeValues64(out, p *float32, v, scales *byte, stride, panel uintptr, n int, nextk, nextv *byte, asks int)
 //
-// BX the codes, R8 the scales, R13 the distance of panels; R12 positions left, R15 of them
-// in the panel.
-TEXT ·codeValues64(SB), NOSPLIT, $256-80
+// BX the codes, DX the distance of those of four positions, R8 the scales, R13 the distance of
+// panels; R12 positions left.
+TEXT ·codeValues64(SB), NOSPLIT, $128-80
 	MOVQ out+0(FP), DI
 	MOVQ p+8(FP), AX
+	MOVQ v+16(FP), SI
 	MOVQ scales+24(FP), R8
 	MOVQ stride+32(FP), DX
 	MOVQ panel+40(FP), R13
@@ -68,92 +126,135 @@ TEXT ·codeValues64(SB), NOSPLIT, $256-80
 	MOVQ nextk+56(FP), R9
 	MOVQ nextv+64(FP), R11
 	MOVQ asks+72(FP), R10
+	CONSTANTS
+	WORKLINE
 	LOAD64
 
 panel64:
-	LEAQ work-256(SP), CX
-	SCALES((R8), 32(R8), 0)
-	SCALES(64(R8), 96(R8), 128)
-	MOVQ v+16(FP), BX
-	ADDQ R13, v+16(FP)
-	ADDQ R13, R8
-	MOVQ $32, R15
-	CMPQ R12, R15
-	CMOVQLT R12, R15
-	SUBQ R15, R12
+	CMPQ R12, $32
+	JGE  weigh64
+	TAILMASKS
 
-four64:
-	SUBQ $4, R15
-	JLT last64
-	LEAQ (BX)(DX*1), SI
-	SUBQ $1, R10
-	JLT add64
+weigh64:
+	WEIGHTS(64)
+	ZERO(Z12)
+	ZERO(Z13)
+	ZERO(Z14)
+	ZERO(Z15)
+	MOVQ SI, BX
+	SUBQ $8, R10
+	JLT  quiet64
+	FOUR64(0)
+	ASK
+	FOUR64(16)
+	ASK
+	FOUR64(32)
+	ASK
+	FOUR64(48)
+	ASK
+	FOUR64(4)
+	ASK
+	FOUR64(20)
+	ASK
+	FOUR64(36)
+	ASK
+	FOUR64(52)
 	ASK
 
-add64:
-	ADD64(0, BX)
-	ADD64(4, SI)
-	LEAQ (SI)(DX*1), BX
-	LEAQ (BX)(DX*1), SI
-	ADD64(8, BX)
-	ADD64(12, SI)
-	ADDQ $16, AX
-	ADDQ $16, CX
-	LEAQ (SI)(DX*1), BX
-	JMP four64
-
-last64:
-	ADDQ $4, R15
-	JZ next64
-
-one64:
-	ADD64(0, BX)
-	ADDQ $4, AX
-	ADDQ $4, CX
-	ADDQ DX, BX
-	DECQ R15
-	JNZ one64
-
 next64:
-	TESTQ R12, R12
-	JNZ panel64
+	PLUS(Z2, Z12, Z8)
+	PLUS(Z2, Z13, Z9)
+	PLUS(Z3, Z14, Z10)
+	PLUS(Z3, Z15, Z11)
+	ADDQ $128, AX
+	ADDQ R13, SI
+	ADDQ R13, R8
+	SUBQ $32, R12
+	JGT  panel64
 	STORE64
 	VZEROUPPER
 	RET
+
+quiet64:
+	FOUR64(0)
+	FOUR64(16)
+	FOUR64(32)
+	FOUR64(48)
+	FOUR64(4)
+	FOUR64(20)
+	FOUR64(36)
+	FOUR64(52)
+	JMP next64
 
 // func codeValues32(out, p *float32, v, scales *byte, stride, panel uintptr, n int)
 TEXT ·codeValues32(SB), NOSPLIT, $128-56
 	MOVQ out+0(FP), DI
 	MOVQ p+8(FP), AX
+	MOVQ v+16(FP), SI
 	MOVQ scales+24(FP), R8
 	MOVQ stride+32(FP), DX
 	MOVQ panel+40(FP), R13
 	MOVQ n+48(FP), R12
+	CONSTANTS
+	WORKLINE
 	VMOVUPS (DI), Z8
 	VMOVUPS 64(DI), Z9
 
 panel32:
-	LEAQ work-128(SP), CX
-	SCALES((R8), 32(R8), 0)
-	MOVQ v+16(FP), BX
-	ADDQ R13, v+16(FP)
-	ADDQ R13, R8
-	MOVQ $32, R15
-	CMPQ R12, R15
-	CMOVQLT R12, R15
-	SUBQ R15, R12
+	CMPQ R12, $32
+	JGE  weigh32
+	TAILMASKS
 
-one32:
-	ADD32(0, BX)
-	ADDQ $4, AX
-	ADDQ $4, CX
+weigh32:
+	WEIGHTS(0)
+	ZERO(Z12)
+	ZERO(Z13)
+	MOVQ SI, BX
+	FOUR32(0)
 	ADDQ DX, BX
-	DECQ R15
-	JNZ one32
-	TESTQ R12, R12
-	JNZ panel32
+	FOUR32(16)
+	ADDQ DX, BX
+	FOUR32(32)
+	ADDQ DX, BX
+	FOUR32(48)
+	ADDQ DX, BX
+	FOUR32(4)
+	ADDQ DX, BX
+	FOUR32(20)
+	ADDQ DX, BX
+	FOUR32(36)
+	ADDQ DX, BX
+	FOUR32(52)
+	PLUS(Z2, Z12, Z8)
+	PLUS(Z2, Z13, Z9)
+	ADDQ $128, AX
+	ADDQ R13, SI
+	ADDQ R13, R8
+	SUBQ $32, R12
+	JGT  panel32
 	VMOVUPS Z8, (DI)
 	VMOVUPS Z9, 64(DI)
+	VZEROUPPER
+	RET
+
+// func putValue(dst *byte, codes *byte, shift int)
+//
+// Only the bytes of this position are written: other members may store those between.
+TEXT ·putValue(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ codes+8(FP), SI
+	MOVQ shift+16(FP), CX
+	MOVQ $0x1111111111111111, AX
+	SHLQ CX, AX
+	KMOVQ AX, K1
+	SHLQ $3, CX
+	VMOVQ CX, X3
+	VPMOVZXBD (SI), Z0
+	VPMOVZXBD 16(SI), Z1
+	VPSLLD X3, Z0, Z0
+	VPSLLD X3, Z1, Z1
+	VMOVDQU8 Z0, K1, (DI)
+	VMOVDQU8 Z1, K1, 64(DI)
 	VZEROUPPER
 	RET
 
@@ -185,29 +286,42 @@ keys:
 	VZEROUPPER
 	RET
 
+// The codes of byte number S/8 of each of 16 columns, of a position with scale M.
+#define VALUES(S, M, O, R) \
+	VPSLLD $(24-S), Z1, Z2; \
+	VPSRAD $24, Z2, Z2; \
+	VCVTDQ2PS Z2, Z2; \
+	VMULPS.BCST M, Z2, Z2; \
+	VMOVUPS Z2, (O)(R)
+#define VALUES4(O) \
+	VMOVDQU32 (O)(BX), Z1; \
+	VALUES(0, (CX), O, DI); \
+	VALUES(8, 4(CX), O, SI); \
+	VALUES(16, 8(CX), O, R9); \
+	VALUES(24, 12(CX), O, R10)
+
 // func widenValueBlock(dst *float32, v, scales *byte, stride uintptr)
 //
-// Rows of v are stride apart, of dst four times that.
+// Codes of four positions are stride apart, as are rows of dst.
 TEXT ·widenValueBlock(SB), NOSPLIT, $128-32
 	MOVQ dst+0(FP), DI
 	MOVQ v+8(FP), BX
 	MOVQ scales+16(FP), R8
 	MOVQ stride+24(FP), DX
 	LEAQ work-128(SP), CX
-	SCALES((R8), 32(R8), 0)
-	MOVQ $32, R15
+	VCVTPH2PS (R8), Z0
+	VCVTPH2PS 32(R8), Z1
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	MOVQ $8, R15
 
 values:
-	VPMOVSXBD (BX), Z0
-	VPMOVSXBD 16(BX), Z1
-	VBROADCASTSS (CX), Z5
-	VCVTDQ2PS Z0, Z0
-	VCVTDQ2PS Z1, Z1
-	VMULPS Z0, Z5, Z0
-	VMULPS Z1, Z5, Z1
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ $4, CX
+	LEAQ (DI)(DX*1), SI
+	LEAQ (DI)(DX*2), R9
+	LEAQ (SI)(DX*2), R10
+	VALUES4(0)
+	VALUES4(64)
+	ADDQ $16, CX
 	ADDQ DX, BX
 	LEAQ (DI)(DX*4), DI
 	DECQ R15

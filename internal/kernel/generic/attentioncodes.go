@@ -2,13 +2,14 @@ package generic
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Keys and values in codes of Q8_0 come in panels of 32 positions, dim a multiple of 32:
-// keys as two panels of a weight with 16 outputs, values as float16 scales [dim/32][32] and
-// codes [32][dim].
+// Keys and values in codes of Q8_0 come in panels of 32 positions, dim a multiple of 32.
+// Keys are two panels of a weight with 16 outputs. Values are float16 scales [dim/32][32]
+// and codes [8][dim][4], so that four positions of a column lie together.
 const codePositions = 2 * PanelOuts
 
 // CodeScores is Products of one row with panels of 16 keys.
@@ -43,22 +44,69 @@ func WidenValues(dst []float32, panel []byte, dim int) {
 
 // widenValue makes numbers of a block, which begins at column j, of position i.
 func widenValue(dst []float32, panel []byte, i, j, dim int) {
-	scale := tensor.F16ToFloat32(binary.LittleEndian.Uint16(panel[codePositions*j/16+2*i:]))
-	for c, code := range panel[codePositions*dim/16+i*dim+j:][:len(dst)] {
-		dst[c] = scale * float32(int8(code))
+	scale, codes := valueScale(panel, i, j), valueCodes(panel, i, j, dim)
+	for c := range dst {
+		dst[c] = scale * float32(int8(codes[4*c]))
 	}
 }
 
-// CodeValues is Values of panels of codes.
+func valueScale(panel []byte, i, j int) float32 {
+	return tensor.F16ToFloat32(binary.LittleEndian.Uint16(panel[codePositions*j/16+2*i:]))
+}
+
+// valueCodes returns the codes of a position from column j on, each four bytes further.
+func valueCodes(panel []byte, i, j, dim int) []byte {
+	return panel[codePositions*dim/16+i/4*4*dim+4*j+i%4:]
+}
+
+// PutValue stores 32 codes of position i among those of four positions.
+func PutValue(four []byte, codes *[tensor.QuantBlock]byte, i int) {
+	four = four[:4*tensor.QuantBlock]
+	for c, code := range codes {
+		four[4*c+i%4] = code
+	}
+}
+
+// CodeValues adds up values in codes: out[c] += Σ p[i]·v[i][c] of positions in order, 32 at a
+// time. p is not negative. What a position's codes are multiplied with, p·scale, is
+// rounded to eight bits, for 32 positions together: m/255 is one step, m the largest. So
+// sums of codes are exact, and results are off by half a step times the codes at most.
+// Below 2⁻¹²⁰ m counts as zero; if one is not finite the result is NaN.
 func CodeValues(out, p []float32, v []byte, dim int, _ *Asks) {
-	panel := codePositions * tensor.Q8_0.Bytes(dim)
-	var row [tensor.QuantBlock]float32
-	for i, x := range p {
-		for j := 0; j < dim; j += len(row) {
-			widenValue(row[:], v[i/codePositions*panel:][:panel], i%codePositions, j, dim)
-			for c, y := range row {
-				out[j+c] += float32(x * y)
-			}
+	for ; len(p) > 0; v = v[codePositions*tensor.Q8_0.Bytes(dim):] {
+		n := min(codePositions, len(p))
+		for j := 0; j < dim; j += tensor.QuantBlock {
+			panelValues(out[j:][:tensor.QuantBlock], p[:n], v, j, dim)
 		}
+		p = p[n:]
+	}
+}
+
+// panelValues adds up one panel's values from column j on.
+func panelValues(out, p []float32, panel []byte, j, dim int) {
+	var w [codePositions]float32
+	var largest uint32
+	for i, x := range p {
+		w[i] = float32(x * valueScale(panel, i, j))
+		largest = max(largest, math.Float32bits(w[i]))
+	}
+	m := math.Float32frombits(largest)
+	step, inverse := float32(m*(1.0/255)), 255/m
+	switch {
+	case largest >= 0x7f800000:
+		step, inverse = math.Float32frombits(0x7fc00000), 0
+	case m < 0x1p-120:
+		step, inverse = 0, 0
+	}
+	var sums [tensor.QuantBlock]int32
+	for i := range p {
+		q := int32(math.RoundToEven(float64(float32(w[i] * inverse))))
+		codes := valueCodes(panel, i, j, dim)
+		for c := range sums {
+			sums[c] += q * int32(int8(codes[4*c]))
+		}
+	}
+	for c, sum := range sums {
+		out[c] += float32(float32(sum) * step)
 	}
 }
