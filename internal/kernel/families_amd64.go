@@ -102,7 +102,7 @@ func readAhead(o *ops) {
 	o.four, o.fourDots, o.accumulate, o.streamsAhead = avx512.Four, avx512.FourDots, avx512.AccumulateNear, true
 	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {
-		o.fourBlocks, o.quantize = avx512.FourBlocks, avx512.QuantizeFours
+		o.fourBlocks = avx512.FourBlocks
 	}
 }
 

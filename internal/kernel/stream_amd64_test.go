@@ -2,8 +2,6 @@
 
 package kernel
 
-import "github.com/gptctl/gptctl/internal/kernel/avx512"
-
 // streamVariants are the kernels that makers of processors differ in.
 func streamVariants(o *ops) map[string]*ops {
 	if o.stream == nil {
@@ -13,8 +11,5 @@ func streamVariants(o *ops) map[string]*ops {
 	plain.four, plain.fourDots, plain.fourBlocks = nil, nil, nil
 	readAhead(&ahead)
 	ahead.pairs = nil // the other maker's
-	if o.streamBlocks != nil {
-		plain.quantize = avx512.Quantize
-	}
 	return map[string]*ops{"plain": &plain, "ahead": &ahead}
 }

@@ -97,21 +97,9 @@ func packTileQ4(dst *byte, tile *float32, ld uintptr) bool
 
 func peakInt8(n int)
 
-// Quantize rounds a row of x in blocks of 32.
+// Quantize rounds a row of x in blocks of 32, four at a time: one alone is a chain of
+// instructions that wait for each other, longer than what a processor looks ahead.
 func Quantize(dst []generic.Block, x []float32, d tensor.DType) {
-	if len(dst) == 0 {
-		return
-	}
-	_ = x[len(dst)*tensor.QuantBlock-1]
-	move := uint32(0x80808080)
-	if d == tensor.Q4_0 {
-		move = 0x08080808
-	}
-	quantize(&dst[0], &x[0], len(dst), move)
-}
-
-// QuantizeFours is Quantize of four blocks at a time.
-func QuantizeFours(dst []generic.Block, x []float32, d tensor.DType) {
 	if len(dst) == 0 {
 		return
 	}
