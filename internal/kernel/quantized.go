@@ -56,6 +56,7 @@ type quantizedTask struct {
 	product   bool
 	items     int // of the current step
 	panels    int // of one item
+	most      int // items of a claim
 	colItems  int
 	rowsBlock int
 	claims    []claim
@@ -68,9 +69,21 @@ type claim struct {
 	_    [48]byte // members do not share a cache line
 }
 
+// take claims n of what is left, most at the most and fewer towards the end, so that
+// members finish together.
+func (c *claim) take(most int) (at, n int) {
+	for {
+		at = int(c.next.Load())
+		n = min(most, ceilDiv(int(c.end)-at, 2))
+		if n <= 0 || c.next.CompareAndSwap(int64(at), int64(at+n)) {
+			return at, n
+		}
+	}
+}
+
 func (t *quantizedTask) quantize() {
 	const rowsOfClaim = 4
-	t.product, t.rowsBlock = false, rowsOfClaim
+	t.product, t.rowsBlock, t.most = false, rowsOfClaim, 1
 	t.run(ceilDiv(t.rows, rowsOfClaim), t.rows*t.w.In*4)
 }
 
@@ -78,9 +91,9 @@ func (t *quantizedTask) multiply() {
 	all := ceilDiv(t.w.Out, panelOuts)
 	t.product, t.rowsBlock = true, t.rows
 	if t.rows <= fewRows {
-		t.panels = min(max(1, all/(fewClaims*t.c.team.Size())), quantItem/panelOuts)
+		t.panels, t.most = 1, min(max(1, all/(fewClaims*t.c.team.Size())), quantItem/panelOuts)
 	} else {
-		t.panels = quantItem / panelOuts
+		t.panels, t.most = quantItem/panelOuts, 1
 		t.rowsBlock = min(t.rows, max(48, quantRows/max(1, t.w.In)/12*12))
 	}
 	t.colItems = ceilDiv(all, t.panels)
@@ -108,17 +121,17 @@ func (t *quantizedTask) Run(member int) {
 	for i := range t.claims {
 		c := &t.claims[(member+i)%len(t.claims)]
 		for {
-			item := c.next.Add(1) - 1
-			if item >= c.end {
+			item, n := c.take(t.most)
+			if n <= 0 {
 				break
 			}
 			if t.product {
 				if blocks == nil {
-					blocks = t.own(member, int(item))
+					blocks = t.own(member, item)
 				}
-				t.block(member, int(item), blocks)
+				t.block(member, item, n, blocks)
 			} else {
-				r := int(item) * t.rowsBlock
+				r := item * t.rowsBlock
 				rows := min(t.rowsBlock, t.rows-r)
 				t.c.ops.quantize(t.blocks[r*t.n:][:rows*t.n], t.x[r*t.w.In:][:rows*t.w.In], t.w.DType)
 			}
@@ -139,10 +152,10 @@ func (t *quantizedTask) own(member, item int) []generic.Block {
 	return s.blocks
 }
 
-// block computes one item of the product with a quantised x.
-func (t *quantizedTask) block(member, item int, x []generic.Block) {
+// block computes n items of the product with a quantised x, which lie side by side.
+func (t *quantizedTask) block(member, item, n int, x []generic.Block) {
 	row, col := item/t.colItems*t.rowsBlock, item%t.colItems*t.panels*panelOuts
-	rows, cols := min(t.rowsBlock, t.rows-row), min(t.panels*panelOuts, t.w.Out-col)
+	rows, cols := min(t.rowsBlock, t.rows-row), min(n*t.panels*panelOuts, t.w.Out-col)
 	panels := ceilDiv(cols, panelOuts)
 	// Results go to y at once unless they are added to it, or y has no room for
 	// whole panels.

@@ -125,17 +125,11 @@ func (t *streamTask) fewBlocks() bool { return t.rows > 1 && t.w.DType.IsQuantiz
 // take claims some pairs. With a few rows of blocks, which take longer, claims become
 // smaller towards the end.
 func (t *streamTask) take(c *claim) (pair, n int) {
-	if !t.fewBlocks() {
-		pair = int(c.next.Add(int64(t.step))) - t.step
-		return pair, min(t.step, int(c.end)-pair)
+	if t.fewBlocks() {
+		return c.take(t.step)
 	}
-	for {
-		pair = int(c.next.Load())
-		n = min(t.step, ceilDiv(int(c.end)-pair, 2))
-		if n <= 0 || c.next.CompareAndSwap(int64(pair), int64(pair+n)) {
-			return pair, n
-		}
-	}
+	pair = int(c.next.Add(int64(t.step))) - t.step
+	return pair, min(t.step, int(c.end)-pair)
 }
 
 // ld is the distance of the rows of a claim's results: those of the second stream lie
