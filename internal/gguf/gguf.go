@@ -52,9 +52,8 @@ type File struct {
 	values  map[string]value
 	names   []string // of the tensors, in the order of the data
 	tensors map[string]entry
-	bytes   int64
-	mapping *mapped.File // nil for Parse
-	memory  []*mapped.Memory
+	mapped.Files
+	memory []*mapped.Memory
 }
 
 // value is a metadata value as it lies in the file.
@@ -85,46 +84,18 @@ func Open(path string) (*File, error) {
 		m.Close()
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	f.bytes, f.mapping = int64(len(m.Data)), m
+	f.Files = mapped.Files{m}
 	return f, nil
 }
-
-// Bytes returns the size of the file, 0 for Parse.
-func (f *File) Bytes() int64 { return f.bytes }
 
 // Close releases the memory behind tensors and strings; a Prefault under way
 // ends. A file from Parse needs no Close.
 func (f *File) Close() error {
-	var errs []error
+	errs := []error{f.Files.Close()}
 	for _, m := range f.memory {
 		errs = append(errs, m.Free())
 	}
-	if f.mapping != nil {
-		errs = append(errs, f.mapping.Close())
-	}
 	return errors.Join(errs...)
-}
-
-// Prefault brings parts of the file into memory; see mapped.File.
-func (f *File) Prefault(parts ...[]byte) {
-	if f.mapping != nil {
-		f.mapping.Prefault(parts...)
-	}
-}
-
-// ReadAhead starts bringing the file into the page cache.
-func (f *File) ReadAhead() {
-	if f.mapping != nil {
-		f.mapping.ReadAhead()
-	}
-}
-
-// Forget says that the data of a tensor has been read for the last time for
-// now; see mapped.File.
-func (f *File) Forget(data []byte) {
-	if f.mapping != nil {
-		f.mapping.Forget(data)
-	}
 }
 
 // Names returns the tensors' names in the order of their data. The caller must

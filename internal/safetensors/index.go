@@ -2,6 +2,7 @@ package safetensors
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,42 +95,56 @@ func ReadIndex(path string) (*Index, error) {
 }
 
 // OpenSharded opens the model whose index lies at path as if it were one file.
-// As in transformers, the shards' tensors count even if the index does not list
-// them; but what the index lists must be where it says, and only there.
 func OpenSharded(path string) (*File, error) {
-	x, err := ReadIndex(path)
-	if err != nil {
-		return nil, err
-	}
 	all := &File{tensors: map[string]tensor.Tensor{}, metadata: map[string]string{}}
-	in := map[string]string{} // the shard that each tensor was found in
-	for _, shard := range x.Shards() {
-		f, err := Open(filepath.Join(filepath.Dir(path), shard))
+	err := EachShard(path, func(shard string) ([]string, error) {
+		f, err := Open(shard)
 		if err != nil {
-			all.Close()
 			return nil, err
 		}
-		all.mappings = append(all.mappings, f.mappings...)
-		for _, name := range f.names {
-			if old, twice := in[name]; twice {
-				all.Close()
-				return nil, fmt.Errorf("read %s: tensor %s is in both %s and %s", path, quote(name), old, shard)
-			}
-			in[name] = shard
-			all.names = append(all.names, name)
-			all.tensors[name] = f.tensors[name]
-		}
+		all.Files = append(all.Files, f.Files...)
+		all.names = append(all.names, f.names...)
+		maps.Copy(all.tensors, f.tensors)
 		for key, value := range f.metadata {
 			if _, ok := all.metadata[key]; !ok {
 				all.metadata[key] = value
 			}
 		}
+		return f.names, nil
+	})
+	if err != nil {
+		all.Close()
+		return nil, err
+	}
+	return all, nil
+}
+
+// EachShard has the shards opened of the index at path, which are its neighbours, each by
+// a function that returns the names of the tensors. As in transformers, all of these count
+// even if the index does not list them; but what the index lists must be where it says,
+// and only there.
+func EachShard(path string, open func(shard string) (names []string, err error)) error {
+	x, err := ReadIndex(path)
+	if err != nil {
+		return err
+	}
+	in := map[string]string{} // the shard that each tensor was found in
+	for _, shard := range x.Shards() {
+		names, err := open(filepath.Join(filepath.Dir(path), shard))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if old, twice := in[name]; twice {
+				return fmt.Errorf("read %s: tensor %s is in both %s and %s", path, quote(name), old, shard)
+			}
+			in[name] = shard
+		}
 	}
 	for name, shard := range x.WeightMap {
 		if in[name] != shard {
-			all.Close()
-			return nil, fmt.Errorf("read %s: tensor %s is not in %s, where the index puts it", path, quote(name), shard)
+			return fmt.Errorf("read %s: tensor %s is not in %s, where the index puts it", path, quote(name), shard)
 		}
 	}
-	return all, nil
+	return nil
 }

@@ -39,7 +39,7 @@ type File struct {
 	names    []string // in the order of the data
 	tensors  map[string]tensor.Tensor
 	metadata map[string]string
-	mappings []*mapped.File // to be closed
+	mapped.Files
 }
 
 // Names returns the tensors' names in the order of their data. The caller must
@@ -64,49 +64,6 @@ func (f *File) Size() int64 {
 	return n
 }
 
-// Prefault brings parts of the file into memory; see mapped.File.
-func (f *File) Prefault(parts ...[]byte) {
-	for _, m := range f.mappings {
-		m.Prefault(parts...)
-	}
-}
-
-// ReadAhead starts bringing the file into the page cache.
-func (f *File) ReadAhead() {
-	for _, m := range f.mappings {
-		m.ReadAhead()
-	}
-}
-
-// Bytes returns the size of the file, or of several.
-func (f *File) Bytes() int64 {
-	var n int64
-	for _, m := range f.mappings {
-		n += int64(len(m.Data))
-	}
-	return n
-}
-
-// Forget says that the data of a tensor has been read for the last time for
-// now; see mapped.File.
-func (f *File) Forget(data []byte) {
-	for _, m := range f.mappings {
-		m.Forget(data)
-	}
-}
-
-// Close releases the memory behind the tensors; a Prefault under way ends. A file
-// from Parse needs no Close.
-func (f *File) Close() error {
-	var first error
-	for _, m := range f.mappings {
-		if err := m.Close(); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
 // Open maps and parses one file. Its errors name the file.
 func Open(path string) (*File, error) {
 	m, err := mapped.Open(path)
@@ -118,7 +75,7 @@ func Open(path string) (*File, error) {
 		m.Close()
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	f.mappings = []*mapped.File{m}
+	f.Files = mapped.Files{m}
 	return f, nil
 }
 

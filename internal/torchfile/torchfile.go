@@ -24,9 +24,9 @@ import (
 
 // File is one file, or several that make up one model.
 type File struct {
-	names    []string // in the order of the state dict
-	tensors  map[string]tensor.Tensor
-	mappings []*mapped.File // to be closed
+	names   []string // in the order of the state dict
+	tensors map[string]tensor.Tensor
+	mapped.Files
 }
 
 // Names returns the tensors' names in the order of the state dict. The caller
@@ -58,48 +58,6 @@ func (f *File) Size() int64 {
 	return n
 }
 
-// Prefault brings parts of the file into memory; see mapped.File.
-func (f *File) Prefault(parts ...[]byte) {
-	for _, m := range f.mappings {
-		m.Prefault(parts...)
-	}
-}
-
-// ReadAhead starts bringing the file into the page cache.
-func (f *File) ReadAhead() {
-	for _, m := range f.mappings {
-		m.ReadAhead()
-	}
-}
-
-// Bytes returns the size of the file, or of several.
-func (f *File) Bytes() int64 {
-	var n int64
-	for _, m := range f.mappings {
-		n += int64(len(m.Data))
-	}
-	return n
-}
-
-// Forget says that the data of a tensor has been read for the last time for
-// now; see mapped.File.
-func (f *File) Forget(data []byte) {
-	for _, m := range f.mappings {
-		m.Forget(data)
-	}
-}
-
-// Close releases the memory behind the tensors. A file from Parse needs none.
-func (f *File) Close() error {
-	var first error
-	for _, m := range f.mappings {
-		if err := m.Close(); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
 // Open maps and parses one file. Its errors name the file; one that names
 // foreign code wraps a *GlobalError.
 func Open(path string) (*File, error) {
@@ -112,7 +70,7 @@ func Open(path string) (*File, error) {
 		m.Close()
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	f.mappings = []*mapped.File{m}
+	f.Files = mapped.Files{m}
 	return f, nil
 }
 
