@@ -52,7 +52,7 @@ func (t *attentionTask) single(s *scratch, row, head int) {
 		t.scoresOf(s, row, head, k)
 	}
 	t.average(t.output(row, head), s.c[:r.Len], v, &s.asks)
-	if o.streamsAhead {
+	if o.streamsAhead || t.coded() { // loops over codes are too short to ask for all of it
 		ask(s.asks.Begin())
 	}
 }
