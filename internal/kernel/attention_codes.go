@@ -17,8 +17,8 @@ import (
 // 32 positions, then the codes [8][headDim][4]. A value is scale·code, which float32 holds
 // exactly.
 //
-// Few rows add up codes (generic.CodeValues), where the family has kernels for that; many
-// rows, and the other families, make numbers of them.
+// A row adds up codes (generic.CodeValues) where the family has kernels for that; many rows
+// on a matrix unit, and the other families, make numbers of them.
 
 // coded reports whether keys and values are codes.
 func (s AttentionShape) coded() bool { return s.DType == tensor.Q8_0 }
@@ -125,7 +125,7 @@ func (o *ops) storeValue(v []byte, b *generic.Block, j, n, pos int) {
 	put(v[2*KVPanel*n+4*(at/4*n+j)*tensor.QuantBlock:], codeBytes(b), at)
 }
 
-// valuePanel returns the panel of n blocks a position that a position is in.
+// valuePanel returns the panel that a position's value is in, n blocks of it.
 func valuePanel(v []byte, n, pos int) []byte {
 	size := n * KVPanel * tensor.Q8_0.Bytes(tensor.QuantBlock)
 	return v[pos/KVPanel*size:][:size]
@@ -163,13 +163,14 @@ func (s AttentionShape) CopyCodes(dst, src AttentionRow, from, to int) {
 				generic.GetBlock(s.DType, block[:], k1[at:][:size], pos%panelOuts)
 				generic.PutBlock(s.DType, k0[at:][:size], pos%panelOuts, block[:])
 			}
-			to, from := valuePanel(v0, n, pos), valuePanel(v1, n, pos)
+			p0, p1 := valuePanel(v0, n, pos), valuePanel(v1, n, pos)
 			for i := range n {
-				copy(to[2*(i*KVPanel+pos%KVPanel):][:2], from[2*(i*KVPanel+pos%KVPanel):])
+				at := 2 * (i*KVPanel + pos%KVPanel)
+				copy(p0[at:][:2], p1[at:])
 			}
-			at := 2*KVPanel*n + pos%KVPanel/4*4*s.HeadDim + pos%4
-			for c := at; c < at+4*s.HeadDim; c += 4 {
-				to[c] = from[c]
+			first := 2*KVPanel*n + pos%KVPanel/4*4*s.HeadDim + pos%4
+			for at := first; at < first+4*s.HeadDim; at += 4 {
+				p0[at] = p1[at]
 			}
 		}
 	}
