@@ -19,8 +19,9 @@ var (
 
 // cache is the keys and values of a sequence, plain and as the kernels want them.
 type cache struct {
-	k, v [][]float32 // [position][heads·dim], as the type rounds them
-	row  AttentionRow
+	k, v   [][]float32 // [position][heads·dim], as the type rounds them
+	scales [][]float32 // of values in codes, [position][heads·dim/32]
+	row    AttentionRow
 }
 
 // newCache makes room, filled with NaN, for positions of which the first ones are
@@ -49,6 +50,9 @@ func newCache(t testing.TB, s AttentionShape, positions int, qkv []float32) *cac
 	for i := range tokens {
 		c.k = append(c.k, round(qkv[(3*i+1)*width:][:width]))
 		c.v = append(c.v, round(qkv[(3*i+2)*width:][:width]))
+		if s.coded() {
+			c.scales = append(c.scales, scales(qkv[(3*i+2)*width:][:width]))
+		}
 		for h := range s.Heads {
 			if s.coded() {
 				b := make([]generic.Block, s.HeadDim/32)
@@ -71,6 +75,16 @@ func putBlocks(put func(dst []byte, b *generic.Block, j, n, pos int), dst []byte
 	for j := range b {
 		put(dst, &b[j], j, len(b), pos)
 	}
+}
+
+// scales are those of the codes of v, as a cache has them.
+func scales(v []float32) []float32 {
+	b, f := make([]generic.Block, len(v)/32), make([]float32, len(v)/32)
+	generic.Quantize(b, v, tensor.Q8_0)
+	for i := range f {
+		f[i] = tensor.F16ToFloat32(tensor.Float32ToF16(b[i].Scale))
+	}
+	return f
 }
 
 // rounded is what codes make of v, with scales of float32 or as a cache has them.
@@ -102,8 +116,9 @@ func (c *cache) at(length int) AttentionRow {
 	return r
 }
 
-// attend is attention written from its definition, for the query of one row.
-func (c *cache) attend(q []float32, length int, s AttentionShape) []float64 {
+// attend is attention written from its definition, for the query of one row. Weights of
+// values in codes may be rounded to eight bits, as generic.CodeValues does.
+func (c *cache) attend(q []float32, length int, s AttentionShape, eight bool) []float64 {
 	out := make([]float64, s.Heads*s.HeadDim)
 	if q = q[:len(out)]; s.coded() {
 		q = rounded(q, false)
@@ -123,13 +138,36 @@ func (c *cache) attend(q []float32, length int, s AttentionShape) []float64 {
 			p[t] = math.Exp(p[t] - largest)
 			sum += p[t]
 		}
-		for t := range p {
-			for d := range s.HeadDim {
-				out[head+d] += p[t] / sum * float64(c.v[t][head+d])
+		for d := range s.HeadDim {
+			w := p
+			if eight {
+				w = c.eightBits(p, (head+d)/32)
+			}
+			for t := range w {
+				out[head+d] += w[t] / sum * float64(c.v[t][head+d])
 			}
 		}
 	}
 	return out
+}
+
+// eightBits rounds p·scale of a block, in steps of a 255th of the largest of 32 positions,
+// and takes the scale out again.
+func (c *cache) eightBits(p []float64, block int) []float64 {
+	w := make([]float64, len(p))
+	for first := 0; first < len(p); first += 32 {
+		panel := p[first:min(first+32, len(p))]
+		most := 0.0
+		for i, x := range panel {
+			most = max(most, x*float64(c.scales[first+i][block]))
+		}
+		for i, x := range panel {
+			if scale := float64(c.scales[first+i][block]); scale > 0 {
+				w[first+i] = math.RoundToEven(x*scale*255/most) * most / 255 / scale
+			}
+		}
+	}
+	return w
 }
 
 func TestAttention(t *testing.T) {
@@ -162,14 +200,16 @@ func attentionCase(t *testing.T, c, alone *CPU, s AttentionShape, tokens int) {
 	var qkv []float32
 	var want []float64
 	var caches, filled []*cache
+	tiles := c.ops.tiles != nil && s.DType != tensor.F32
 	for _, part := range [][2]int{{max(0, tokens-140), tokens}, {0, min(5, tokens)}, {tokens - 1, tokens}} {
 		all := random(rng, part[1]*3*width)
 		full := newCache(t, s, part[1]+3, all)
 		begun := newCache(t, s, part[1]+3, all[:part[0]*3*width])
 		filled, caches = append(filled, full), append(caches, begun)
+		eight := s.coded() && c.ops.codeValues != nil && !(tiles && part[1]-part[0] > fewRows)
 		for i := part[0]; i < part[1]; i++ {
 			rows = append(rows, begun.at(i+1))
-			want = append(want, full.attend(all[3*i*width:], i+1, s)...)
+			want = append(want, full.attend(all[3*i*width:], i+1, s, eight)...)
 		}
 		qkv = append(qkv, all[part[0]*3*width:]...)
 	}
@@ -177,18 +217,13 @@ func attentionCase(t *testing.T, c, alone *CPU, s AttentionShape, tokens int) {
 	c.Attention(out, qkv, rows, s)
 	// A matrix unit rounds queries, keys, values and probabilities to bf16, of more
 	// rows of a text than a few.
-	tiles := c.ops.tiles != nil && s.DType != tensor.F32
 	most := 1e-6
-	if s.coded() && c.ops.codeValues != nil {
-		most = 4e-3 // weights of values are codes, too
-	}
-	few := most
 	if long := min(140, tokens); tiles && long > fewRows {
 		if most = 3e-3; s.coded() {
 			most = 1e-2 // queries are no codes
 		}
 		end := long * width
-		if e := distance(out[end:], want[end:]); !(e < few) {
+		if e := distance(out[end:], want[end:]); !(e < 1e-6) {
 			t.Errorf("few rows: off by %g", e)
 		}
 	}
