@@ -17,7 +17,7 @@ func codeValues64(out, p *float32, v, scales *byte, stride, panel uintptr, n int
 func codeValues32(out, p *float32, v, scales *byte, stride, panel uintptr, n int)
 
 //go:noescape
-func putValue(dst *byte, codes *byte, shift int)
+func putValue(four, codes *byte, at int)
 
 //go:noescape
 func widenKeyBlock(dst *float32, block *byte)

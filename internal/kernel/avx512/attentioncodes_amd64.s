@@ -36,6 +36,27 @@
 	ADDQ $63, CX; \
 	ANDQ $~63, CX
 
+// BX the codes, DX the distance of those of four positions, R8 the scales, R13 the distance of
+// panels; R12 positions left.
+#define VALUEARGS \
+	CONSTANTS; \
+	WORKLINE; \
+	MOVQ out+0(FP), DI; \
+	MOVQ p+8(FP), AX; \
+	MOVQ v+16(FP), SI; \
+	MOVQ scales+24(FP), R8; \
+	MOVQ stride+32(FP), DX; \
+	MOVQ panel+40(FP), R13; \
+	MOVQ n+48(FP), R12
+
+// The next panel; GT: there is one.
+#define NEXTPANEL \
+	ADDQ $128, AX; \
+	ADDQ R13, SI; \
+	ADDQ R13, R8; \
+	SUBQ $32, R12
+
+// K1 and K2 for fewer than 32 positions.
 #define TAILMASKS \
 	XCHGQ R12, CX; \
 	MOVL $1, R15; \
@@ -112,22 +133,11 @@
 	VFMADD231PS STEP, ACC, SUM
 
 // func codeValues64(out, p *float32, v, scales *byte, stride, panel uintptr, n int, nextk, nextv *byte, asks int)
-//
-// BX the codes, DX the distance of those of four positions, R8 the scales, R13 the distance of
-// panels; R12 positions left.
 TEXT ·codeValues64(SB), NOSPLIT, $128-80
-	MOVQ out+0(FP), DI
-	MOVQ p+8(FP), AX
-	MOVQ v+16(FP), SI
-	MOVQ scales+24(FP), R8
-	MOVQ stride+32(FP), DX
-	MOVQ panel+40(FP), R13
-	MOVQ n+48(FP), R12
+	VALUEARGS
 	MOVQ nextk+56(FP), R9
 	MOVQ nextv+64(FP), R11
 	MOVQ asks+72(FP), R10
-	CONSTANTS
-	WORKLINE
 	LOAD64
 
 panel64:
@@ -166,10 +176,7 @@ next64:
 	PLUS(Z2, Z13, Z9)
 	PLUS(Z3, Z14, Z10)
 	PLUS(Z3, Z15, Z11)
-	ADDQ $128, AX
-	ADDQ R13, SI
-	ADDQ R13, R8
-	SUBQ $32, R12
+	NEXTPANEL
 	JGT  panel64
 	STORE64
 	VZEROUPPER
@@ -188,15 +195,7 @@ quiet64:
 
 // func codeValues32(out, p *float32, v, scales *byte, stride, panel uintptr, n int)
 TEXT ·codeValues32(SB), NOSPLIT, $128-56
-	MOVQ out+0(FP), DI
-	MOVQ p+8(FP), AX
-	MOVQ v+16(FP), SI
-	MOVQ scales+24(FP), R8
-	MOVQ stride+32(FP), DX
-	MOVQ panel+40(FP), R13
-	MOVQ n+48(FP), R12
-	CONSTANTS
-	WORKLINE
+	VALUEARGS
 	VMOVUPS (DI), Z8
 	VMOVUPS 64(DI), Z9
 
@@ -227,23 +226,20 @@ weigh32:
 	FOUR32(52)
 	PLUS(Z2, Z12, Z8)
 	PLUS(Z2, Z13, Z9)
-	ADDQ $128, AX
-	ADDQ R13, SI
-	ADDQ R13, R8
-	SUBQ $32, R12
+	NEXTPANEL
 	JGT  panel32
 	VMOVUPS Z8, (DI)
 	VMOVUPS Z9, 64(DI)
 	VZEROUPPER
 	RET
 
-// func putValue(dst *byte, codes *byte, shift int)
+// func putValue(four, codes *byte, at int)
 //
 // Only the bytes of this position are written: other members may store those between.
 TEXT ·putValue(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), DI
+	MOVQ four+0(FP), DI
 	MOVQ codes+8(FP), SI
-	MOVQ shift+16(FP), CX
+	MOVQ at+16(FP), CX
 	MOVQ $0x1111111111111111, AX
 	SHLQ CX, AX
 	KMOVQ AX, K1
