@@ -136,8 +136,13 @@ func (d *Device) convert(m *matrix, want tensor.DType, numbers int) {
 // panels makes m a copy of itself in panels.
 func (d *Device) panels(m *matrix, want tensor.DType) {
 	src := m.Weight
-	m.DType, m.Data, m.Panels = want, d.alloc(kernel.PanelBytes(want, m.In, m.Out)), true
-	d.cpu.PackPanels(m.Data, &src, want)
+	if m.DType = want; want == tensor.BF16 && d.cpu.Traits().Pairs {
+		m.Data, m.Pairs = d.alloc(kernel.PairBytes(m.In, m.Out)), true
+		d.cpu.PackPairs(m.Data, &src)
+	} else {
+		m.Data, m.Panels = d.alloc(kernel.PanelBytes(want, m.In, m.Out)), true
+		d.cpu.PackPanels(m.Data, &src, want)
+	}
 	d.copied(src.Data)
 }
 

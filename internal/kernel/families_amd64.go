@@ -123,6 +123,7 @@ func bf16Pairs() *pairOps {
 	return &pairOps{
 		round: avx512.RoundPairs, accumulate: avx512.AccumulatePairs, pack: avx512.PackPairs,
 		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs, stream: avx512.StreamPairs,
+		panel: avx512.AccumulatePanel, streamPanels: avx512.StreamPanels,
 	}
 }
 

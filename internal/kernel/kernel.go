@@ -56,6 +56,7 @@ type CPU struct {
 	stream    streamTask
 	four      fourTask
 	many      manyTask
+	pairsTask pairsTask
 	train     trainScratch
 	product   productTask
 
@@ -272,7 +273,10 @@ type pairOps struct {
 	pack       func(dst []uint32, w []byte, stride, rows, cols int)
 	multiply   func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool)
 	stream     func(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int)
-	dots       func(y []float32, ldy int, x []uint32, ldx, rows, in int, w []byte, stride, outs int)
+	// panel and streamPanels are accumulate and stream of panels that hold pairs already.
+	panel        func(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte)
+	streamPanels func(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int)
+	dots         func(y []float32, ldy int, x []uint32, ldx, rows, in int, w []byte, stride, outs int)
 }
 
 // grow returns s with at least n elements, at an address that is a multiple

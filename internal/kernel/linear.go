@@ -18,6 +18,9 @@ type Weight struct {
 	// Panels says that Data is [⌈Out/32⌉][In][32], as PackPanels makes it of
 	// [In][Out] floats: the products are the same, but memory is read in a line.
 	Panels bool
+	// Pairs says that Data is [⌈Out/32⌉][⌈In/2⌉][32][2] BF16 as PackPairs makes it: panels
+	// for where bf16 is multiplied by bf16, in pairs of inputs.
+	Pairs bool
 	// Tiles says that Data is BF16 as PackTiles makes it, for a matrix unit.
 	Tiles bool
 
@@ -36,6 +39,9 @@ func (w *Weight) bytes() int {
 	}
 	if w.Tiles {
 		return TileBytes(w.Out, w.In)
+	}
+	if w.Pairs {
+		return PairBytes(w.In, w.Out)
 	}
 	if w.Panels {
 		return PanelBytes(w.DType, w.In, w.Out)
@@ -115,6 +121,9 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 	if w.Tiles && c.ops.tiles == nil {
 		panic("kernel: linear with tiles and no matrix unit")
 	}
+	if w.Pairs && c.ops.pairs == nil {
+		panic("kernel: linear with pairs and no products of them")
+	}
 	if rows == 0 || w.Out == 0 {
 		return
 	}
@@ -143,6 +152,8 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 		c.four.run(t)
 	case streamed:
 		c.stream.run(t)
+	case w.Pairs && rows > fewRows:
+		c.pairsTask.run(t)
 	case c.ops.hinted(rows, w):
 		c.many.run(t)
 	default:
@@ -164,7 +175,7 @@ func (w *Weight) check(y []float32, rows int, e Epilogue) {
 	} else if e.Blocks {
 		room = len(y) >= BlockFloats(rows, w.Out)
 	}
-	if !room || len(w.Data) < w.bytes() || w.Tiles && w.DType != tensor.BF16 ||
+	if !room || len(w.Data) < w.bytes() || (w.Tiles || w.Pairs) && w.DType != tensor.BF16 ||
 		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows: y %d elements or %d bytes, bias %d, weight %d bytes",
 			w.In, w.Out, w.DType, rows, len(y), len(e.Tiles), len(e.Bias), len(w.Data)))
@@ -253,7 +264,7 @@ func (t *linearTask) plan(threads int) {
 		most := max(line, claimElems/max(t.w.In, 1))
 		each := ceilDiv(ceilDiv(t.w.Out, threads), most)
 		t.cols = roundUp(ceilDiv(t.w.Out, threads*each), line)
-	case t.rows <= fewRows && t.w.Panels:
+	case t.rows <= fewRows && (t.w.Panels || t.w.Pairs):
 		// As many claims for each, several of them, so that who is late leaves
 		// little behind.
 		t.cols = roundUp(ceilDiv(t.w.Out, threads*panelClaims), panelCols)
@@ -322,6 +333,13 @@ func (t *linearTask) accumulate(s *scratch, row, rows, col, cols int) {
 func (t *linearTask) products(y []float32, ldy, col, cols int) {
 	o, in, size := t.c.ops, t.w.In, t.w.DType.Size()
 	if in == 0 {
+		return
+	}
+	if t.w.Pairs {
+		_, bytes := t.w.panel()
+		for j := 0; j < cols; j += panelCols {
+			o.pairs.panel(y[j:], ldy, t.pairs, t.ldp, t.few, ceilDiv(in, 2), t.w.Data[(col+j)/panelCols*bytes:])
+		}
 		return
 	}
 	width, stride := cols, t.w.Out*size

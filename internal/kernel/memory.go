@@ -23,6 +23,14 @@ func pairBytes(v []uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
 }
 
+// pairsOf returns memory, which pairBytes is the inverse of.
+func pairsOf(b []byte) []uint32 {
+	if uintptr(unsafe.Pointer(unsafe.SliceData(b)))%4 != 0 {
+		panic("kernel: pairs at an address that is no multiple of 4")
+	}
+	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}
+
 // alignedBytes allocates n bytes at an address that is a multiple of 64.
 func alignedBytes(n int) []byte {
 	s := make([]byte, n+63)

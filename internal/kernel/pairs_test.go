@@ -108,6 +108,22 @@ func TestTwinPairs(t *testing.T) {
 				}
 			}
 		}
+		for rows := range 18 {
+			for _, deep := range []int{0, 1, 3, 4, 5, 8, 33} {
+				ldx, ldy := deep+3, panelCols+2
+				x := make([]uint32, max(0, rows*ldx-3))
+				generic.RoundPairs(x, wild(rng, 2*len(x)))
+				x = guardedPairs(t, x)
+				w := encode(t, tensor.BF16, wild(rng, 2*deep*panelCols))
+				y := random(rng, max(0, rows*ldy-2))
+				got := guardedFloats(t, y)
+				o.pairs.panel(got, ldy, x, ldx, rows, deep, w)
+				generic.AccumulatePanel(y, ldy, x, ldx, rows, deep, w)
+				for r := range rows {
+					near(t, "panel", got[r*ldy:][:panelCols], y[r*ldy:][:panelCols], 0)
+				}
+			}
+		}
 		for mr := range o.mr + 1 {
 			for k := range 20 {
 				for _, load := range []bool{false, true} {
@@ -145,4 +161,95 @@ func TestTwinPairs(t *testing.T) {
 			}
 		}
 	})
+}
+
+// inPairs returns a weight as panels of pairs.
+func inPairs(c *CPU, w *Weight) *Weight {
+	p := &Weight{In: w.In, Out: w.Out, DType: tensor.BF16, Pairs: true, Data: alignedBytes(PairBytes(w.In, w.Out))}
+	c.PackPairs(p.Data, w)
+	return p
+}
+
+// Products with panels of pairs are those with the weight as it lay, bit for bit, however
+// rows are cut into runs.
+func TestPairPanels(t *testing.T) {
+	withPairs(t, func(t *testing.T, o *ops) {
+		shapes := []struct{ rows, in, out int }{
+			{1, 7, 33}, {1, 64, 300}, {2, 31, 40}, {5, 9, 64}, {16, 70, 32}, {17, 5, 3}, {29, 48, 33}, {133, 70, 300}, {191, 33, 96},
+			{192, 33, 96}, {193, 801, 40}, {27, 1700, 290}, {530, 20, 70}, {512, 96, 256}, {700, 1601, 64}, {40, 0, 5},
+		}
+		var all []*CPU
+		for threads := 1; threads <= 5; threads++ {
+			c, err := New(Options{Family: o.name, Threads: threads})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			all = append(all, c)
+		}
+		for _, s := range shapes {
+			rng := rand.New(rand.NewPCG(uint64(s.rows), uint64(s.in)))
+			x, before, bias := random(rng, s.rows*s.in), random(rng, s.rows*s.out), random(rng, s.out)
+			for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+				src, _ := weight(rng, s.in, s.out, false, d)
+				w := *src
+				w.DType, w.Data = tensor.BF16, make([]byte, 2*s.in*s.out)
+				all[0].Convert(w.Data, tensor.BF16, src.Data, d)
+				for _, e := range []Epilogue{{}, {Bias: bias, Activation: GELUTanh}, {Bias: bias, Add: true}} {
+					want := append([]float32(nil), before...)
+					all[0].Linear(want, x, s.rows, &w, e)
+					for _, c := range all {
+						y := append([]float32(nil), before...)
+						c.Linear(y, x, s.rows, inPairs(c, src), e)
+						if at := same(y, want); at >= 0 {
+							t.Fatalf("%+v %v threads %d: element %d is %v, want %v", s, d, c.Threads(), at, y[at], want[at])
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// Whatever members come, and when, each item of each run is claimed once.
+func TestRowRuns(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for range 2000 {
+		var r rowRuns
+		rows, members := 1+rng.IntN(900), 1+rng.IntN(9)
+		r.plan(rows, members)
+		last := 0
+		var want, got []int
+		for i := range r.count {
+			from, to := r.rows(i)
+			if from != last || to <= from || to-from > r.longest() {
+				t.Fatalf("%d rows, %d members: run %d is %d … %d after %d, longest %d", rows, members, i, from, to, last, r.longest())
+			}
+			last = to
+			r.begin(i, 1+rng.IntN(6))
+			want = append(want, int(r.claims[i].end))
+		}
+		if last != rows {
+			t.Fatalf("%d rows, %d members: the last run ends at %d", rows, members, last)
+		}
+		got = make([]int, r.count)
+		coming := rng.Perm(members)[:1+rng.IntN(members)] // the others never come
+		for len(coming) > 0 {
+			i := rng.IntN(len(coming))
+			run, item, ok := r.take(coming[i])
+			if !ok {
+				coming = append(coming[:i], coming[i+1:]...)
+				continue
+			}
+			if item != got[run] {
+				t.Fatalf("item %d of run %d after %d", item, run, got[run])
+			}
+			got[run]++
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Fatalf("%d rows, %d members: run %d had %d items of %d", rows, members, i, got[i], want[i])
+			}
+		}
+	}
 }

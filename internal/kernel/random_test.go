@@ -183,6 +183,9 @@ func randomWeights(t *testing.T, rng *rand.Rand, c *CPU, d tensor.DType, w []flo
 	panels := &Weight{In: in, Out: out, DType: d, Panels: true, Data: make([]byte, PanelBytes(d, in, out))}
 	c.PackPanels(panels.Data, byInputs, d)
 	all = []*Weight{byOutputs, byInputs, panels}
+	if c.ops.pairs != nil && d == tensor.BF16 {
+		all = append(all, inPairs(c, byInputs))
+	}
 	if c.InTiles(d) {
 		all = append(all, inTiles(c, byInputs))
 	}

@@ -30,6 +30,7 @@ var selfChecks = []struct {
 	{"stream F16", 1e-6, func(t *trial, o *ops) []float32 { return t.stream(o, tensor.F16) }},
 	{"stream BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.stream(o, tensor.BF16) }},
 	{"stream pairs", 1e-6, (*trial).streamPairs},
+	{"panels of pairs", 1e-6, (*trial).pairPanels},
 	{"stream Q8_0", 1e-6, func(t *trial, o *ops) []float32 { return t.streamBlocks(o, tensor.Q8_0) }},
 	{"stream Q4_0", 1e-6, func(t *trial, o *ops) []float32 { return t.streamBlocks(o, tensor.Q4_0) }},
 	{"four streams F32", 1e-6, func(t *trial, o *ops) []float32 { return t.four(o, tensor.F32) }},
@@ -140,12 +141,13 @@ func twinOps() *ops {
 		multiply: func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool) {
 			generic.MultiplyPairs(generic.NR, c, ldc, a, lda, b, mr, k, load)
 		},
-		dots: generic.DotsPairs,
+		dots: generic.DotsPairs, panel: generic.AccumulatePanel,
 	}
 	o.train.packFloats = func(dst []uint32, w []float32, ld, rows, cols int) {
 		generic.PackFloats(generic.NR, dst, w, ld, rows, cols)
 	}
 	o.stream, o.pairs.stream, o.streamBlocks = generic.Stream, generic.StreamPairs, generic.StreamBlocks
+	o.pairs.streamPanels = generic.StreamPanels
 	o.four, o.fourDots, o.fourBlocks = generic.Four, generic.FourDots, generic.FourBlocks
 	o.multiplyAhead = generic.MultiplyAhead
 	o.tiles = &tileOps{

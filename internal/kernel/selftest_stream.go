@@ -26,6 +26,19 @@ func (t *trial) streamPairs(o *ops) []float32 {
 	return y
 }
 
+// pairPanels multiplies panels of pairs, a few rows by one and one row by two.
+func (t *trial) pairPanels(o *ops) []float32 {
+	if o.pairs == nil || o.pairs.panel == nil || o.pairs.streamPanels == nil {
+		return nil
+	}
+	const rows = 5
+	w := t.weights(tensor.BF16, 4*trialPairs*panelCols)
+	y := make([]float32, (rows+2)*panelCols)
+	o.pairs.panel(y[2*panelCols:], panelCols, t.pairs(o, rows), trialPairs, rows, trialPairs, w)
+	o.pairs.streamPanels(y[:panelCols], y[panelCols:], t.pairs(o, 1), w, w[trialPairs*panelCols*4:], trialPairs)
+	return y
+}
+
 func (t *trial) streamBlocks(o *ops, d tensor.DType) []float32 {
 	if o.streamBlocks == nil {
 		return nil

@@ -74,6 +74,9 @@ func (w *Weight) panel() (cols, bytes int) {
 	case w.OutMajor && !w.Panels:
 		return 1, w.DType.Bytes(w.In)
 	}
+	if w.Pairs {
+		return panelCols, PairBytes(w.In, panelCols)
+	}
 	return panelCols, PanelBytes(w.DType, w.In, panelCols)
 }
 
@@ -261,7 +264,9 @@ func (t *streamTask) two(s *scratch, y0, y1 []float32, w0, w1 []byte) {
 	}
 	clear(y0)
 	clear(y1)
-	if t.paired {
+	if t.w.Pairs {
+		o.pairs.streamPanels(y0, y1, s.p, w0, w1, len(s.p))
+	} else if t.paired {
 		o.pairs.stream(y0, y1, s.p, w0, w1, t.w.In)
 	} else {
 		o.stream(t.w.DType, y0, y1, t.x, w0, w1, t.w.In)
@@ -276,7 +281,9 @@ func (t *streamTask) one(s *scratch, y []float32, w []byte) {
 		return
 	}
 	clear(y)
-	if t.paired {
+	if t.w.Pairs {
+		o.pairs.panel(y, t.cols, s.p, len(s.p), 1, len(s.p), w)
+	} else if t.paired {
 		o.pairs.accumulate(y, t.cols, s.p, len(s.p), 1, in, w, 2*t.cols, t.cols)
 	} else {
 		o.accumulate(t.w.DType, y, t.cols, t.x, in, 1, in, w, t.w.DType.Size()*t.cols, t.cols)
@@ -357,5 +364,5 @@ func (o *ops) streamed(rows int, w *Weight) bool {
 	if w.DType.IsQuantized() {
 		return o.streamBlocks != nil
 	}
-	return w.Panels && o.stream != nil
+	return (w.Panels || w.Pairs) && o.stream != nil
 }

@@ -50,6 +50,13 @@ func TestTwinStream(t *testing.T) {
 				o.pairs.stream(got[:panelCols], got[panelCols:], p, w0, w1, depth)
 				generic.StreamPairs(y[:panelCols], y[panelCols:], p, w0, w1, depth)
 				near(t, "pairs", got, y, 0)
+				if w = encode(t, d, random(rng, 4*len(p)*panelCols)); depth%3 == 0 {
+					w = encode(t, d, wild(rng, 4*len(p)*panelCols))
+				}
+				w0, w1 = w[:len(w)/2], w[len(w)/2:]
+				o.pairs.streamPanels(got[:panelCols], got[panelCols:], p, w0, w1, len(p))
+				generic.StreamPanels(y[:panelCols], y[panelCols:], p, w0, w1, len(p))
+				near(t, "panels of pairs", got, y, 0)
 			}
 		}
 	})
@@ -219,6 +226,9 @@ func fourWeights(t *testing.T, c *CPU, rng *rand.Rand, in, out int) []*Weight {
 		w := &Weight{In: in, Out: out, DType: d, Data: make([]byte, PanelBytes(d, in, out)), Panels: true}
 		c.PackPanels(w.Data, src, d)
 		list = append(list, w)
+	}
+	if c.ops.pairs != nil {
+		list = append(list, inPairs(c, src))
 	}
 	list = append(list, &Weight{In: in, Out: out, DType: tensor.F32, Data: src.Data, OutMajor: true})
 	if c.InTiles(tensor.BF16) {

@@ -24,6 +24,18 @@ func AccumulatePairs(y []float32, ldy int, x []uint32, ldx, rows, depth int, w [
 	accumulate(pairs, panelAhead, y, ldy, unsafe.Pointer(&x[0]), ldx, rows, depth, w, stride, cols)
 }
 
+// AccumulatePanel adds rows of pairs times a panel of pairs to rows of y.
+func AccumulatePanel(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte) {
+	if rows == 0 || depth == 0 {
+		return
+	}
+	_, _, _ = y[(rows-1)*ldy+NR-1], x[(rows-1)*ldx+depth-1], w[depth*NR*4-1]
+	lc, la := uintptr(ldy*4), uintptr(ldx*4)
+	for r := 0; r < rows; {
+		r += tile(pairPanel, rows-r, &y[r*ldy], lc, unsafe.Pointer(&x[r*ldx]), la, &w[0], NR*4, depth, NR, panelAhead)
+	}
+}
+
 // PackPairs writes a matrix as panels of NR columns of pairs of rows.
 func PackPairs(dst []uint32, w []byte, stride, rows, cols int) {
 	if rows == 0 || cols == 0 {

@@ -15,8 +15,9 @@ type kind int
 const (
 	f32 kind = iota
 	f16
-	bf16  // widened to float32
-	pairs // bf16 times pairs of bf16
+	bf16      // widened to float32
+	pairs     // bf16 times pairs of bf16
+	pairPanel // the same where rows of W are pairs already
 )
 
 func kindOf(d tensor.DType) kind {
@@ -145,6 +146,8 @@ func tile(d kind, rows int, c *float32, ldc uintptr, a unsafe.Pointer, lda uintp
 			tile12BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
 		case pairs:
 			tile12Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case pairPanel:
+			tile12Panel(c, ldc, a, lda, w, stride, k, cols, ahead)
 		}
 		return 12
 	case rows >= 8:
@@ -157,6 +160,8 @@ func tile(d kind, rows int, c *float32, ldc uintptr, a unsafe.Pointer, lda uintp
 			tile8BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
 		case pairs:
 			tile8Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case pairPanel:
+			tile8Panel(c, ldc, a, lda, w, stride, k, cols, ahead)
 		}
 		return 8
 	case rows >= 4:
@@ -169,6 +174,8 @@ func tile(d kind, rows int, c *float32, ldc uintptr, a unsafe.Pointer, lda uintp
 			tile4BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
 		case pairs:
 			tile4Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+		case pairPanel:
+			tile4Panel(c, ldc, a, lda, w, stride, k, cols, ahead)
 		}
 		return 4
 	}
@@ -181,6 +188,8 @@ func tile(d kind, rows int, c *float32, ldc uintptr, a unsafe.Pointer, lda uintp
 		tile1BF16(c, ldc, a, lda, w, stride, k, cols, ahead)
 	case pairs:
 		tile1Pairs(c, ldc, a, lda, w, stride, k, cols, ahead)
+	case pairPanel:
+		tile1Panel(c, ldc, a, lda, w, stride, k, cols, ahead)
 	}
 	return 1
 }

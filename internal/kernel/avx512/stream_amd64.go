@@ -35,6 +35,16 @@ func StreamPairs(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int) {
 	stream2Pairs(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
 }
 
+// StreamPanels is Stream for panels of pairs.
+func StreamPanels(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int) {
+	if depth == 0 {
+		return
+	}
+	size := depth * NR * 4
+	_, _, _, _, _ = y0[NR-1], y1[NR-1], x[depth-1], w0[size-1], w1[size-1]
+	stream2Panels(&y0[0], &y1[0], &x[0], &w0[0], &w1[0], depth)
+}
+
 // StreamBlocks computes the products of a quantised row with two panels. It needs
 // VNNI.
 func StreamBlocks(d tensor.DType, y0, y1 []float32, x []generic.Block, w0, w1 []byte) {
@@ -63,6 +73,9 @@ func stream2BF16(c0, c1, x *float32, w0, w1 *byte, k int)
 
 //go:noescape
 func stream2Pairs(c0, c1 *float32, x *uint32, w0, w1 *byte, k int)
+
+//go:noescape
+func stream2Panels(c0, c1 *float32, x *uint32, w0, w1 *byte, k int)
 
 //go:noescape
 func stream2Q8(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)

@@ -211,6 +211,17 @@ alone:
 done:
 	STREAMSTORE
 
+#define ONEPANEL(K) \
+	VBROADCASTSS (4*K)(AX), Z12; \
+	DPBF16AT(INSI, (2*K), 12, 8); \
+	DPBF16AT(INSI, (2*K+1), 12, 9); \
+	DPBF16AT(INDI, (2*K), 12, 10); \
+	DPBF16AT(INDI, (2*K+1), 12, 11)
+
+// func stream2Panels(c0, c1 *float32, x *uint32, w0, w1 *byte, k int)
+TEXT ·stream2Panels(SB), NOSPLIT, $0-48
+	STREAM(ONEPANEL, 128)
+
 // func stream2Q8(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
 TEXT ·stream2Q8(SB), NOSPLIT, $0-48
 	MOVL $0x80808080, R10

@@ -51,3 +51,15 @@ func tile4Pairs(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte,
 
 //go:noescape
 func tile1Pairs(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+
+//go:noescape
+func tile12Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+
+//go:noescape
+func tile8Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+
+//go:noescape
+func tile4Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+
+//go:noescape
+func tile1Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)

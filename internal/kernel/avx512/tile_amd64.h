@@ -89,6 +89,15 @@
 	ADDQ R10, SI; \
 	ADDQ R10, R12
 
+// A row of pairs.
+#define ROWPANELAHEAD \
+	PREFETCHT1 (R12); \
+	PREFETCHT1 64(R12); \
+	VMOVUPS (SI), Z0; \
+	VMOVUPS 64(SI), Z1; \
+	ADDQ R10, SI; \
+	ADDQ R10, R12
+
 #define MIX \
 	VMOVDQA64 Z4, Z0; \
 	VPERMI2W Z7, Z6, Z0; \

@@ -88,3 +88,19 @@ TEXT ·tile4Pairs(SB), NOSPLIT, $0-72
 // func tile1Pairs(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
 TEXT ·tile1Pairs(SB), NOSPLIT, $0-72
 	TILEPAIRS(ROW1, STEP1)
+
+// func tile12Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+TEXT ·tile12Panel(SB), NOSPLIT, $0-72
+	TILE(ROW12, STEP12, ROWPANELAHEAD, DP)
+
+// func tile8Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+TEXT ·tile8Panel(SB), NOSPLIT, $0-72
+	TILE(ROW8, STEP8, ROWPANELAHEAD, DP)
+
+// func tile4Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+TEXT ·tile4Panel(SB), NOSPLIT, $0-72
+	TILE(ROW4, STEP4, ROWPANELAHEAD, DP)
+
+// func tile1Panel(c *float32, ldc uintptr, a unsafe.Pointer, lda uintptr, w *byte, stride uintptr, k, cols int, ahead uintptr)
+TEXT ·tile1Panel(SB), NOSPLIT, $0-72
+	TILE(ROW1, STEP1, ROWPANELAHEAD, DP)

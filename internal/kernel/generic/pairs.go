@@ -89,6 +89,25 @@ func AccumulatePairs(y []float32, ldy int, x []uint32, ldx, rows, depth int, w [
 	}
 }
 
+// AccumulatePanel adds rows of pairs times a panel of w, [depth][32] pairs, to rows of y:
+// y[r][c] += Σ x[r][k]·w[k][c], k in order from zero.
+func AccumulatePanel(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte) {
+	for k := range depth {
+		for c := range 32 {
+			b := binary.LittleEndian.Uint32(w[(k*32+c)*4:])
+			for r := range rows {
+				y[r*ldy+c] = step(y[r*ldy+c], x[r*ldx+k], b)
+			}
+		}
+	}
+}
+
+// StreamPanels is Stream for panels of pairs.
+func StreamPanels(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int) {
+	AccumulatePanel(y0, 32, x, depth, 1, depth, w0)
+	AccumulatePanel(y1, 32, x, depth, 1, depth, w1)
+}
+
 // StreamPairs is Stream for pairs of bf16.
 func StreamPairs(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int) {
 	const cols = 32
