@@ -143,6 +143,9 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 		c.members[i].foresight.item = -1
 	}
 	c.share(t, 2*work*width)
+	for i := range c.members {
+		c.members[i].keys, c.members[i].values = nil, nil // of a cache that may go
+	}
 	tiled = t.tiles != nil
 	*t = attentionTask{blocks: t.blocks[:0], claims: t.claims}
 	return tiled

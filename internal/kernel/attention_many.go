@@ -11,6 +11,9 @@ import (
 // several computes one head of a run of rows.
 func (t *attentionTask) several(s *scratch, b rowRange, head, next int) {
 	t.foresee(s, next)
+	if t.inTiles() {
+		t.unpack(s, b, head)
+	}
 	for b.n > 0 {
 		n := min(b.n, t.rowsOfBlock())
 		if t.rises(b.first, b.n) {
@@ -32,8 +35,30 @@ func (t *attentionTask) several(s *scratch, b rowRange, head, next int) {
 // attends to one position more than the one before it.
 func (t *attentionTask) rises(first, n int) bool {
 	o := t.c.ops
-	return o.crossMax != nil && n >= o.mr && t.inPlace() && t.rows[first].Len > 0 &&
+	return t.inTiles() && n >= o.mr && t.rows[first].Len > 0 &&
 		t.rising(first, o.mr, t.rows[first].Len, t.rows[first+n-1].Len)
+}
+
+// inTiles reports whether such rows go by those kernels.
+func (t *attentionTask) inTiles() bool {
+	return t.c.ops.crossMax != nil && t.HeadDim%t.c.ops.nr == 0 &&
+		(t.DType == tensor.F32 || !t.coded() && t.c.ops.widen != nil)
+}
+
+// unpack makes the keys and values of a head float32, once for all rows.
+func (t *attentionTask) unpack(s *scratch, b rowRange, head int) {
+	k, v := t.cache(&t.rows[b.first], head)
+	if t.DType == tensor.F32 {
+		s.keys, _ = tensor.View[float32](k)
+		s.values, _ = tensor.View[float32](v)
+		return
+	}
+	longest := t.longest(b.first, b.n)
+	keys, values := roundUp(longest, KVPanel)*t.HeadDim, longest*t.HeadDim
+	s.kv = grow(s.kv, keys+values)
+	s.keys, s.values = s.kv[:keys], s.kv[keys:]
+	t.c.ops.widen(t.DType, s.keys, k[:keys/t.HeadDim*t.bytes])
+	t.c.ops.widen(t.DType, s.values, v[:longest*t.bytes])
 }
 
 // tile computes one head of mr rows. Their scores stay in the first-level cache while
@@ -49,9 +74,7 @@ func (t *attentionTask) tile(s *scratch, first, head int) {
 	for i := range mr {
 		copy(q[i*dim:][:dim], t.query(first+i, head))
 	}
-	keys, values := t.cache(&t.rows[first], head)
-	k, _ := tensor.View[float32](keys)
-	v, _ := tensor.View[float32](values)
+	k, v := s.keys, s.values
 	o.crossMax(s.c, ld, q, dim, k, dim, whole, t.Scale, most, t.walk(s, whole))
 	for p := whole; p < panels; p++ {
 		for j := 0; j < KVPanel; j += o.nr {
@@ -84,16 +107,14 @@ type foresight struct {
 func (t *attentionTask) foresee(s *scratch, next int) {
 	f := &s.foresight
 	f.columns, f.left, f.item = f.columns[:0], 0, -1
-	if t.c.ops.crossMax == nil || !t.inPlace() || !t.computes(next) {
+	if !t.inTiles() || !t.computes(next) {
 		return
 	}
 	f.item = next
 	head, b := t.place(next)
 	q := t.query(b.first, head)
 	width := t.Heads * t.HeadDim
-	qkv, row := uintptr(12*width), uintptr(4*t.HeadDim)
-	k, v := t.cache(&t.rows[b.first], head)
-	at := max(t.rows[b.first].Len-1, 0) * int(row)
+	qkv, row := uintptr(12*width), uintptr(t.bytes)
 	for j := 0; j < t.HeadDim; j += walkStep {
 		f.add(unsafe.Pointer(&q[j]), qkv)
 		if t.stores > 0 {
@@ -101,8 +122,12 @@ func (t *attentionTask) foresee(s *scratch, next int) {
 		}
 		f.add(unsafe.Pointer(&q[width+j]), qkv)
 		f.add(unsafe.Pointer(&q[2*width+j]), qkv)
-		f.add(unsafe.Pointer(&k[at+4*j]), row)
-		f.add(unsafe.Pointer(&v[at+4*j]), row)
+	}
+	k, v := t.cache(&t.rows[b.first], head)
+	at := max(t.rows[b.first].Len-1, 0) * t.bytes
+	for j := 0; j < t.bytes && t.stores == 0; j += 4 * walkStep {
+		f.add(unsafe.Pointer(&k[at+j]), row)
+		f.add(unsafe.Pointer(&v[at+j]), row)
 	}
 	f.left = ceilDiv(b.n, t.rowsOfWalk()) * len(f.columns)
 }

@@ -71,6 +71,9 @@ type scratch struct {
 	blocks    []generic.Block
 	small     [256]float32
 	lens      [generic.TileStep]int
+	kv        []float32 // of a head: keys …
+	keys      []float32 // … which are here, or where they are float32 anyway
+	values    []float32 // the same
 	foresight foresight
 	asks      generic.Asks
 	lanes     [16]float64
