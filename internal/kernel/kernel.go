@@ -57,6 +57,7 @@ type CPU struct {
 	four      fourTask
 	many      manyTask
 	pairsTask pairsTask
+	rowRuns   rowRuns
 	train     trainScratch
 	product   productTask
 

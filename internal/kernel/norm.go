@@ -22,7 +22,8 @@ func (c *CPU) LayerNormOf(y Numbers, x, gain, bias []float32, rows, width int, e
 	t := &c.norm
 	t.ops, t.members, t.rows, t.width, t.eps = c.ops, c.members, rows, width, eps
 	t.y, t.x, t.gain, t.bias = y.part(0, rows*width), x[:rows*width], gain[:width], bias[:width]
-	t.next.Store(0)
+	t.runs = &c.rowRuns
+	t.runs.plan(rows, c.team.Size(), normClaim)
 	c.share(t, 4*rows*width)
 	*t = normTask{}
 }
@@ -54,7 +55,11 @@ func (c *CPU) LayerNormBlocks(y []byte, x, gain, bias []float32, rows, width int
 	*t = normTask{}
 }
 
+// normClaim are claimed at a time.
+const normClaim = 4
+
 type normTask struct {
+	runs          *rowRuns
 	ops           *ops
 	tiles         []byte // instead of y
 	codes         Codes  // the same
@@ -67,7 +72,7 @@ type normTask struct {
 	next          atomic.Int64
 }
 
-// Run claims rows until none is left.
+// Run claims rows until none is left, the same ones as pairsTask.
 func (t *normTask) Run(member int) {
 	switch {
 	case t.codes.wanted():
@@ -80,17 +85,18 @@ func (t *normTask) Run(member int) {
 		t.runTiles(&t.members[member])
 		return
 	}
-	const claim = 4
 	s := &t.members[member]
 	if t.y.BF16 != nil {
 		s.a = grow(s.a, t.width)
 	}
 	for {
-		last := int(t.next.Add(claim))
-		if last-claim >= t.rows {
+		run, item, ok := t.runs.take(member)
+		if !ok {
 			return
 		}
-		for r := last - claim; r < min(last, t.rows); r++ {
+		from, to := t.runs.rows(run)
+		from += item * normClaim
+		for r := from; r < min(from+normClaim, to); r++ {
 			y := t.y.part(r*t.width, (r+1)*t.width)
 			v := y.place(s.a)
 			t.row(v, r)

@@ -1,7 +1,5 @@
 package kernel
 
-import "sync/atomic"
-
 // pairsTask is the product of many rows with a weight in panels of pairs. Members have
 // runs of rows, the same ones in every product: they mostly read what they wrote
 // themselves, since memory that another core wrote is slow where the two share no cache
@@ -14,7 +12,7 @@ type pairsTask struct {
 	cols  int // of an item
 	bytes int // of a panel
 	items int // of a step
-	runs  rowRuns
+	runs  *rowRuns
 }
 
 const (
@@ -29,7 +27,8 @@ func (t *pairsTask) run(l *linearTask) {
 	t.ld = ceilDiv(l.w.In, 2) + 16 // not a power of two
 	t.cols = pairsCols
 	t.items = ceilDiv(l.w.Out, t.cols)
-	t.runs.plan(l.rows, c.team.Size())
+	t.runs = &c.rowRuns
+	t.runs.plan(l.rows, c.team.Size(), rowUnit)
 	most := max(l.c.ops.mr, pairsStep/(4*t.ld))
 	each := t.runs.longest()
 	t.step = roundUp(ceilDiv(each, ceilDiv(each, most)), rowUnit)
@@ -114,68 +113,4 @@ func tileRows(left, mr int) int {
 		return 8
 	}
 	return min(mr, left)
-}
-
-// rowRuns are runs of rows, of which each member has one, or a part of one if there are
-// too few rows. Who has done its own helps the others, unless these are about to end.
-type rowRuns struct {
-	all    int // rows
-	count  int // runs
-	member int // members
-	claims []rowClaim
-}
-
-type rowClaim struct {
-	claim
-	begun atomic.Bool // a member whose own it is has come
-}
-
-const (
-	rowUnit  = 4  // rows of a run are a multiple of it
-	leastRun = 96 // rows for which all of a weight is read
-	mostLeft = 2  // items that others leave to who has begun with them
-)
-
-// plan cuts rows into runs for the members.
-func (r *rowRuns) plan(rows, members int) {
-	r.all, r.member = rows, members
-	r.count = max(1, min(members, rows/leastRun))
-	if len(r.claims) < r.count {
-		r.claims = make([]rowClaim, members)
-	}
-	r.claims = r.claims[:r.count]
-}
-
-// rows are those of a run.
-func (r *rowRuns) rows(run int) (from, to int) {
-	return roundUp(run*r.all/r.count, rowUnit), min(r.all, roundUp((run+1)*r.all/r.count, rowUnit))
-}
-
-// longest is at least how many rows a run has.
-func (r *rowRuns) longest() int { return roundUp(ceilDiv(r.all, r.count), rowUnit) }
-
-// begin says how many items a run has.
-func (r *rowRuns) begin(run, items int) {
-	c := &r.claims[run]
-	c.end = int64(items)
-	c.next.Store(0)
-	c.begun.Store(false)
-}
-
-// take claims an item for a member.
-func (r *rowRuns) take(member int) (run, item int, ok bool) {
-	own := member * r.count / r.member
-	for i := range r.count {
-		run = (own + i) % r.count
-		c := &r.claims[run]
-		if i == 0 {
-			c.begun.Store(true)
-		} else if c.begun.Load() && c.end-c.next.Load() <= mostLeft {
-			continue
-		}
-		if item = int(c.next.Add(1)) - 1; item < int(c.end) {
-			return run, item, true
-		}
-	}
-	return 0, 0, false
 }
