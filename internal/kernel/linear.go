@@ -157,12 +157,11 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 	case c.ops.hinted(rows, w):
 		c.many.run(t)
 	default:
-		t.next.Store(0)
 		t.plan(c.team.Size())
 		t.prepare()
 		c.share(t, rows*w.In*w.Out)
 	}
-	*t = linearTask{}
+	*t = linearTask{claims: t.claims}
 }
 
 // check panics if y, the weight or the epilogue are not what their shapes say.
@@ -199,6 +198,8 @@ type linearTask struct {
 	rowsBlock int // rows of one block
 	blocks    int
 	next      atomic.Int64
+	most      int     // blocks of a claim, if each member has a run of them
+	claims    []claim // of them
 }
 
 // prepare brings x into the form that is multiplied.
@@ -265,9 +266,9 @@ func (t *linearTask) plan(threads int) {
 		each := ceilDiv(ceilDiv(t.w.Out, threads), most)
 		t.cols = roundUp(ceilDiv(t.w.Out, threads*each), line)
 	case t.rows <= fewRows && (t.w.Panels || t.w.Pairs):
-		// As many claims for each, several of them, so that who is late leaves
-		// little behind.
-		t.cols = roundUp(ceilDiv(t.w.Out, threads*panelClaims), panelCols)
+		// Each has a run, of several claims, so that who is late leaves little behind.
+		t.cols = panelCols
+		t.most = max(1, ceilDiv(t.w.Out, panelCols)/(panelClaims*threads))
 	case t.rows <= fewRows:
 		// Each has its columns in one run.
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
@@ -279,6 +280,22 @@ func (t *linearTask) plan(threads int) {
 	t.colBlocks = ceilDiv(t.w.Out, t.cols)
 	t.rowsBlock = min(t.rows, rowBlock)
 	t.blocks = t.colBlocks * ceilDiv(t.rows, t.rowsBlock)
+	t.next.Store(0)
+	if t.most > 0 {
+		t.claims = shareOut(t.claims, t.blocks, threads)
+	}
+}
+
+// shareOut gives each of some members a run of n items.
+func shareOut(claims []claim, n, members int) []claim {
+	if len(claims) < members {
+		claims = make([]claim, members)
+	}
+	for i := range claims {
+		claims[i].next.Store(int64(i * n / members))
+		claims[i].end = int64((i + 1) * n / members)
+	}
+	return claims
 }
 
 // balanced returns the width of a block of columns, a multiple of nr, with
@@ -298,6 +315,10 @@ func balanced(out, rowBlocks, threads, nr int) int {
 // Run claims blocks until none is left.
 func (t *linearTask) Run(member int) {
 	s := &t.c.members[member]
+	if t.most > 0 {
+		t.runs(s, member)
+		return
+	}
 	for {
 		i := int(t.next.Add(1)) - 1
 		if i >= t.blocks {
@@ -312,6 +333,22 @@ func (t *linearTask) Run(member int) {
 			t.accumulate(s, row, rows, col, cols)
 		default:
 			t.multiply(s, row, rows, col, cols)
+		}
+	}
+}
+
+// runs does a member's own run of blocks, so that it reads memory in a line and mostly
+// works on the columns that it worked on before, then helps the others.
+func (t *linearTask) runs(s *scratch, member int) {
+	for i := range t.claims {
+		c := &t.claims[(member+i)%len(t.claims)]
+		for {
+			at, n := c.take(t.most)
+			if n <= 0 {
+				break
+			}
+			col := at * t.cols
+			t.accumulate(s, 0, t.rows, col, min(n*t.cols, t.w.Out-col))
 		}
 	}
 }

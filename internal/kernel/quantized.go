@@ -103,14 +103,7 @@ func (t *quantizedTask) multiply() {
 // run shares n items among the members: each begins with a part of its own, so
 // that it reads memory in a line.
 func (t *quantizedTask) run(n, operations int) {
-	members := t.c.team.Size()
-	if len(t.claims) < members {
-		t.claims = make([]claim, members)
-	}
-	for i := range t.claims {
-		t.claims[i].next.Store(int64(i * n / members))
-		t.claims[i].end = int64((i + 1) * n / members)
-	}
+	t.claims = shareOut(t.claims, n, t.c.team.Size())
 	t.items = n
 	t.c.share(t, operations)
 }
