@@ -187,9 +187,7 @@ type linearTask struct {
 	y, x      []float32
 	codes     Codes // instead of x
 	rows      int
-	ldx       int
-	pairs     []uint32 // x rounded to bf16, rows ldp apart; nil: float32 is used
-	ldp       int
+	factor        // x as it is multiplied, unless each member has its own
 	few       int // rows with those that fill up a tile, at most fewRows
 	w         Weight
 	e         Epilogue
@@ -202,17 +200,24 @@ type linearTask struct {
 	claims    []claim // of them
 }
 
+// factor is x in the form that is multiplied.
+type factor struct {
+	floats []float32 // rows ldf apart
+	ldf    int
+	pairs  []uint32 // rounded to bf16, rows ldp apart; nil: float32 is used
+	ldp    int
+}
+
 // prepare brings x into the form that is multiplied.
 func (t *linearTask) prepare() {
 	c, in := t.c, t.w.In
-	t.ldx, t.few = in, t.rows
-	fill := t.rows > 1 && t.rows <= fewRows && !t.w.OutMajor && c.ops.few > 1
-	if fill {
+	t.floats, t.ldf, t.few = t.x, in, t.rows
+	if t.rows > 1 && t.rows <= fewRows && !t.w.OutMajor && c.ops.few > 1 {
 		t.few = roundUp(t.rows, c.ops.few)
 	}
 	switch {
-	case in == 0:
-	case t.w.DType == tensor.BF16 && c.ops.pairs != nil:
+	case in == 0 || t.own():
+	case t.inPairs():
 		t.ldp = ceilDiv(in, 2) + 16
 		c.pairs = growPairs(c.pairs, t.few*t.ldp)
 		t.pairs = c.pairs
@@ -224,16 +229,58 @@ func (t *linearTask) prepare() {
 		} else {
 			c.team.Run(&c.rounding)
 		}
-	case fill && (t.few > t.rows || in%512 == 0):
-		// Rows a power of two apart would evict each other from the cache.
-		ld := in + 16
-		c.x = grow(c.x, t.few*ld)
-		for r := range t.rows {
-			copy(c.x[r*ld:][:in], t.x[r*in:])
-		}
-		clear(c.x[t.rows*ld:])
-		t.x, t.ldx = c.x, ld
+	case t.moved():
+		t.factor = t.apart(&c.x)
 	}
+}
+
+// inPairs reports whether x is multiplied as pairs of bf16.
+func (t *linearTask) inPairs() bool { return t.w.DType == tensor.BF16 && t.c.ops.pairs != nil }
+
+// moved reports whether a few rows of x are copied: some are missing to a tile, or they
+// are a power of two apart, where they would evict each other from the cache.
+func (t *linearTask) moved() bool {
+	return t.few > t.rows || t.rows > 1 && t.rows <= fewRows && t.c.ops.few > 1 && !t.w.OutMajor && t.w.In%512 == 0
+}
+
+// own reports whether each member brings x into the form that it multiplies for itself,
+// which takes less than waiting for the others to do it.
+func (t *linearTask) own() bool { return t.most > 0 && t.rows*t.w.In <= ownElems }
+
+// apart copies a few rows of x, with room between them.
+func (t *linearTask) apart(memory *[]float32) factor {
+	in := t.w.In
+	ld := in + 16
+	*memory = grow(*memory, t.few*ld)
+	x := *memory
+	for r := range t.rows {
+		copy(x[r*ld:][:in], t.x[r*in:])
+	}
+	clear(x[t.rows*ld:])
+	return factor{floats: x, ldf: ld}
+}
+
+// ownFactor is x as a member multiplies it, with its first weights, those of col, on their
+// way meanwhile.
+func (t *linearTask) ownFactor(s *scratch, col int) factor {
+	if w := t.w.Data[t.w.at(0, col):]; len(w) > 0 {
+		prefetchRows(&w[0], 0, 1, min(len(w), firstRead))
+	}
+	in := t.w.In
+	if !t.inPairs() {
+		if t.moved() {
+			return t.apart(&s.a)
+		}
+		return t.factor
+	}
+	f := factor{ldp: ceilDiv(in, 2) + 16}
+	s.p = growPairs(s.p, t.few*f.ldp)
+	f.pairs = s.p
+	for r := range t.rows {
+		t.c.ops.pairs.round(f.pairs[r*f.ldp:], t.x[r*in:][:in])
+	}
+	clear(f.pairs[t.rows*f.ldp:])
+	return f
 }
 
 // roundTask rounds the rows of x to bf16.
@@ -330,7 +377,7 @@ func (t *linearTask) Run(member int) {
 		case t.w.OutMajor:
 			t.dots(s, row, rows, col, cols)
 		case t.rows <= fewRows:
-			t.accumulate(s, row, rows, col, cols)
+			t.accumulate(s, &t.factor, col, cols)
 		default:
 			t.multiply(s, row, rows, col, cols)
 		}
@@ -340,6 +387,7 @@ func (t *linearTask) Run(member int) {
 // runs does a member's own run of blocks, so that it reads memory in a line and mostly
 // works on the columns that it worked on before, then helps the others.
 func (t *linearTask) runs(s *scratch, member int) {
+	f, ready := t.factor, !t.own()
 	for i := range t.claims {
 		c := &t.claims[(member+i)%len(t.claims)]
 		for {
@@ -348,26 +396,29 @@ func (t *linearTask) runs(s *scratch, member int) {
 				break
 			}
 			col := at * t.cols
-			t.accumulate(s, 0, t.rows, col, min(n*t.cols, t.w.Out-col))
+			if !ready {
+				f, ready = t.ownFactor(s, col), true
+			}
+			t.accumulate(s, &f, col, min(n*t.cols, t.w.Out-col))
 		}
 	}
 }
 
 // accumulate is the product of a few rows: W streams by in order, and is read
 // once.
-func (t *linearTask) accumulate(s *scratch, row, rows, col, cols int) {
+func (t *linearTask) accumulate(s *scratch, f *factor, col, cols int) {
 	ld := roundUp(cols, t.c.ops.nr)
 	few := t.few
 	s.c = grow(s.c, few*ld)
 	clear(s.c)
-	t.products(s.c, ld, col, cols)
-	for r := range rows {
-		t.finish(s.c[r*ld:][:cols], row+r, col)
+	t.products(s.c, ld, f, col, cols)
+	for r := range t.rows {
+		t.finish(s.c[r*ld:][:cols], r, col)
 	}
 }
 
 // products adds x times some columns of W to y.
-func (t *linearTask) products(y []float32, ldy, col, cols int) {
+func (t *linearTask) products(y []float32, ldy int, f *factor, col, cols int) {
 	o, in, size := t.c.ops, t.w.In, t.w.DType.Size()
 	if in == 0 {
 		return
@@ -385,10 +436,10 @@ func (t *linearTask) products(y []float32, ldy, col, cols int) {
 	}
 	for j := 0; j < cols; j += width {
 		n, data := min(width, cols-j), t.w.Data[t.w.at(0, col+j):]
-		if t.pairs != nil {
-			o.pairs.accumulate(y[j:], ldy, t.pairs, t.ldp, t.few, in, data, stride, n)
+		if f.pairs != nil {
+			o.pairs.accumulate(y[j:], ldy, f.pairs, f.ldp, t.few, in, data, stride, n)
 		} else {
-			o.accumulate(t.w.DType, y[j:], ldy, t.x, t.ldx, t.few, in, data, stride, n)
+			o.accumulate(t.w.DType, y[j:], ldy, f.floats, f.ldf, t.few, in, data, stride, n)
 		}
 	}
 }
