@@ -263,7 +263,8 @@ func (t *linearTask) apart(memory *[]float32) factor {
 // ownFactor is x as a member multiplies it, with its first weights, those of col, on their
 // way meanwhile.
 func (t *linearTask) ownFactor(s *scratch, col int) factor {
-	if w := t.w.Data[t.w.at(0, col):]; len(w) > 0 {
+	_, bytes := t.w.panel()
+	if w := t.w.Data[col/panelCols*bytes:]; len(w) > 0 {
 		prefetchRows(&w[0], 0, 1, min(len(w), firstRead))
 	}
 	in := t.w.In
@@ -426,7 +427,7 @@ func (t *linearTask) products(y []float32, ldy int, f *factor, col, cols int) {
 	if t.w.Pairs {
 		_, bytes := t.w.panel()
 		for j := 0; j < cols; j += panelCols {
-			o.pairs.panel(y[j:], ldy, t.pairs, t.ldp, t.few, ceilDiv(in, 2), t.w.Data[(col+j)/panelCols*bytes:])
+			o.pairs.panel(y[j:], ldy, f.pairs, f.ldp, t.few, ceilDiv(in, 2), t.w.Data[(col+j)/panelCols*bytes:])
 		}
 		return
 	}

@@ -262,9 +262,9 @@ TEXT ·dots1Pairs(SB), NOSPLIT, $0-74
 // Three streams need more requests under way than the first-level cache has.
 #define AHEAD3 3072
 #define PREFETCH3 \
-	PREFETCHT1 AHEAD3(AX); \
-	PREFETCHT1 AHEAD3(AX)(BX*1); \
-	PREFETCHT1 AHEAD3(AX)(BX*2)
+	PREFETCHT0 AHEAD3(AX); \
+	PREFETCHT0 AHEAD3(AX)(BX*1); \
+	PREFETCHT0 AHEAD3(AX)(BX*2)
 
 #define LOAD3(LOADW) \
 	LOADW((AX), Z0); \
