@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -17,7 +18,7 @@ type Codes struct {
 
 // TakesCodes reports whether rows may be Codes for weights of type d, of any width that
 // is a multiple of 32.
-func (c *CPU) TakesCodes(rows int, d tensor.DType) bool { return c.ops.fewTiles(rows, d) }
+func (c *CPU) TakesCodes(rows int, d tensor.DType) bool { return c.ops.fewOf(rows, d) }
 
 // CodeBlocks is how many blocks the Codes of rows have: some more, that do not matter.
 func CodeBlocks(rows, width int) int {
@@ -42,6 +43,15 @@ func (q *Codes) put(o *ops, x []float32, row, width, col int) {
 		return
 	}
 	o.quantize(q.Blocks[(row*width+col)/tensor.QuantBlock:][:len(x)/tensor.QuantBlock], x, q.DType)
+}
+
+// claim says that a part of some rows, whole blocks, will be put: others may have its lines.
+func (q *Codes) claim(rows, width, col, n int) {
+	if n > 0 {
+		size := int(unsafe.Sizeof(q.Blocks[0]))
+		first := &q.Blocks[col/tensor.QuantBlock]
+		claimRows((*byte)(unsafe.Pointer(first)), uintptr(width/tensor.QuantBlock*size), rows, n/tensor.QuantBlock*size)
+	}
 }
 
 // LinearCodes is Linear of Codes.

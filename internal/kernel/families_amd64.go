@@ -10,6 +10,8 @@ import (
 	"github.com/gptctl/gptctl/internal/kernel/amx"
 	"github.com/gptctl/gptctl/internal/kernel/avx2"
 	"github.com/gptctl/gptctl/internal/kernel/avx512"
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 func families() []*ops {
@@ -30,6 +32,7 @@ func families() []*ops {
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
+			o.fewBlocks, o.fewPays = avx512.Few, func(tensor.DType, int) bool { return true }
 			o.streamBlocks, o.codeScores, o.codeValues = avx512.StreamBlocks, avx512.CodeScores, avx512.CodeValues
 		}
 		if vendor() == "GenuineIntel" {
@@ -88,12 +91,23 @@ func withTiles(o ops) *ops {
 		slopes: amx.SlopeTiles, keep: amx.KeepTile, dots: amx.HalfDots,
 	}
 	if cpu.X86.HasAVX512GFNI {
-		o.tiles.few = amx.Few
+		o.fewBlocks, o.fewPays = amx.Few, tilesPay
 	}
 	o.scoreRows = avx512.ScoreRows
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
 	o.pairs = nil // bf16 goes by tiles
 	return &o
+}
+
+// tilesPay reports whether tiles are faster than vectors for a few rows of blocks: they
+// take as long for one row as for eight, and what vectors save must be more than memory
+// takes anyway.
+func tilesPay(d tensor.DType, rows int) bool {
+	least := 4
+	if d == tensor.Q4_0 {
+		least = 7
+	}
+	return rows >= least && rows <= generic.FewRows || rows >= 12
 }
 
 // readAhead takes the kernels that ask for memory ahead of the hardware, which
@@ -138,3 +152,8 @@ func pause()
 //
 //go:noescape
 func prefetchRows(p *byte, stride uintptr, rows, n int)
+
+// claimRows is prefetchRows of what will be written, to the first-level cache.
+//
+//go:noescape
+func claimRows(p *byte, stride uintptr, rows, n int)

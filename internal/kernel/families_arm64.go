@@ -39,3 +39,8 @@ func pause()
 //
 //go:noescape
 func prefetchRows(p *byte, stride uintptr, rows, n int)
+
+// claimRows is prefetchRows of what will be written, to the first-level cache.
+//
+//go:noescape
+func claimRows(p *byte, stride uintptr, rows, n int)

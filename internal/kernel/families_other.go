@@ -10,3 +10,5 @@ func refusals() []refusal { return nil }
 func pause() {}
 
 func prefetchRows(*byte, uintptr, int, int) {}
+
+func claimRows(*byte, uintptr, int, int) {}

@@ -9,12 +9,12 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// A product of a few rows in tiles is bit for bit that of a fused sum, whatever lies
+// A product of a few rows is bit for bit that of a fused sum, whatever lies
 // behind the rows.
 func TestTwinFew(t *testing.T) {
 	assembly(t, func(t *testing.T, o, _ *ops) {
-		if o.tiles == nil || o.tiles.few == nil {
-			t.Skip("the family has no byte tiles")
+		if o.fewBlocks == nil {
+			t.Skip("the family has no products of a few rows")
 		}
 		rng := rand.New(rand.NewPCG(55, 56))
 		work := alignedBytes(generic.FewWork)
@@ -49,7 +49,7 @@ func TestTwinFew(t *testing.T) {
 					if n%3 > 0 {
 						p.Bias0, p.Bias1 = bias[:cols/2], bias[cols/2:]
 					}
-					o.tiles.few(&p)
+					o.fewBlocks(&p)
 					odd := false
 					for r := range rows {
 						want := fusedProducts(d, blocks[r*n:][:n], w.Data, 2*pairs)

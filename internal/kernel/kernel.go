@@ -222,8 +222,12 @@ type ops struct {
 	quantize func(dst []generic.Block, x []float32, d tensor.DType)
 	products func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int)
 	packTile func(d tensor.DType, dst []byte, tile []float32, ld int)
-	peakInt8 func(n int) (ops int)
-	peakBF16 func(n int) (ops int) // nil where bf16 is widened to float32
+	// fewBlocks is products of a few rows with panels of two runs, for as many rows as
+	// fewPays says; nil: products serve.
+	fewBlocks func(p *generic.FewProduct)
+	fewPays   func(d tensor.DType, rows int) bool
+	peakInt8  func(n int) (ops int)
+	peakBF16  func(n int) (ops int) // nil where bf16 is widened to float32
 
 	// streamsAhead says that members who wait ask for what they will read next.
 	streamsAhead bool
@@ -254,9 +258,6 @@ type tileOps struct {
 	scale   func(y []float32, ldy int, c, by []float32, rows, cols int)
 	narrow  func(dst []byte, ldd int, c, by []float32, rows, cols int)
 	turn    func(dst, src []byte)
-
-	// few rows of blocks times panels of two runs; nil: products serve.
-	few func(p *generic.FewProduct)
 
 	// Of training.
 	rows         func(d tensor.DType, turned bool, dst, src []byte, stride, rows, depth int)

@@ -150,13 +150,13 @@ func twinOps() *ops {
 	o.pairs.streamPanels = generic.StreamPanels
 	o.four, o.fourDots, o.fourBlocks = generic.Four, generic.FourDots, generic.FourBlocks
 	o.multiplyAhead = generic.MultiplyAhead
+	o.fewBlocks, o.fewPays = generic.Few, func(tensor.DType, int) bool { return true }
 	o.tiles = &tileOps{
 		packRows: generic.PackRowTiles, pack: generic.PackTiles, product: generic.MultiplyProduct, norm: generic.NormTile, gate: generic.Gate,
 		packStream: generic.PackStream, stream: generic.StreamTiles, four: generic.StreamRow, alone: generic.StreamRowAlone,
 		cross: generic.CrossTiles, softmax: generic.SoftmaxTile, scale: generic.ScaleTile, narrow: generic.NarrowTile, turn: generic.TurnTile,
 		rows: generic.PackRows, panels: generic.MultiplyPanels, multiplyRows: generic.MultiplyRows, packStep: generic.PackStep, finish: generic.Finish, addRows: generic.AddHalfRows,
 		slopes: generic.SlopeTiles, keep: generic.KeepTile, dots: generic.HalfDots,
-		few: generic.Few,
 	}
 	return o
 }

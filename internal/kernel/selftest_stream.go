@@ -118,3 +118,20 @@ func (t *trial) fourTiles(o *ops) []float32 {
 	o.tiles.alone(y[4*panels*32:], x, w[1], steps)
 	return y
 }
+
+// few multiplies a few rows of blocks with two pairs of panels.
+func (t *trial) few(o *ops, d tensor.DType) []float32 {
+	const n, rows, pairs, cols = 3, 7, 2, 2 * panelOuts
+	if !o.fewOf(rows, d) {
+		return nil
+	}
+	x := make([]generic.Block, generic.FewRows*n)
+	generic.Quantize(x[:rows*n], t.floats(rows*n*tensor.QuantBlock), d)
+	w, y, bias := t.panels(d, n*tensor.QuantBlock, 2*cols), t.floats(rows*2*cols), t.floats(2*cols)
+	p := generic.FewProduct{
+		DType: d, Y0: y, Y1: y[cols:], LDY: 2 * cols, X: x, Rows: rows, W0: w, W1: w[len(w)/2:], Pairs: pairs,
+		Bias0: bias, Bias1: bias[cols:], Add: true, Work: alignedBytes(generic.FewWork),
+	}
+	o.fewBlocks(&p)
+	return y
+}

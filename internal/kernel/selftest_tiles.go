@@ -21,23 +21,6 @@ func unpack(a []byte, steps, rows int) []float32 {
 	return y
 }
 
-// few multiplies a few rows of blocks with two pairs of panels.
-func (t *trial) few(o *ops, d tensor.DType) []float32 {
-	if o.tiles == nil || o.tiles.few == nil {
-		return nil
-	}
-	const n, rows, pairs, cols = 3, 7, 2, 2 * panelOuts
-	x := make([]generic.Block, generic.FewRows*n)
-	generic.Quantize(x[:rows*n], t.floats(rows*n*tensor.QuantBlock), d)
-	w, y, bias := t.panels(d, n*tensor.QuantBlock, 2*cols), t.floats(rows*2*cols), t.floats(2*cols)
-	p := generic.FewProduct{
-		DType: d, Y0: y, Y1: y[cols:], LDY: 2 * cols, X: x, Rows: rows, W0: w, W1: w[len(w)/2:], Pairs: pairs,
-		Bias0: bias, Bias1: bias[cols:], Add: true, Work: alignedBytes(generic.FewWork),
-	}
-	o.tiles.few(&p)
-	return y
-}
-
 // streamTiles multiplies rows by two runs of panels.
 func (t *trial) streamTiles(o *ops) []float32 {
 	if o.tiles == nil {

@@ -184,6 +184,8 @@ func (t *streamTask) few(s *scratch, first, second, n, m int) {
 // coded is few that quantises the results while they are in a cache.
 func (t *streamTask) coded(s *scratch, first, second, n, m int) {
 	o, ld := t.c.ops, (n+m)*t.cols
+	t.e.Codes.claim(t.rows, t.w.Out, first*t.cols, n*t.cols)
+	t.e.Codes.claim(t.rows, t.w.Out, second*t.cols, m*t.cols)
 	s.c = grow(s.c, t.rows*ld)
 	if m > 0 {
 		t.sums(s, s.c, s.c[n*t.cols:], ld, first*t.cols, second*t.cols, m)
@@ -212,7 +214,7 @@ func (t *streamTask) coding(s *scratch) []generic.Block {
 }
 
 // pairs computes panels of a few rows from the columns first and second on: all of them
-// for as many rows as tiles take, then for the next ones, from the second-level cache.
+// for as many rows as fewBlocks takes, then for the next ones, from the second-level cache.
 func (t *streamTask) pairs(s *scratch, first, second, pairs int) {
 	t.sums(s, t.y[first:], t.y[second:], t.w.Out, first, second, pairs)
 	for r := range t.rows {
@@ -234,7 +236,7 @@ func (t *streamTask) sums(s *scratch, y0, y1 []float32, ld, first, second, pairs
 	for r := 0; r < t.rows; r += each {
 		p.Rows, p.X = min(each, t.rows-r), t.coding(s)[r*n:][:generic.FewRows*n]
 		p.Y0, p.Y1 = y0[r*ld:], y1[r*ld:]
-		t.c.ops.tiles.few(p)
+		t.c.ops.fewBlocks(p)
 	}
 	if p.Odd {
 		t.odd.Store(true)
@@ -335,20 +337,9 @@ func (t *streamTask) store(y []float32, first, n int) {
 	}
 }
 
-// tilesPay reports whether tiles are faster than vectors for a few rows of blocks: they
-// take as long for one row as for eight, and what vectors save must be more than memory
-// takes anyway.
-func tilesPay(d tensor.DType, rows int) bool {
-	least := 4
-	if d == tensor.Q4_0 {
-		least = 7
-	}
-	return rows >= least && rows <= generic.FewRows || rows >= 12 && rows <= fewRows
-}
-
-// fewTiles reports whether products of a few rows with weights of type d are tiles.
-func (o *ops) fewTiles(rows int, d tensor.DType) bool {
-	return rows > 1 && d.IsQuantized() && tilesPay(d, rows) && o.tiles != nil && o.tiles.few != nil
+// fewOf reports whether products of a few rows with weights of type d are a streamTask.
+func (o *ops) fewOf(rows int, d tensor.DType) bool {
+	return rows > 1 && rows <= fewRows && d.IsQuantized() && o.fewBlocks != nil && o.fewPays(d, rows)
 }
 
 // streamed reports whether the product of rows with w is a streamTask.
@@ -359,7 +350,7 @@ func (o *ops) streamed(rows int, w *Weight) bool {
 	case w.Tiles:
 		return rows <= fewRows
 	case rows > 1:
-		return o.fewTiles(rows, w.DType)
+		return o.fewOf(rows, w.DType)
 	}
 	if w.DType.IsQuantized() {
 		return o.streamBlocks != nil
