@@ -56,7 +56,7 @@ type CPU struct {
 	stream    streamTask
 	four      fourTask
 	many      manyTask
-	pairsTask pairsTask
+	runs      runsTask
 	rowRuns   rowRuns
 	train     trainScratch
 	product   productTask

@@ -152,8 +152,8 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 		c.four.run(t)
 	case streamed:
 		c.stream.run(t)
-	case w.Pairs && rows > fewRows:
-		c.pairsTask.run(t)
+	case c.ops.byRuns(rows, w):
+		c.runs.run(t)
 	case c.ops.hinted(rows, w):
 		c.many.run(t)
 	default:

@@ -42,7 +42,7 @@ func (t *manyTask) run(l *linearTask) {
 	c := l.c
 	o, members := c.ops, c.team.Size()
 	t.linearTask = l
-	t.direct = l.w.Panels && l.w.DType == tensor.F32 && o.nr == panelCols && aligned(l.w.Data, tensor.F32)
+	t.direct = l.w.direct(o)
 	t.depth = roundUp(ceilDiv(l.w.In, ceilDiv(l.w.In, manyDepth)), 16)
 	most := rowBlock // so rarely is W packed
 	if t.direct {

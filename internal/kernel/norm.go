@@ -72,7 +72,7 @@ type normTask struct {
 	next          atomic.Int64
 }
 
-// Run claims rows until none is left, the same ones as pairsTask.
+// Run claims rows until none is left, the same ones as runsTask.
 func (t *normTask) Run(member int) {
 	switch {
 	case t.codes.wanted():

@@ -26,7 +26,7 @@ const (
 func (r *rowRuns) plan(rows, members, step int) {
 	r.all, r.members = rows, members
 	r.count = max(1, min(members, rows/leastRun))
-	if len(r.claims) < r.count {
+	if cap(r.claims) < r.count {
 		r.claims = make([]rowClaim, members)
 	}
 	r.claims = r.claims[:r.count]

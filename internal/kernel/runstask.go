@@ -1,0 +1,157 @@
+package kernel
+
+import "github.com/gptctl/gptctl/internal/tensor"
+
+// runsTask is the product of many rows with a weight in panels that are multiplied as they
+// lie: of pairs, or of float32 where no kernel asks for what comes next. Members have
+// runs of rows, the same ones in every product: they mostly read what they wrote
+// themselves, since memory that another core wrote is slow where the two share no cache
+// (AMD: on two complexes 17 ns a line). Who multiplies rows copies them before, or rounds
+// them to pairs, some at a time, which stay in the cache while all panels pass by.
+type runsTask struct {
+	*linearTask
+	step  int // rows that are copied at a time …
+	ld    int // … so far apart, in numbers or pairs
+	depth int // numbers, or pairs, of a row
+	cols  int // of an item
+	bytes int // of a panel
+	items int // of a step
+	runs  *rowRuns
+}
+
+const (
+	runsStep = 640 << 10 // bytes of copied rows, in a second-level cache of 1 MB
+	runsCols = 128
+)
+
+// byRuns reports whether the product of rows with w is a runsTask.
+func (o *ops) byRuns(rows int, w *Weight) bool {
+	if rows <= fewRows || w.In == 0 {
+		return false
+	}
+	return w.Pairs || o.multiplyAhead == nil && w.direct(o)
+}
+
+// direct reports whether panels are multiplied as they lie, in float32.
+func (w *Weight) direct(o *ops) bool {
+	return w.Panels && w.DType == tensor.F32 && o.nr == panelCols && aligned(w.Data, tensor.F32)
+}
+
+func (t *runsTask) run(l *linearTask) {
+	c := l.c
+	t.linearTask = l
+	_, t.bytes = l.w.panel()
+	t.depth = l.w.In
+	if l.w.Pairs {
+		t.depth = ceilDiv(l.w.In, 2)
+	}
+	t.ld = t.depth + 16 // not a power of two
+	t.cols = runsCols
+	t.items = ceilDiv(l.w.Out, t.cols)
+	t.runs = &c.rowRuns
+	t.runs.plan(l.rows, c.team.Size(), rowUnit)
+	most := max(l.c.ops.mr, runsStep/(4*t.ld))
+	each := t.runs.longest()
+	t.step = roundUp(ceilDiv(each, ceilDiv(each, most)), rowUnit)
+	for i := range t.runs.claims {
+		from, to := t.runs.rows(i)
+		t.runs.begin(i, t.items*ceilDiv(to-from, t.step))
+	}
+	c.share(t, l.rows*l.w.In*l.w.Out)
+	t.linearTask = nil
+}
+
+// Run claims items until none is left.
+func (t *runsTask) Run(member int) {
+	s := &t.c.members[member]
+	held := -1 // the rows that are copied begin here
+	for {
+		run, item, ok := t.runs.take(member)
+		if !ok {
+			return
+		}
+		from, to := t.runs.rows(run)
+		from += item / t.items * t.step
+		n := min(t.step, to-from)
+		if held != from {
+			held = from
+			t.hold(s, from, n)
+		}
+		col := item % t.items * t.cols
+		t.item(s, from, n, col, min(t.cols, t.w.Out-col))
+	}
+}
+
+// hold copies rows.
+func (t *runsTask) hold(s *scratch, from, n int) {
+	if t.w.Pairs {
+		s.p = growPairs(s.p, t.step*t.ld)
+	} else {
+		s.a = grow(s.a, t.step*t.ld)
+	}
+	for r := range n {
+		x := t.x[(from+r)*t.w.In:][:t.w.In]
+		if t.w.Pairs {
+			t.c.ops.pairs.round(s.p[r*t.ld:], x)
+		} else {
+			copy(s.a[r*t.ld:], x)
+		}
+	}
+}
+
+// item multiplies n rows by some panels. Sums lie where the results will, if these are not
+// added to what is there.
+func (t *runsTask) item(s *scratch, from, n, col, cols int) {
+	o := t.c.ops
+	c, ldc := t.y[from*t.w.Out+col:], t.w.Out
+	inPlace := !t.e.Add && cols%panelCols == 0
+	if !inPlace {
+		ldc = roundUp(cols, panelCols)
+		s.c = grow(s.c, t.step*roundUp(t.cols, panelCols))
+		c = s.c
+	}
+	tiles := ceilDiv(n, o.mr)
+	share := roundUp(ceilDiv(t.bytes, tiles), 64)
+	for j := 0; j < cols; j += panelCols {
+		at := (col + j) / panelCols * t.bytes
+		w := t.w.Data[at:][:t.bytes]
+		next := at + t.bytes
+		for r := 0; r < n; {
+			mr := tileRows(n-r, o.mr)
+			if next < len(t.w.Data) {
+				prefetchRows(&t.w.Data[next], 0, 1, min(share, len(t.w.Data)-next))
+				next += share
+			}
+			t.tile(s, c[r*ldc+j:], ldc, r, mr, w)
+			r += mr
+		}
+	}
+	for r := range n {
+		sums := c[r*ldc:][:cols]
+		if inPlace {
+			t.e.apply(o, sums, col)
+		} else {
+			t.finish(sums, from+r, col)
+		}
+	}
+}
+
+// tile multiplies a few of the rows that were copied by a panel.
+func (t *runsTask) tile(s *scratch, c []float32, ldc, first, rows int, w []byte) {
+	o := t.c.ops
+	if t.w.Pairs {
+		o.pairs.multiply(c, ldc, s.p[first*t.ld:], t.ld, pairsOf(w), rows, t.depth, false)
+		return
+	}
+	v, _ := tensor.View[float32](w)
+	o.multiply(c, ldc, s.a[first*t.ld:], t.ld, v, panelCols, rows, t.depth, false)
+}
+
+// tileRows is how many of the rows that are left a tile takes: kernels of 12 and 8 rows
+// are fast, one of 4 is not.
+func tileRows(left, mr int) int {
+	if mr == 12 && left == 16 {
+		return 8
+	}
+	return min(mr, left)
+}
