@@ -87,9 +87,13 @@ func (t *attentionTask) storeCodes(s *scratch, row, fromHead, toHead int) {
 	} else {
 		s.blocks = growBlocks(s.blocks, 2*all)
 		keys, values = s.blocks[:all], s.blocks[all:2*all]
+		// Together: four blocks take half as long as two and two.
+		numbers := all * tensor.QuantBlock
+		s.a = grow(s.a, 2*numbers)
 		q := t.query(row, fromHead)[width:]
-		t.c.ops.quantize(keys, q[:all*tensor.QuantBlock], t.DType)
-		t.c.ops.quantize(values, q[width:][:all*tensor.QuantBlock], t.DType)
+		copy(s.a, q[:numbers])
+		copy(s.a[numbers:], q[width:][:numbers])
+		t.c.ops.quantize(s.blocks, s.a, t.DType)
 	}
 	for h := fromHead; h < toHead; h++ {
 		k, v := t.cache(r, h)

@@ -81,7 +81,7 @@ func TestTwinProducts(t *testing.T) {
 	assembly(t, func(t *testing.T, o, _ *ops) {
 		rng := rand.New(rand.NewPCG(22, 1))
 		for _, d := range quantTypes {
-			for _, n := range []int{1, 2, 5, 24} {
+			for _, n := range []int{1, 2, 5, 24, 60} {
 				for _, panels := range []int{1, 2, 3} {
 					for rows := 1; rows <= 26; rows++ {
 						if n > 2 && (rows > 17 || rows%3 != panels%3) {

@@ -84,6 +84,12 @@ func q4rows11(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, b
 func q4rows12(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w *byte, blocks int)
 
 //go:noescape
+func q8six(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks int, load bool, ahead *byte)
+
+//go:noescape
+func q4six(y *float32, ldy uintptr, x *generic.Block, ldx uintptr, w0, w1 *byte, blocks int, load bool, ahead *byte)
+
+//go:noescape
 func quantizeFours(dst *generic.Block, x *float32, blocks int, move uint32) (done int)
 
 //go:noescape
@@ -128,8 +134,15 @@ var (
 	q4rows = [mostRows]rowsFunc{q4rows1, q4rows2, q4rows3, q4rows4, q4rows5, q4rows6, q4rows7, q4rows8, q4rows9, q4rows10, q4rows11, q4rows12}
 )
 
-// Products multiplies twelve rows at a time with a panel, which lies in the
-// first-level cache meanwhile.
+// Six rows are multiplied at once by two panels, of which so many bytes lie in the
+// first-level cache beside the rows.
+const (
+	sixRows  = 6
+	sixBytes = 28 << 10
+)
+
+// Products multiplies six rows at a time with two panels, as much of the inputs as the
+// first-level cache has room for, or twelve with one.
 func Products(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int) {
 	n := len(x) / rows
 	if n == 0 || panels == 0 {
@@ -137,6 +150,52 @@ func Products(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int,
 	}
 	panel := n * generic.PanelBlock(d)
 	_, _ = y[(rows-1)*ldy+panels*generic.PanelOuts-1], w[panels*panel-1]
+	if rows >= mostRows && panels > 1 {
+		r, p := rows/sixRows*sixRows, panels/2*2
+		productsOfSix(d, y, ldy, x, n, r, w, p)
+		if r < rows {
+			products(d, y[r*ldy:], ldy, x[r*n:], n, rows-r, w, p)
+		}
+		if y, w = y[p*generic.PanelOuts:], w[p*panel:]; p == panels {
+			return
+		}
+		panels = 1
+	}
+	products(d, y, ldy, x, n, rows, w, panels)
+}
+
+func productsOfSix(d tensor.DType, y []float32, ldy int, x []generic.Block, n, rows int, w []byte, panels int) {
+	size := generic.PanelBlock(d)
+	panel := n * size
+	multiply := q8six
+	if d == tensor.Q4_0 {
+		multiply = q4six
+	}
+	ly, lx := uintptr(ldy*4), uintptr(n)*unsafe.Sizeof(x[0])
+	parts := (2*panel + sixBytes - 1) / sixBytes
+	for part := range parts {
+		k := n * part / parts
+		blocks := n*(part+1)/parts - k
+		for p := 0; p < panels; p += 2 {
+			w0, w1 := p*panel+k*size, (p+1)*panel+k*size
+			next := w1 // what comes after it
+			if p+2 < panels {
+				next = w0 + 2*panel
+			}
+			ask := 0
+			for r := 0; r < rows; r += sixRows {
+				multiply(&y[r*ldy+p*generic.PanelOuts], ly, &x[r*n+k], lx, &w[w0], &w[w1], blocks, part > 0, &w[min(next+ask, len(w)-1)])
+				if ask += 64 * blocks; ask >= blocks*size {
+					ask = panel
+				}
+			}
+		}
+	}
+}
+
+// products multiplies up to twelve rows at a time with a panel.
+func products(d tensor.DType, y []float32, ldy int, x []generic.Block, n, rows int, w []byte, panels int) {
+	panel := n * generic.PanelBlock(d)
 	ly, lx := uintptr(ldy*4), uintptr(n)*unsafe.Sizeof(x[0])
 	multiply := &q8rows
 	if d == tensor.Q4_0 {
