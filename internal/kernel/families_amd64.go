@@ -20,7 +20,7 @@ func families() []*ops {
 		o := &ops{
 			name: "avx512", mr: avx512.MR, nr: avx512.NR,
 			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
-			multiply: avx512.Multiply, dots: avx512.Dots, stream: avx512.Stream,
+			multiply: avx512.Multiply, multiplyAhead: avx512.MultiplyAhead, hints: vendor() == "GenuineIntel", dots: avx512.Dots, stream: avx512.Stream,
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
 			putValue: avx512.PutValue, widenKeys: avx512.WidenKeys, widenValues: avx512.WidenValues,
 			crossMax: avx512.CrossMax, weigh: avx512.Weigh,
@@ -40,9 +40,6 @@ func families() []*ops {
 		}
 		if o.pairs != nil {
 			o.peakBF16, o.train.packFloats = avx512.PeakPairs, avx512.PackFloats
-		}
-		if vendor() == "GenuineIntel" {
-			o.multiplyAhead = avx512.MultiplyAhead
 		}
 		if amx.Available() == nil {
 			have = append(have, withTiles(*o))
@@ -136,7 +133,7 @@ func bf16Pairs() *pairOps {
 	}
 	return &pairOps{
 		round: avx512.RoundPairs, accumulate: avx512.AccumulatePairs, pack: avx512.PackPairs,
-		multiply: avx512.MultiplyPairs, dots: avx512.DotsPairs, stream: avx512.StreamPairs,
+		multiply: avx512.MultiplyPairs, multiplyAhead: avx512.MultiplyPairsAhead, dots: avx512.DotsPairs, stream: avx512.StreamPairs,
 		panel: avx512.AccumulatePanel, streamPanels: avx512.StreamPanels,
 	}
 }

@@ -168,7 +168,7 @@ type ops struct {
 	packTransposed func(dst, src []float32, n, dim int)
 	multiply       func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, mr, k int, load bool)
 	// multiplyAhead is multiply by a panel whose rows follow each other, and asks for
-	// what comes next meanwhile; nil where products of many rows are linearTask's.
+	// what comes next meanwhile; or nil.
 	multiplyAhead func(c []float32, ldc int, a []float32, lda int, b []float32, mr, k int, load bool, h *generic.Ahead)
 	dots          func(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int)
 
@@ -229,6 +229,9 @@ type ops struct {
 	peakInt8  func(n int) (ops int)
 	peakBF16  func(n int) (ops int) // nil where bf16 is widened to float32
 
+	// hints says that products of many rows of float32 go by multiplyAhead wherever
+	// they can: manyTask, and those of training.
+	hints bool
 	// streamsAhead says that members who wait ask for what they will read next.
 	streamsAhead bool
 
@@ -277,7 +280,10 @@ type pairOps struct {
 	accumulate func(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte, stride, cols int)
 	pack       func(dst []uint32, w []byte, stride, rows, cols int)
 	multiply   func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool)
-	stream     func(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int)
+	// multiplyAhead is multiply that asks for what comes next meanwhile.
+	multiplyAhead func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool, h *generic.Ahead)
+
+	stream func(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int)
 	// panel and streamPanels are accumulate and stream of panels that hold pairs already.
 	panel        func(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte)
 	streamPanels func(y0, y1 []float32, x []uint32, w0, w1 []byte, depth int)

@@ -35,7 +35,7 @@ const (
 
 // hinted reports whether the product of rows with w is a manyTask.
 func (o *ops) hinted(rows int, w *Weight) bool {
-	return o.multiplyAhead != nil && rows > fewRows && w.In > 0 && !w.OutMajor && !(w.DType == tensor.BF16 && o.pairs != nil)
+	return o.hints && rows > fewRows && w.In > 0 && !w.OutMajor && !(w.DType == tensor.BF16 && o.pairs != nil)
 }
 
 func (t *manyTask) run(l *linearTask) {

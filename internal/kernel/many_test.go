@@ -18,7 +18,7 @@ func withAhead(t *testing.T, family string, threads int, ahead bool) *CPU {
 	o := *c.ops
 	switch {
 	case !ahead:
-		o.multiplyAhead = nil
+		o.hints = false
 	case o.multiplyAhead == nil:
 		multiply, nr := o.multiply, o.nr
 		o.multiplyAhead = func(c []float32, ldc int, a []float32, lda int, b []float32, mr, k int, load bool, h *generic.Ahead) {
@@ -27,6 +27,9 @@ func withAhead(t *testing.T, family string, threads int, ahead bool) *CPU {
 				h.End.Rows(c, ldc, mr, nr, generic.Add)
 			}
 		}
+		o.hints = true
+	default:
+		o.hints = true
 	}
 	c.ops = &o
 	return c

@@ -1,9 +1,14 @@
 package kernel
 
-import "github.com/gptctl/gptctl/internal/tensor"
+import (
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
 
 // runsTask is the product of many rows with a weight in panels that are multiplied as they
-// lie: of pairs, or of float32 where no kernel asks for what comes next. Members have
+// lie: of pairs, or of float32 where that is no manyTask. Members have
 // runs of rows, the same ones in every product: they mostly read what they wrote
 // themselves, since memory that another core wrote is slow where the two share no cache
 // (AMD: on two complexes 17 ns a line). Who multiplies rows copies them before, or rounds
@@ -29,7 +34,7 @@ func (o *ops) byRuns(rows int, w *Weight) bool {
 	if rows <= fewRows || w.In == 0 {
 		return false
 	}
-	return w.Pairs || o.multiplyAhead == nil && w.direct(o)
+	return w.Pairs || !o.hints && o.multiplyAhead != nil && w.direct(o)
 }
 
 // direct reports whether panels are multiplied as they lie, in float32.
@@ -99,52 +104,72 @@ func (t *runsTask) hold(s *scratch, from, n int) {
 	}
 }
 
-// item multiplies n rows by some panels. Sums lie where the results will, if these are not
-// added to what is there.
+// item multiplies n rows by some panels, tile by tile, each of which is finished as it is
+// stored. What an activation comes after is stored aside before.
 func (t *runsTask) item(s *scratch, from, n, col, cols int) {
-	o := t.c.ops
-	c, ldc := t.y[from*t.w.Out+col:], t.w.Out
-	inPlace := !t.e.Add && cols%panelCols == 0
-	if !inPlace {
-		ldc = roundUp(cols, panelCols)
-		s.c = grow(s.c, t.step*roundUp(t.cols, panelCols))
-		c = s.c
+	o, wide := t.c.ops, t.w.Out
+	ends := t.w.Out%panelCols == 0 && !(t.e.Add && t.e.Activation != None)
+	aside := !ends || t.e.Activation != None
+	ld := roundUp(cols, panelCols)
+	s.b = grow(s.b, o.mr*panelCols)
+	s.c = grow(s.c, t.step*roundUp(t.cols, panelCols))
+	h, e := &s.ahead, &s.end
+	if ends {
+		h.End, e.LD, e.Add = e, wide, t.e.Add
 	}
 	tiles := ceilDiv(n, o.mr)
 	share := roundUp(ceilDiv(t.bytes, tiles), 64)
+	h.LDY, h.Step = uintptr(wide*4), uintptr(ceilDiv(share, max(1, t.depth/4)))
 	for j := 0; j < cols; j += panelCols {
 		at := (col + j) / panelCols * t.bytes
 		w := t.w.Data[at:][:t.bytes]
-		next := at + t.bytes
+		if ends && t.e.Bias != nil {
+			e.Bias = t.e.Bias[col+j:][:panelCols]
+		}
+		next := min(at+t.bytes, len(t.w.Data)-1)
 		for r := 0; r < n; {
 			mr := tileRows(n-r, o.mr)
-			if next < len(t.w.Data) {
-				prefetchRows(&t.w.Data[next], 0, 1, min(share, len(t.w.Data)-next))
-				next += share
+			y := t.y[(from+r)*wide+col+j:]
+			h.Y, h.B = &y[0], &t.w.Data[next]
+			next = min(next+share, len(t.w.Data)-1)
+			switch {
+			case !ends:
+				t.tile(s, s.c[r*ld+j:], ld, r, mr, w)
+			case aside:
+				e.Out, e.LD = s.c[r*ld+j:], ld
+				t.tile(s, s.b, panelCols, r, mr, w)
+			default:
+				e.Out = y
+				t.tile(s, s.b, panelCols, r, mr, w)
 			}
-			t.tile(s, c[r*ldc+j:], ldc, r, mr, w)
 			r += mr
 		}
 	}
-	for r := range n {
-		sums := c[r*ldc:][:cols]
-		if inPlace {
-			t.e.apply(o, sums, col)
-		} else {
+	*h, *e = generic.Ahead{}, generic.End{}
+	for r := 0; r < n && aside; r++ {
+		sums := s.c[r*ld:][:cols]
+		if !ends {
 			t.finish(sums, from+r, col)
+			continue
 		}
+		t.e.activate(o, sums)
+		copy(t.y[(from+r)*wide+col:][:cols], sums)
 	}
 }
 
 // tile multiplies a few of the rows that were copied by a panel.
 func (t *runsTask) tile(s *scratch, c []float32, ldc, first, rows int, w []byte) {
-	o := t.c.ops
+	o, h := t.c.ops, &s.ahead
 	if t.w.Pairs {
-		o.pairs.multiply(c, ldc, s.p[first*t.ld:], t.ld, pairsOf(w), rows, t.depth, false)
+		a := s.p[first*t.ld:]
+		h.A = (*float32)(unsafe.Pointer(&a[0]))
+		o.pairs.multiplyAhead(c, ldc, a, t.ld, pairsOf(w), rows, t.depth, false, h)
 		return
 	}
+	a := s.a[first*t.ld:]
+	h.A = &a[0]
 	v, _ := tensor.View[float32](w)
-	o.multiply(c, ldc, s.a[first*t.ld:], t.ld, v, panelCols, rows, t.depth, false)
+	o.multiplyAhead(c, ldc, a, t.ld, v, rows, t.depth, false, h)
 }
 
 // tileRows is how many of the rows that are left a tile takes: kernels of 12 and 8 rows

@@ -105,6 +105,7 @@ var selfChecks = []struct {
 	{"scores of many rows", 0, (*trial).crossMax},
 	{"results of many rows", 0, (*trial).weigh},
 	{"multiply ahead", 1e-6, (*trial).multiplyAhead},
+	{"multiply pairs ahead", 1e-6, (*trial).pairsAhead},
 }
 
 // selfTest returns what o computes wrongly, if anything. It takes about a
@@ -140,6 +141,9 @@ func twinOps() *ops {
 		},
 		multiply: func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool) {
 			generic.MultiplyPairs(generic.NR, c, ldc, a, lda, b, mr, k, load)
+		},
+		multiplyAhead: func(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool, h *generic.Ahead) {
+			generic.MultiplyPairsAhead(generic.NR, c, ldc, a, lda, b, mr, k, load, h)
 		},
 		dots: generic.DotsPairs, panel: generic.AccumulatePanel,
 	}

@@ -39,6 +39,38 @@ func (t *trial) pairPanels(o *ops) []float32 {
 	return y
 }
 
+// pairsAhead is multiplyAhead of pairs.
+func (t *trial) pairsAhead(o *ops) []float32 {
+	if o.pairs == nil || o.pairs.multiplyAhead == nil {
+		return nil
+	}
+	const rows, cols = 12, 16
+	a, b, c := t.pairs(o, rows), alignedPairs(trialPairs*o.nr), make([]float32, rows*o.nr)
+	o.pairs.pack(b, t.weights(tensor.BF16, trialDepth*cols), cols*2, trialDepth, cols)
+	h := generic.Ahead{Y: &c[0], LDY: uintptr(o.nr * 4), A: &c[0], B: &pairBytes(b)[0], Step: 64}
+	y, bias := make([]float32, rows*o.nr), t.floats(o.nr)
+	var out []float32
+	for n := range 4 {
+		h.End = nil
+		if n >= 2 {
+			h.End = &generic.End{LD: o.nr, Bias: bias, Add: n == 3}
+		}
+		for i := 0; i < rows; i += o.mr {
+			if h.End != nil {
+				h.End.Out = y[i*o.nr:]
+			}
+			o.pairs.multiplyAhead(c[i*o.nr:], o.nr, a[i*trialPairs:], trialPairs, b, min(o.mr, rows-i), trialPairs, n == 1, &h)
+		}
+		for i := range rows {
+			out = append(out, y[i*o.nr:][:cols]...)
+			if n < 2 {
+				out = append(out, c[i*o.nr:][:cols]...)
+			}
+		}
+	}
+	return out
+}
+
 func (t *trial) streamBlocks(o *ops, d tensor.DType) []float32 {
 	if o.streamBlocks == nil {
 		return nil

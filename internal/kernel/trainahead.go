@@ -86,7 +86,7 @@ func (t *productTask) narrow(s *scratch, row, col, cols, mr int, a, b []float32,
 // room is grow, on huge pages where many of them are read at a time: rows that lie
 // far apart, and panels besides.
 func (c *CPU) room(s []float32, huge *reserve, n int) []float32 {
-	if c.ops.multiplyAhead == nil {
+	if !c.ops.hints {
 		return grow(s, n)
 	}
 	v, _ := tensor.View[float32](huge.bytes(4 * n))

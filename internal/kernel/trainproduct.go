@@ -213,7 +213,7 @@ func (t *productTask) block(s *scratch, row, col int) {
 		depth *= 2 // as many bytes
 	}
 	aside := t.Add && t.rounds() // the result is rounded alone
-	if t.c.ops.multiplyAhead != nil && !t.paired && !aside && t.K > 0 && t.M > fewRows {
+	if t.c.ops.hints && !t.paired && !aside && t.K > 0 && t.M > fewRows {
 		t.blockAhead(s, row, col)
 		return
 	}

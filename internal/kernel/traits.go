@@ -25,7 +25,7 @@ func TraitsOf(family string) Traits {
 }
 
 func (o *ops) traits() Traits {
-	return Traits{Tiles: o.tiles != nil, Ahead: o.multiplyAhead != nil, Pairs: o.pairs != nil, Codes: o.codeScores != nil && o.name != "generic"}
+	return Traits{Tiles: o.tiles != nil, Ahead: o.hints, Pairs: o.pairs != nil, Codes: o.codeScores != nil && o.name != "generic"}
 }
 
 // InTiles reports whether weights of a type are to be in tiles: those of 16 bits where

@@ -2,7 +2,11 @@
 
 package avx512
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+)
 
 // The functions of bf16 weights by VDPBF16PS, as package generic has them:
 // needs AVX512_BF16.
@@ -83,6 +87,20 @@ func MultiplyPairs(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k 
 	}
 }
 
+// MultiplyPairsAhead is MultiplyPairs that asks for memory meanwhile, see MultiplyAhead.
+func MultiplyPairsAhead(c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool, h *generic.Ahead) {
+	if mr < MR || k < 4 {
+		MultiplyPairs(c, ldc, a, lda, b, mr, k, load)
+		if h.End != nil {
+			h.End.Rows(c, ldc, mr, NR, Add)
+		}
+		return
+	}
+	_, _, _ = c[(MR-1)*ldc+NR-1], a[(MR-1)*lda+k-1], b[k*NR-1]
+	h.End.Check(MR, NR)
+	multiply12PairsAhead(&c[0], uintptr(ldc*4), &a[0], uintptr(lda*4), &b[0], k, load, h)
+}
+
 // DotsPairs computes products with rows of w.
 func DotsPairs(y []float32, ldy int, x []uint32, ldx, rows, in int, w []byte, stride, outs int) {
 	if rows > 0 && outs > 0 && in > 0 {
@@ -113,6 +131,9 @@ func multiply4Pairs(c *float32, ldc uintptr, a *uint32, lda uintptr, b *uint32, 
 
 //go:noescape
 func multiply1Pairs(c *float32, ldc uintptr, a *uint32, lda uintptr, b *uint32, k int, load bool)
+
+//go:noescape
+func multiply12PairsAhead(c *float32, ldc uintptr, a *uint32, lda uintptr, b *uint32, k int, load bool, h *generic.Ahead)
 
 //go:noescape
 func packPairs(dst *uint32, w *byte, stride uintptr, rows, cols int, panel uintptr)

@@ -275,12 +275,7 @@ func MultiplyAhead(c []float32, ldc int, a []float32, lda int, b []float32, mr, 
 		return
 	}
 	_, _, _ = c[(MR-1)*ldc+NR-1], a[(MR-1)*lda+k-1], b[k*NR-1]
-	if e := h.End; e != nil {
-		_ = e.Out[(MR-1)*e.LD+NR-1]
-		if e.Bias != nil {
-			_ = e.Bias[NR-1]
-		}
-	}
+	h.End.Check(MR, NR)
 	multiply12Ahead(&c[0], uintptr(ldc*4), &a[0], uintptr(lda*4), &b[0], k, load, h)
 }
 

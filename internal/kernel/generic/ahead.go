@@ -22,6 +22,17 @@ type End struct {
 	Add  bool
 }
 
+// Check panics if there is no room for a tile.
+func (e *End) Check(mr, nr int) {
+	if e == nil {
+		return
+	}
+	_ = e.Out[(mr-1)*e.LD+nr-1]
+	if e.Bias != nil {
+		_ = e.Bias[nr-1]
+	}
+}
+
 // Rows stores the tile c.
 func (e *End) Rows(c []float32, ldc, mr, nr int, add func(y, x []float32)) {
 	for i := range mr {
@@ -42,5 +53,13 @@ func MultiplyAhead(c []float32, ldc int, a []float32, lda int, b []float32, mr, 
 	Multiply(c, ldc, a, lda, b, NR, mr, k, load)
 	if h.End != nil {
 		h.End.Rows(c, ldc, mr, NR, Add)
+	}
+}
+
+// MultiplyPairsAhead is MultiplyPairs by nr columns.
+func MultiplyPairsAhead(nr int, c []float32, ldc int, a []uint32, lda int, b []uint32, mr, k int, load bool, h *Ahead) {
+	MultiplyPairs(nr, c, ldc, a, lda, b, mr, k, load)
+	if h.End != nil {
+		h.End.Rows(c, ldc, mr, nr, Add)
 	}
 }
