@@ -204,7 +204,7 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 		if out = numbers(y); out.Tiles {
 			tiles = tensor.Bytes(out.BF16)
 		}
-	} else if codes = d.few(o, rows, width); codes.DType == tensor.Invalid {
+	} else if codes = d.inBlocks(o, rows, width); codes.DType == tensor.Invalid {
 		if tiles = d.tiles(o, rows, width); tiles == nil {
 			out = kernel.Floats(o.plain(rows, width))
 		}
@@ -261,7 +261,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 	case *multiplicand:
 		if o.attended {
 			k.Tiles, k.HalvesFrom = d.qkv(o, rows, m)
-			if d.apart && d.options.KVType == tensor.Q8_0 && d.cpu.TakesCodes(rows, m.DType) {
+			if (d.apart && rows <= fewRows || d.cpu.QKVCodes()) && d.options.KVType == tensor.Q8_0 && d.cpu.TakesCodes(rows, m.DType) {
 				k.Codes = o.inCodes(rows, m.Out, tensor.Q8_0)
 			}
 		} else {
@@ -269,7 +269,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 				k.Tiles = d.tiles(o, rows, m.Out)
 			}
 			if d.cpu.TakesCodes(rows, m.DType) {
-				k.Codes = d.few(o, rows, m.Out)
+				k.Codes = d.inBlocks(o, rows, m.Out)
 			}
 		}
 		if k.Codes.DType == tensor.Invalid && k.Tiles == nil {

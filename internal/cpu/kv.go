@@ -122,8 +122,8 @@ func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, sca
 		}
 	}
 	width := shape.Heads * shape.HeadDim
-	if o, ok := out.(*multiplicand); ok && shape.HeadDim%tensor.QuantBlock == 0 {
-		if codes := d.few(o, len(rows), width); codes.DType != tensor.Invalid {
+	if o, ok := out.(*multiplicand); ok && len(rows) <= fewRows && shape.HeadDim%tensor.QuantBlock == 0 {
+		if codes := d.inBlocks(o, len(rows), width); codes.DType != tensor.Invalid {
 			d.cpu.AttentionCodes(codes, o.numbers(len(rows), width), in, d.rows, shape)
 			runtime.KeepAlive(rows)
 			return

@@ -79,16 +79,16 @@ func (o *multiplicand) numbers(rows, width int) buffer {
 	return o.floats
 }
 
-// few returns the memory of a few rows of a multiplicand to be written as codes, if that
-// is what products take.
-func (d *Device) few(o *multiplicand, rows, width int) (q kernel.Codes) {
+// inBlocks returns the memory of rows of a multiplicand to be written as codes, if that is
+// what products take.
+func (d *Device) inBlocks(o *multiplicand, rows, width int) (q kernel.Codes) {
 	if width%tensor.QuantBlock != 0 || !d.cpu.TakesCodes(rows, d.options.DType) {
 		return q
 	}
 	return o.inCodes(rows, width, d.options.DType)
 }
 
-// inCodes returns the memory of a few rows to be written as codes for weights of type t.
+// inCodes returns the memory of rows to be written as codes for weights of type t.
 func (o *multiplicand) inCodes(rows, width int, t tensor.DType) kernel.Codes {
 	if n := kernel.CodeBlocks(rows, width); len(o.codes.Blocks) < n {
 		o.codes.Blocks = kernel.NewBlocks(n)

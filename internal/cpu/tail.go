@@ -3,6 +3,7 @@ package cpu
 import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/tensor"
 )
 
 // tailStep is a multiple of the rows that tiles and blocks take together.
@@ -21,10 +22,13 @@ func (d *Device) TailFrom(rows, first int) int {
 func (d *Device) Tail(x gpt2.Buffer, rows, width, from int) gpt2.Buffer {
 	switch o := x.(type) {
 	case *multiplicand:
-		tail := &multiplicand{n: o.n - from*width, tiled: o.tiled}
+		tail := &multiplicand{n: o.n - from*width, tiled: o.tiled, coded: o.coded}
 		switch {
 		case from == 0:
 			return o
+		case o.coded:
+			tail.codes = o.codes
+			tail.codes.Blocks = o.codes.Blocks[from*width/tensor.QuantBlock:]
 		case o.tiled:
 			tail.tiles = o.tiles[kernel.TileBytes(from, width):]
 		default:

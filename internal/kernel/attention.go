@@ -71,8 +71,8 @@ func (c *CPU) Attention(out, qkv []float32, rows []AttentionRow, s AttentionShap
 
 // QKV are queries, keys and values: [rows][3][heads][headDim] numbers, or that as the
 // tiles of a product, queries as bfloat16 and the others in the cache's type, for codes
-// as float16. Rows of other texts each can be [rows][3][heads][headDim/32] blocks of codes,
-// if the cache has these.
+// as float16. They can be [rows][3][heads][headDim/32] blocks of codes, if the cache has
+// these: rows of other texts each, or, as QKVCodes says, all.
 type QKV struct {
 	Floats []float32
 	Tiles  []byte
@@ -132,7 +132,7 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 	if t.packed != nil && !t.aligned() {
 		panic("kernel: attention of tiles to texts that are not whole steps")
 	}
-	if t.given != nil && !t.singles {
+	if t.given != nil && !t.singles && !c.ops.qkvCodes() {
 		panic("kernel: attention of codes to several rows of a text")
 	}
 	if len(tiles) >= TileBytes(len(rows), width) && t.aligned() {
@@ -352,8 +352,16 @@ func (t *attentionTask) prefetch(item int) {
 
 // prefetchQueries asks for what block reads of qkv.
 func (t *attentionTask) prefetchQueries(b rowRange, head int) {
+	n := min(b.n, t.rowsOfBlock())
+	if t.given != nil {
+		blocks := t.codesOf(b.first, 0, head, 1)
+		size := int(unsafe.Sizeof(blocks[0]))
+		width := 3 * t.Heads * t.HeadDim / tensor.QuantBlock * size
+		prefetchRows((*byte)(unsafe.Pointer(&blocks[0])), uintptr(width), n, t.HeadDim/tensor.QuantBlock*size)
+		return
+	}
 	q := t.query(b.first, head)
-	prefetchRows(&tensor.Bytes(q)[0], uintptr(12*t.Heads*t.HeadDim), min(b.n, t.rowsOfBlock()), 4*t.HeadDim)
+	prefetchRows(&tensor.Bytes(q)[0], uintptr(12*t.Heads*t.HeadDim), n, 4*t.HeadDim)
 }
 
 // prefetchOutput asks for the memory that block overwrites in the end.

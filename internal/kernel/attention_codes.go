@@ -185,12 +185,21 @@ func (t *attentionTask) severalCodes(s *scratch, b rowRange, head int) {
 	panels := ceilDiv(t.longest(b.first, b.n), KVPanel)
 	ld := panels*KVPanel + 16 // not a power of two
 	s.c = grow(s.c, b.n*ld)
-	s.a = grow(s.a, b.n*t.HeadDim)
-	for i := range b.n {
-		copy(s.a[i*t.HeadDim:][:t.HeadDim], t.query(b.first+i, head))
-	}
 	k, v := t.cache(&t.rows[b.first], head)
-	t.codeScores(s, s.c, ld, s.a[:b.n*t.HeadDim], b.n, k, panels)
+	if t.given != nil {
+		blocks := t.HeadDim / tensor.QuantBlock
+		s.blocks = growBlocks(s.blocks, b.n*blocks)
+		for i := range b.n {
+			copy(s.blocks[i*blocks:][:blocks], t.codesOf(b.first+i, 0, head, blocks))
+		}
+		t.scoresOfCodes(s.c, ld, s.blocks, b.n, k, panels)
+	} else {
+		s.a = grow(s.a, b.n*t.HeadDim)
+		for i := range b.n {
+			copy(s.a[i*t.HeadDim:][:t.HeadDim], t.query(b.first+i, head))
+		}
+		t.codeScores(s, s.c, ld, s.a[:b.n*t.HeadDim], b.n, k, panels)
+	}
 	for i := range b.n {
 		t.average(t.output(b.first+i, head), s.c[i*ld:][:t.rows[b.first+i].Len], v, nil)
 	}
@@ -201,8 +210,19 @@ func (t *attentionTask) codeScores(s *scratch, scores []float32, ld int, q []flo
 	blocks := n * t.HeadDim / tensor.QuantBlock
 	s.blocks = growBlocks(s.blocks, blocks)
 	t.c.ops.quantize(s.blocks[:blocks], q, t.DType)
-	t.c.ops.products(t.DType, scores, ld, s.blocks[:blocks], n, k[:panels*KVPanel*t.bytes], panels*KVPanel/panelOuts)
+	t.scoresOfCodes(scores, ld, s.blocks[:blocks], n, k, panels)
 }
+
+// scoresOfCodes computes the scores of n rows of queries with panels of keys.
+func (t *attentionTask) scoresOfCodes(scores []float32, ld int, q []generic.Block, n int, k []byte, panels int) {
+	t.c.ops.products(t.DType, scores, ld, q, n, k[:panels*KVPanel*t.bytes], panels*KVPanel/panelOuts)
+}
+
+// QKVCodes reports whether queries, keys and values of any rows can be codes, if the cache
+// has these.
+func (c *CPU) QKVCodes() bool { return c.ops.qkvCodes() }
+
+func (o *ops) qkvCodes() bool { return o.tiles == nil && o.codeScores != nil && o.codeValues != nil }
 
 // plainKeys makes [headDim][32] numbers of a panel of keys.
 func (t *attentionTask) plainKeys(dst []float32, panel []byte) []float32 {

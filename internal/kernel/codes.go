@@ -8,7 +8,7 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Codes are a few rows of x as a product with quantised weights takes them: what makes
+// Codes are rows of x as a product with quantised weights takes them: what makes
 // the rows writes them so, a member its own part, where else each member would quantise
 // all of them.
 type Codes struct {
@@ -18,7 +18,11 @@ type Codes struct {
 
 // TakesCodes reports whether rows may be Codes for weights of type d, of any width that
 // is a multiple of 32.
-func (c *CPU) TakesCodes(rows int, d tensor.DType) bool { return c.ops.fewOf(rows, d) }
+func (c *CPU) TakesCodes(rows int, d tensor.DType) bool { return c.ops.takesCodes(rows, d) }
+
+func (o *ops) takesCodes(rows int, d tensor.DType) bool {
+	return o.fewOf(rows, d) || rows > fewRows && d.IsQuantized() && o.tiles == nil
+}
 
 // CodeBlocks is how many blocks the Codes of rows have: some more, that do not matter.
 func CodeBlocks(rows, width int) int {
@@ -46,10 +50,10 @@ func (q *Codes) put(o *ops, x []float32, row, width, col int) {
 }
 
 // claim says that a part of some rows, whole blocks, will be put: others may have its lines.
-func (q *Codes) claim(rows, width, col, n int) {
+func (q *Codes) claim(row, rows, width, col, n int) {
 	if n > 0 {
 		size := int(unsafe.Sizeof(q.Blocks[0]))
-		first := &q.Blocks[col/tensor.QuantBlock]
+		first := &q.Blocks[(row*width+col)/tensor.QuantBlock]
 		claimRows((*byte)(unsafe.Pointer(first)), uintptr(width/tensor.QuantBlock*size), rows, n/tensor.QuantBlock*size)
 	}
 }
@@ -80,24 +84,28 @@ func (c *CPU) LayerNormCodes(y Codes, x, gain, bias []float32, rows, width int, 
 	t := &c.norm
 	t.ops, t.members, t.rows, t.width, t.eps = c.ops, c.members, rows, width, eps
 	t.codes, t.x, t.gain, t.bias = y, x[:rows*width], gain[:width], bias[:width]
-	t.next.Store(0)
+	t.claims = shareOut(t.claims, rows, c.team.Size())
 	c.team.Run(t) // rows come from all members' caches: each takes less time with its part
-	*t = normTask{}
+	*t = normTask{claims: t.claims}
 }
 
-// runCodes claims rows until none is left.
-func (t *normTask) runCodes(s *scratch) {
+// runCodes claims rows until none is left, first of the member's own part: a product of many
+// rows begins with about these.
+func (t *normTask) runCodes(member int) {
+	s := &t.members[member]
 	s.a = grow(s.a, t.width)
-	each := min(4, ceilDiv(t.rows, len(t.members)))
-	for {
-		last := int(t.next.Add(int64(each)))
-		if last-each >= t.rows {
-			return
-		}
-		t.ask(last-each, min(last, t.rows))
-		for r := last - each; r < min(last, t.rows); r++ {
-			t.row(s.a[:t.width], r)
-			t.codes.put(t.ops, s.a[:t.width], r, t.width, 0)
+	for i := range t.claims {
+		c := &t.claims[(member+i)%len(t.claims)]
+		for {
+			first, n := c.take(4)
+			if n <= 0 {
+				break
+			}
+			t.ask(first, first+n)
+			for r := first; r < first+n; r++ {
+				t.row(s.a[:t.width], r)
+				t.codes.put(t.ops, s.a[:t.width], r, t.width, 0)
+			}
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 func TestCodes(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		for _, d := range quantTypes {
-			for rows := 1; rows <= fewRows; rows++ {
+			for rows := 1; rows <= fewRows+3; rows++ {
 				if !c.TakesCodes(rows, d) {
 					continue
 				}
@@ -58,6 +58,9 @@ func codesCase(t *testing.T, c *CPU, d tensor.DType, rows, heads, inner int) {
 	c.LinearCodes(got, first.Codes, rows, down, second)
 	equal("product of codes", got, want)
 
+	if rows > fewRows {
+		return
+	}
 	// Attention of single rows, and of rows of one text.
 	s := AttentionShape{heads, dim, tensor.F16, 0.3, false}
 	qkv, w := random(rng, rows*3*width), packedRandom(t, rng, width, 48, d)
@@ -77,4 +80,40 @@ func codesCase(t *testing.T, c *CPU, d tensor.DType, rows, heads, inner int) {
 		c.LinearCodes(got, q, rows, w, Epilogue{})
 		equal("attention", got, want)
 	}
+}
+
+// Queries, keys and values that come as codes give the bits of those that come as numbers:
+// of several texts, of one row and of many.
+func TestQKVCodes(t *testing.T) {
+	eachFamily(t, func(t *testing.T, c *CPU) {
+		if !c.QKVCodes() {
+			t.Skip("the family takes only numbers")
+		}
+		rng := rand.New(rand.NewPCG(59, 60))
+		for _, dim := range []int{32, 64, 96} {
+			s := AttentionShape{2, dim, tensor.Q8_0, 0.3, false}
+			width := s.Heads * dim
+			for _, texts := range [][]int{{1}, {2}, {1, 40, 1}, {33, 17}, {3, 1, 5}} {
+				var numbers, codes []AttentionRow
+				for _, n := range texts {
+					before := rng.IntN(40)
+					qkv := random(rng, before*3*width)
+					a, b := newCache(t, s, before+n, qkv), newCache(t, s, before+n, qkv)
+					for i := range n {
+						numbers, codes = append(numbers, a.at(before+i+1)), append(codes, b.at(before+i+1))
+					}
+				}
+				rows := len(numbers)
+				qkv := random(rng, rows*3*width)
+				want, got := make([]float32, rows*width), make([]float32, rows*width)
+				c.Attention(want, qkv, numbers, s)
+				q := NewBlocks(CodeBlocks(rows, 3*width))
+				c.ops.quantize(q[:rows*3*width/tensor.QuantBlock], qkv, tensor.Q8_0)
+				c.AttentionTiles(nil, got, QKV{Codes: q}, codes, s)
+				if i := same(got, want); i >= 0 {
+					t.Fatalf("heads of %d, texts %v: element %d is %v, want %v", dim, texts, i, got[i], want[i])
+				}
+			}
+		}
+	})
 }

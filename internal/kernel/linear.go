@@ -66,7 +66,7 @@ type Epilogue struct {
 	// Tiles, if set, gets the results instead of y, in the form that the next
 	// product takes; only where Tiles reports that there is one, and not with Add.
 	Tiles []byte
-	// Codes, if wanted, get the results instead of y. With few rows that TakesCodes of a
+	// Codes, if wanted, get the results instead of y. With rows that TakesCodes of a
 	// weight like it, and not with Add.
 	Codes Codes
 	// HalvesFrom is the column from which Tiles get float16, a multiple of 32: keys and
@@ -138,11 +138,11 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no tiles or blocks", w.In, w.Out, w.DType, rows))
 	}
 	streamed := c.ops.streamed(rows, w)
-	if e.Codes.wanted() && !(streamed && rows > 1 && w.DType.IsQuantized()) {
+	if e.Codes.wanted() && !c.ops.takesCodes(rows, w.DType) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no codes", w.In, w.Out, w.DType, rows))
 	}
 	if w.DType.IsQuantized() && !streamed {
-		c.linearQuantized(y, x, rows, w, e)
+		c.linearQuantized(y, x, codes, rows, w, e)
 		return
 	}
 	t := &c.linear

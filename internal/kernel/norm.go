@@ -25,7 +25,7 @@ func (c *CPU) LayerNormOf(y Numbers, x, gain, bias []float32, rows, width int, e
 	t.runs = &c.rowRuns
 	t.runs.plan(rows, c.team.Size(), normClaim)
 	c.share(t, 4*rows*width)
-	*t = normTask{}
+	*t = normTask{claims: t.claims}
 }
 
 // LayerNormTiles is LayerNorm that writes the x of LinearTiles.
@@ -37,7 +37,7 @@ func (c *CPU) LayerNormTiles(y []byte, x, gain, bias []float32, rows, width int,
 	t.tiles, t.x, t.gain, t.bias = y[:TileBytes(rows, width)], x[:rows*width], gain[:width], bias[:width]
 	t.next.Store(0)
 	c.share(t, 4*rows*width)
-	*t = normTask{}
+	*t = normTask{claims: t.claims}
 }
 
 // LayerNormBlocks is LayerNormTiles for an x in blocks of a whole number of columns.
@@ -52,7 +52,7 @@ func (c *CPU) LayerNormBlocks(y []byte, x, gain, bias []float32, rows, width int
 	t.tiles, t.x, t.gain, t.bias, t.blocks = y[:TileBytes(rows, width)], x[:BlockFloats(rows, width)], gain[:width], bias[:width], true
 	t.next.Store(0)
 	c.share(t, 4*rows*width)
-	*t = normTask{}
+	*t = normTask{claims: t.claims}
 }
 
 // normClaim are claimed at a time.
@@ -70,13 +70,14 @@ type normTask struct {
 	rows, width   int
 	eps           float32
 	next          atomic.Int64
+	claims        []claim // of rows, for codes
 }
 
 // Run claims rows until none is left, the same ones as runsTask.
 func (t *normTask) Run(member int) {
 	switch {
 	case t.codes.wanted():
-		t.runCodes(&t.members[member])
+		t.runCodes(member)
 		return
 	case t.blocks:
 		t.runBlocks()

@@ -23,11 +23,13 @@ const (
 // linearQuantized is Linear for packed Q8_0 and Q4_0 weights. x is quantised in
 // blocks of 32 (generic.Quantize has the rule), the products of codes are exact,
 // and one accumulator per output adds up the scaled blocks in order.
-func (c *CPU) linearQuantized(y, x []float32, rows int, w *Weight, e Epilogue) {
+func (c *CPU) linearQuantized(y, x []float32, codes Codes, rows int, w *Weight, e Epilogue) {
 	t := &c.quantized
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
 	t.n = w.In / tensor.QuantBlock
-	if rows*w.In > ownElems {
+	if codes.wanted() {
+		t.blocks = codes.Blocks[:rows*t.n]
+	} else if rows*w.In > ownElems {
 		c.blocks = growBlocks(c.blocks, rows*t.n)
 		t.blocks = c.blocks
 		t.quantize()
@@ -94,7 +96,11 @@ func (t *quantizedTask) multiply() {
 		t.panels, t.most = 1, min(max(1, all/(fewClaims*t.c.team.Size())), quantItem/panelOuts)
 	} else {
 		t.panels, t.most = quantItem/panelOuts, 1
-		t.rowsBlock = min(t.rows, max(48, quantRows/max(1, t.w.In)/12*12))
+		blocks, members := ceilDiv(t.rows, max(48, quantRows/max(1, t.w.In)/12*12)), t.c.team.Size()
+		if members <= 2*blocks {
+			blocks = roundUp(blocks, members) // so that each begins with rows of its own
+		}
+		t.rowsBlock = min(t.rows, roundUp(ceilDiv(t.rows, blocks), 12))
 	}
 	t.colItems = ceilDiv(all, t.panels)
 	t.run(t.colItems*ceilDiv(t.rows, t.rowsBlock), t.rows*t.w.In*t.w.Out)
@@ -150,11 +156,17 @@ func (t *quantizedTask) block(member, item, n int, x []generic.Block) {
 	row, col := item/t.colItems*t.rowsBlock, item%t.colItems*t.panels*panelOuts
 	rows, cols := min(t.rowsBlock, t.rows-row), min(n*t.panels*panelOuts, t.w.Out-col)
 	panels := ceilDiv(cols, panelOuts)
-	// Results go to y at once unless they are added to it, or y has no room for
-	// whole panels.
-	acc, ld := t.y[row*t.w.Out+col:], t.w.Out
-	direct := !t.e.Add && cols%panelOuts == 0
-	if !direct {
+	// Results go to y at once unless they are added to it or quantised, or y has no room
+	// for whole panels.
+	var acc []float32
+	ld := t.w.Out
+	direct := !t.e.Add && !t.e.Codes.wanted() && cols%panelOuts == 0
+	if direct {
+		acc = t.y[row*t.w.Out+col:]
+	} else {
+		if t.e.Codes.wanted() {
+			t.e.Codes.claim(row, rows, t.w.Out, col, cols)
+		}
 		s := &t.c.members[member]
 		ld = panels * panelOuts
 		s.c = grow(s.c, rows*ld)
@@ -172,6 +184,9 @@ func (t *quantizedTask) block(member, item, n int, x []generic.Block) {
 	for r := range rows {
 		if y := acc[r*ld:][:cols]; direct {
 			t.e.apply(t.c.ops, y, col)
+		} else if t.e.Codes.wanted() {
+			t.e.apply(t.c.ops, y, col)
+			t.e.Codes.put(t.c.ops, y, row+r, t.w.Out, col)
 		} else {
 			t.e.finish(t.c.ops, t.y[(row+r)*t.w.Out+col:][:cols], y, col)
 		}

@@ -184,8 +184,8 @@ func (t *streamTask) few(s *scratch, first, second, n, m int) {
 // coded is few that quantises the results while they are in a cache.
 func (t *streamTask) coded(s *scratch, first, second, n, m int) {
 	o, ld := t.c.ops, (n+m)*t.cols
-	t.e.Codes.claim(t.rows, t.w.Out, first*t.cols, n*t.cols)
-	t.e.Codes.claim(t.rows, t.w.Out, second*t.cols, m*t.cols)
+	t.e.Codes.claim(0, t.rows, t.w.Out, first*t.cols, n*t.cols)
+	t.e.Codes.claim(0, t.rows, t.w.Out, second*t.cols, m*t.cols)
 	s.c = grow(s.c, t.rows*ld)
 	if m > 0 {
 		t.sums(s, s.c, s.c[n*t.cols:], ld, first*t.cols, second*t.cols, m)
