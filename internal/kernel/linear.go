@@ -323,7 +323,7 @@ func (t *linearTask) plan(threads int) {
 	case t.w.OutMajor:
 		t.cols = dotBlock
 	default:
-		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, max(t.c.ops.nr, panelCols))
+		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, max(t.c.ops.nr, panelCols), colBlock)
 	}
 	t.colBlocks = ceilDiv(t.w.Out, t.cols)
 	t.rowsBlock = min(t.rows, rowBlock)
@@ -346,12 +346,12 @@ func shareOut(claims []claim, n, members int) []claim {
 	return claims
 }
 
-// balanced returns the width of a block of columns, a multiple of nr, with
+// balanced returns the width of a block of columns, a multiple of nr up to most, with
 // which the member that gets most has least to do. Each block costs about as
 // much as eight more columns would.
-func balanced(out, rowBlocks, threads, nr int) int {
+func balanced(out, rowBlocks, threads, nr, most int) int {
 	best, width := 0, 0
-	for cols := roundUp(colBlock, nr); cols > 0; cols -= nr {
+	for cols := roundUp(most, nr); cols > 0; cols -= nr {
 		cost := ceilDiv(ceilDiv(out, cols)*rowBlocks, threads) * (cols + 8)
 		if width == 0 || cost < best {
 			best, width = cost, cols

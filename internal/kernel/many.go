@@ -53,7 +53,7 @@ func (t *manyTask) run(l *linearTask) {
 	t.items = ceilDiv(l.rows, t.each)
 	l.cols = roundUp(min(manyCols, l.w.Out), panelCols)
 	if !t.direct {
-		l.cols = balanced(l.w.Out, t.items, members, max(o.nr, panelCols))
+		l.cols = balanced(l.w.Out, t.items, members, max(o.nr, panelCols), colBlock)
 	}
 	l.colBlocks = ceilDiv(l.w.Out, l.cols)
 	if len(t.claims) < members {

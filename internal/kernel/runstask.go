@@ -26,7 +26,7 @@ type runsTask struct {
 
 const (
 	runsStep = 640 << 10 // bytes of copied rows, in a second-level cache of 1 MB
-	runsCols = 128
+	runsCols = 128       // of an item at most
 )
 
 // byRuns reports whether the product of rows with w is a runsTask.
@@ -51,13 +51,13 @@ func (t *runsTask) run(l *linearTask) {
 		t.depth = ceilDiv(l.w.In, 2)
 	}
 	t.ld = t.depth + 16 // not a power of two
-	t.cols = runsCols
-	t.items = ceilDiv(l.w.Out, t.cols)
 	t.runs = &c.rowRuns
 	t.runs.plan(l.rows, c.team.Size(), rowUnit)
 	most := max(l.c.ops.mr, runsStep/(4*t.ld))
 	each := t.runs.longest()
 	t.step = roundUp(ceilDiv(each, ceilDiv(each, most)), rowUnit)
+	t.cols = balanced(l.w.Out, ceilDiv(each, t.step), ceilDiv(c.team.Size(), t.runs.count), panelCols, runsCols)
+	t.items = ceilDiv(l.w.Out, t.cols)
 	for i := range t.runs.claims {
 		from, to := t.runs.rows(i)
 		t.runs.begin(i, t.items*ceilDiv(to-from, t.step))

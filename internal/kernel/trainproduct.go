@@ -128,7 +128,7 @@ func (c *CPU) plainProduct(y, a, b []float32, p Product) {
 	t.preparing = false
 	t.rows = min(p.M, productRows)
 	rowBlocks := ceilDiv(p.M, t.rows)
-	t.cols = balanced(p.N, rowBlocks, c.team.Size(), c.ops.nr)
+	t.cols = balanced(p.N, rowBlocks, c.team.Size(), c.ops.nr, colBlock)
 	t.colBlocks = ceilDiv(p.N, t.cols)
 	t.blocks = t.colBlocks * rowBlocks
 	t.next.Store(0)
