@@ -28,7 +28,7 @@ func families() []*ops {
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			train: avx512TrainOps(), peak: avx512.Peak, reads: []func([]byte) float32{avx512.Read, avx512.ReadTwo, avx512.ReadTwoAhead, avx512.ReadOne, avx512.ReadFourAhead},
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
-			few: 4, pairs: bf16Pairs(),
+			few: 4, streamsAhead: true, pairs: bf16Pairs(),
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
@@ -110,7 +110,7 @@ func tilesPay(d tensor.DType, rows int) bool {
 // readAhead takes the kernels that ask for memory ahead of the hardware, which
 // Intel's cores read a tenth faster with, and AMD's slower.
 func readAhead(o *ops) {
-	o.four, o.fourDots, o.accumulate, o.streamsAhead = avx512.Four, avx512.FourDots, avx512.AccumulateNear, true
+	o.four, o.fourDots, o.accumulate = avx512.Four, avx512.FourDots, avx512.AccumulateNear
 	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {
 		o.fourBlocks = avx512.FourBlocks
