@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -412,6 +413,8 @@ func (t *linearTask) accumulate(s *scratch, f *factor, col, cols int) {
 	few := t.few
 	s.c = grow(s.c, few*ld)
 	clear(s.c)
+	// Results go to lines that others have read: they come while the product is computed.
+	claimRows((*byte)(unsafe.Pointer(&t.y[col])), uintptr(t.w.Out*4), t.rows, cols*4)
 	t.products(s.c, ld, f, col, cols)
 	for r := range t.rows {
 		t.finish(s.c[r*ld:][:cols], r, col)
