@@ -200,14 +200,17 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 	var out kernel.Numbers
 	var tiles []byte
 	var codes kernel.Codes
-	if o, ok := y.(*multiplicand); !ok {
+	o, later := y.(*multiplicand)
+	if !later {
 		if out = numbers(y); out.Tiles {
 			tiles = tensor.Bytes(out.BF16)
 		}
 	} else if codes = d.inBlocks(o, rows, width); codes.DType == tensor.Invalid {
-		if tiles = d.tiles(o, rows, width); tiles == nil {
-			out = kernel.Floats(o.plain(rows, width))
-		}
+		tiles = d.tiles(o, rows, width)
+	}
+	later = later && codes.DType == tensor.Invalid && tiles == nil
+	if later && rows > fewRows {
+		out, later = kernel.Floats(o.plain(rows, width)), false
 	}
 	var in buffer
 	switch v := x.(type) {
@@ -219,6 +222,10 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 			return
 		}
 		in = v.plain(rows)
+	}
+	if later {
+		o.later(in, kernel.Norm{Gain: gain.(buffer), Bias: bias.(buffer), Epsilon: epsilon})
+		return
 	}
 	if codes.DType != tensor.Invalid {
 		d.cpu.LayerNormCodes(codes, in, gain.(buffer), bias.(buffer), rows, width, epsilon)
@@ -286,12 +293,15 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 	case buffer:
 		d.cpu.Linear(out, in, rows, m, k)
 	case *multiplicand:
-		if in.coded {
+		switch {
+		case in.coded:
 			d.cpu.LinearCodes(out, in.codes, rows, m, k)
-		} else if in.tiled {
+		case in.tiled:
 			d.cpu.LinearTiles(out, in.tiles, rows, m, k)
-		} else {
-			d.cpu.Linear(out, in.plain(rows, m.In), rows, m, k)
+		case in.normed && d.cpu.TakesNorm(rows, m):
+			d.cpu.LinearNorm(out, in.before, rows, in.norm, m, k)
+		default:
+			d.cpu.Linear(out, d.written(in, rows, m.In), rows, m, k)
 		}
 	}
 	if o, ok := y.(buffer); ok && d.allFinite {

@@ -19,7 +19,10 @@ type multiplicand struct {
 	codes  kernel.Codes
 	tiled  bool // what was written last
 	coded  bool // the same
+	normed bool // the same: the product computes norm of before
 
+	norm     kernel.Norm
+	before   buffer
 	attended bool // holds queries, keys and values
 }
 
@@ -61,8 +64,24 @@ const fewRows = 16
 
 // plain returns it as numbers, in rows.
 func (o *multiplicand) plain(rows, width int) buffer {
-	o.tiled, o.coded = false, false
+	o.tiled, o.coded, o.normed = false, false, false
 	return o.numbers(rows, width)
+}
+
+// written is the memory of a multiplicand in numbers, with the norm that was left.
+func (d *Device) written(o *multiplicand, rows, width int) buffer {
+	left, x, n := o.normed, o.before, o.norm
+	y := o.plain(rows, width)
+	if left {
+		d.cpu.LayerNorm(y, x, n.Gain, n.Bias, rows, width, n.Epsilon)
+	}
+	return y
+}
+
+// later leaves the norm of a few rows, which stay as they are until then, to the product.
+func (o *multiplicand) later(x buffer, n kernel.Norm) {
+	o.tiled, o.coded, o.normed = false, false, true
+	o.before, o.norm = x, n
 }
 
 // numbers is the memory of so many rows as numbers.
@@ -93,7 +112,7 @@ func (o *multiplicand) inCodes(rows, width int, t tensor.DType) kernel.Codes {
 	if n := kernel.CodeBlocks(rows, width); len(o.codes.Blocks) < n {
 		o.codes.Blocks = kernel.NewBlocks(n)
 	}
-	o.codes.DType, o.coded = t, true
+	o.codes.DType, o.coded, o.normed = t, true, false
 	return o.codes
 }
 
@@ -107,7 +126,7 @@ func (d *Device) tiles(o *multiplicand, rows, width int) []byte {
 	if n := kernel.TileBytes(rows, width); len(o.tiles) < n {
 		o.tiles = d.room(n)
 	}
-	o.tiled, o.coded = true, false
+	o.tiled, o.coded, o.normed = true, false, false
 	return o.tiles
 }
 

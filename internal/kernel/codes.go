@@ -64,7 +64,7 @@ func (c *CPU) LinearCodes(y []float32, x Codes, rows int, w *Weight, e Epilogue)
 	if x.DType != w.DType || !c.TakesCodes(rows, w.DType) {
 		panic(fmt.Sprintf("kernel: codes for %v of %d rows times %v", x.DType, rows, w.DType))
 	}
-	c.linearOf(y, nil, x, rows, w, e)
+	c.linearOf(y, nil, x, rows, Norm{}, w, e)
 }
 
 // AttentionCodes is Attention of heads of whole blocks that writes the x of LinearCodes as

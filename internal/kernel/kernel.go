@@ -68,6 +68,7 @@ type CPU struct {
 // scratch is one member's own memory, grown to what a task needs.
 type scratch struct {
 	a, b, c   []float32
+	x         []float32 // what it multiplies, if that is not the same for all
 	p, q      []uint32
 	blocks    []generic.Block
 	small     [256]float32

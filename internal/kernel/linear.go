@@ -110,11 +110,11 @@ func (c *CPU) Linear(y, x []float32, rows int, w *Weight, e Epilogue) {
 	if rows < 0 || len(x) < rows*w.In {
 		panic(fmt.Sprintf("kernel: linear of %d inputs on %d rows: x %d elements", w.In, rows, len(x)))
 	}
-	c.linearOf(y, x, Codes{}, rows, w, e)
+	c.linearOf(y, x, Codes{}, rows, Norm{}, w, e)
 }
 
-// linearOf is Linear of numbers or of codes.
-func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilogue) {
+// linearOf is Linear of numbers, with a norm where TakesNorm, or of codes.
+func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, n Norm, w *Weight, e Epilogue) {
 	w.check(y, rows, e)
 	if e.Finite != nil {
 		*e.Finite = false
@@ -147,7 +147,7 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, w *Weight, e Epilo
 		return
 	}
 	t := &c.linear
-	t.c, t.y, t.x, t.codes, t.rows, t.w, t.e = c, y, x, codes, rows, *w, e
+	t.c, t.y, t.x, t.codes, t.rows, t.norm, t.w, t.e = c, y, x, codes, rows, n, *w, e
 	switch {
 	case c.ops.fours(rows, w):
 		c.four.run(t)
@@ -187,6 +187,7 @@ type linearTask struct {
 	c         *CPU
 	y, x      []float32
 	codes     Codes // instead of x
+	norm      Norm  // that comes before
 	rows      int
 	factor        // x as it is multiplied, unless each member has its own
 	few       int // rows with those that fill up a tile, at most fewRows
@@ -231,7 +232,7 @@ func (t *linearTask) prepare() {
 			c.team.Run(&c.rounding)
 		}
 	case t.moved():
-		t.factor = t.apart(&c.x)
+		t.factor = t.apart(&c.x, t.x)
 	}
 }
 
@@ -249,13 +250,13 @@ func (t *linearTask) moved() bool {
 func (t *linearTask) own() bool { return t.most > 0 && t.rows*t.w.In <= ownElems }
 
 // apart copies a few rows of x, with room between them.
-func (t *linearTask) apart(memory *[]float32) factor {
+func (t *linearTask) apart(memory *[]float32, from []float32) factor {
 	in := t.w.In
 	ld := in + 16
 	*memory = grow(*memory, t.few*ld)
 	x := *memory
 	for r := range t.rows {
-		copy(x[r*ld:][:in], t.x[r*in:])
+		copy(x[r*ld:][:in], from[r*in:])
 	}
 	clear(x[t.rows*ld:])
 	return factor{floats: x, ldf: ld}
@@ -269,17 +270,19 @@ func (t *linearTask) ownFactor(s *scratch, col int) factor {
 		prefetchRows(&w[0], 0, 1, min(len(w), firstRead))
 	}
 	in := t.w.In
-	if !t.inPairs() {
-		if t.moved() {
-			return t.apart(&s.a)
-		}
-		return t.factor
+	x := t.c.input(s, t.x, t.rows, in, &t.norm)
+	switch {
+	case t.inPairs():
+	case t.moved():
+		return t.apart(&s.a, x)
+	default:
+		return factor{floats: x, ldf: in}
 	}
 	f := factor{ldp: ceilDiv(in, 2) + 16}
 	s.p = growPairs(s.p, t.few*f.ldp)
 	f.pairs = s.p
 	for r := range t.rows {
-		t.c.ops.pairs.round(f.pairs[r*f.ldp:], t.x[r*in:][:in])
+		t.c.ops.pairs.round(f.pairs[r*f.ldp:], x[r*in:][:in])
 	}
 	clear(f.pairs[t.rows*f.ldp:])
 	return f

@@ -107,11 +107,15 @@ func (t *normTask) Run(member int) {
 }
 
 func (t *normTask) row(y []float32, r int) {
-	x := t.x[r*t.width:][:t.width]
-	mean := t.ops.sum(x) / float32(t.width)
-	variance := t.ops.sumSquares(x, mean) / float32(t.width)
-	rstd := float32(1 / math.Sqrt(float64(variance+t.eps)))
-	t.ops.normalize(y, x, t.gain, t.bias, mean, rstd)
+	t.ops.norm(y, t.x[r*t.width:][:t.width], t.gain, t.bias, t.eps)
+}
+
+func (o *ops) norm(y, x, gain, bias []float32, eps float32) {
+	width := float32(len(x))
+	mean := o.sum(x) / width
+	variance := o.sumSquares(x, mean) / width
+	rstd := float32(1 / math.Sqrt(float64(variance+eps)))
+	o.normalize(y, x, gain, bias, mean, rstd)
 }
 
 // runTiles claims steps of rows until none is left.

@@ -271,7 +271,7 @@ func (t *streamTask) two(s *scratch, y0, y1 []float32, w0, w1 []byte) {
 	} else if t.paired {
 		o.pairs.stream(y0, y1, s.p, w0, w1, t.w.In)
 	} else {
-		o.stream(t.w.DType, y0, y1, t.x, w0, w1, t.w.In)
+		o.stream(t.w.DType, y0, y1, s.x, w0, w1, t.w.In)
 	}
 }
 
@@ -288,7 +288,7 @@ func (t *streamTask) one(s *scratch, y []float32, w []byte) {
 	} else if t.paired {
 		o.pairs.accumulate(y, t.cols, s.p, len(s.p), 1, in, w, 2*t.cols, t.cols)
 	} else {
-		o.accumulate(t.w.DType, y, t.cols, t.x, in, 1, in, w, t.w.DType.Size()*t.cols, t.cols)
+		o.accumulate(t.w.DType, y, t.cols, s.x, in, 1, in, w, t.w.DType.Size()*t.cols, t.cols)
 	}
 }
 
@@ -307,7 +307,8 @@ func (t *streamTask) prepare(s *scratch, first, second int) {
 		prefetchRows((*byte)(unsafe.Pointer(&b[0])), 0, 1, len(b)*int(unsafe.Sizeof(b[0])))
 		return
 	}
-	o, x := t.c.ops, t.x[:t.rows*t.w.In]
+	o, x := t.c.ops, t.c.input(s, t.x, t.rows, t.w.In, &t.norm)
+	s.x = x
 	switch {
 	case t.w.DType.IsQuantized():
 		n := len(x) / tensor.QuantBlock
