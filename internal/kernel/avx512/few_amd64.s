@@ -2,6 +2,7 @@
 
 #include "textflag.h"
 #include "macros_amd64.h"
+#include "quantized_amd64.h"
 
 // Products of a few rows of x with two panels of a quantised weight, as in
 // quantized_amd64.s. A group of four codes of x is loaded once for both panels: with one
@@ -33,32 +34,6 @@
 #define ROWS345(F, G) F(G, (BX), Z0, Z4); F(G, (BX)(R8*1), Z1, Z5); F(G, (BX)(R8*2), Z2, Z6)
 #define ROWS4567(F, G) F(G, (BX)(R8*1), Z0, Z4); F(G, (BX)(R8*2), Z1, Z5); F(G, (R10), Z2, Z6); F(G, (R10)(R8*1), Z3, Z7)
 
-// Products start from the offset.
-#define START(G, M, C0, C1) \
-	VPBROADCASTD 4M, C0; \
-	VMOVDQA64 C0, C1
-
-#define DOT(G, M, C0, C1) \
-	VPBROADCASTD (8+4*G)M, Z28; \
-	VPDPBUSD Z28, Z24, C0; \
-	VPDPBUSD Z28, Z25, C1
-#define DOTHIGH(G, M, C0, C1) \
-	VPBROADCASTD (24+4*G)M, Z28; \
-	VPDPBUSD Z28, Z26, C0; \
-	VPDPBUSD Z28, Z27, C1
-
-// sum += products · (scale of the weight · scale of x)
-#define SCALES \
-	VCVTPH2PS (SI), Z24; \
-	VCVTPH2PS (DI), Z25
-#define FINISH(M, C0, C1, S0, S1) \
-	VBROADCASTSS M, Z28; \
-	VMULPS Z28, Z24, Z26; \
-	VMULPS Z28, Z25, Z27; \
-	VCVTDQ2PS C0, C0; \
-	VCVTDQ2PS C1, C1; \
-	VFMADD231PS Z26, C0, S0; \
-	VFMADD231PS Z27, C1, S1
 #define FINISH01 FINISH((AX), Z0, Z4, Z8, Z16); FINISH((AX)(R8*1), Z1, Z5, Z9, Z17)
 #define FINISH012 FINISH01; FINISH((AX)(R8*2), Z2, Z6, Z10, Z18)
 #define FINISH0123 FINISH012; FINISH((BX), Z3, Z7, Z11, Z19)
@@ -73,8 +48,7 @@
 	FINISH((R10)(R8*1), Z3, Z7, Z15, Z23)
 
 #define Q8GROUP(ROWS, G, ASKS) \
-	VPXORD (32+64*G)(SI), Z31, Z24; \
-	VPXORD (32+64*G)(DI), Z31, Z25; \
+	CODES(G, SI, DI); \
 	ROWS(DOT, G); \
 	ASKS((AHEAD+64*G))
 #define Q8HALF(ROWS, FINISHES, ASKS) \
@@ -88,19 +62,13 @@
 	Q8GROUP(ROWS, 6, ASKS); \
 	Q8GROUP(ROWS, 7, ASKS); \
 	ASKS((AHEAD+512)); \
-	SCALES; \
+	SCALES(SI, DI); \
 	FINISHES
 
 #define Q4GROUP(ROWS, G, ASKS) \
-	VMOVDQU32 (32+64*G)(SI), Z26; \
-	VMOVDQU32 (32+64*G)(DI), Z27; \
-	VPANDD Z26, Z31, Z24; \
-	VPANDD Z27, Z31, Z25; \
-	VPSRLW $4, Z26, Z26; \
-	VPSRLW $4, Z27, Z27; \
+	LOWCODES(G, SI, DI); \
 	ROWS(DOT, G); \
-	VPANDD Z26, Z31, Z26; \
-	VPANDD Z27, Z31, Z27; \
+	HIGHCODES; \
 	ROWS(DOTHIGH, G); \
 	ASKS((AHEAD+64*G))
 #define Q4HALF(ROWS, FINISHES, ASKS) \
@@ -110,7 +78,7 @@
 	Q4GROUP(ROWS, 2, ASKS); \
 	Q4GROUP(ROWS, 3, ASKS); \
 	ASKS((AHEAD+256)); \
-	SCALES; \
+	SCALES(SI, DI); \
 	FINISHES
 
 #define ZEROSUMS \

@@ -2,6 +2,7 @@
 
 #include "textflag.h"
 #include "macros_amd64.h"
+#include "quantized_amd64.h"
 
 // Products of six rows of x with two panels of a quantised weight that lie in the
 // first-level cache, as in quantized_amd64.s: a group of four codes of x is loaded once for
@@ -26,32 +27,8 @@
 	F(G, (BX)(R8*1), Z4, Z10); \
 	F(G, (BX)(R8*2), Z5, Z11)
 
-// Products start from the offset.
-#define START(G, M, C0, C1) \
-	VPBROADCASTD 4M, C0; \
-	VMOVDQA64 C0, C1
-
-#define DOT(G, M, C0, C1) \
-	VPBROADCASTD (8+4*G)M, Z28; \
-	VPDPBUSD Z28, Z24, C0; \
-	VPDPBUSD Z28, Z25, C1
-#define DOTHIGH(G, M, C0, C1) \
-	VPBROADCASTD (24+4*G)M, Z28; \
-	VPDPBUSD Z28, Z26, C0; \
-	VPDPBUSD Z28, Z27, C1
-
-// sum += products · (scale of the weight · scale of x)
-#define FINISH(M, C0, C1, S0, S1) \
-	VBROADCASTSS M, Z28; \
-	VMULPS Z28, Z24, Z26; \
-	VMULPS Z28, Z25, Z27; \
-	VCVTDQ2PS C0, C0; \
-	VCVTDQ2PS C1, C1; \
-	VFMADD231PS Z26, C0, S0; \
-	VFMADD231PS Z27, C1, S1
 #define FINISHES \
-	VCVTPH2PS (SI), Z24; \
-	VCVTPH2PS (DX), Z25; \
+	SCALES(SI, DX); \
 	FINISH((AX), Z0, Z6, Z12, Z18); \
 	FINISH((AX)(R8*1), Z1, Z7, Z13, Z19); \
 	FINISH((AX)(R8*2), Z2, Z8, Z14, Z20); \
@@ -60,22 +37,15 @@
 	FINISH((BX)(R8*2), Z5, Z11, Z17, Z23)
 
 #define Q8GROUP(G, ASK) \
-	VPXORD (32+64*G)(SI), Z31, Z24; \
-	VPXORD (32+64*G)(DX), Z31, Z25; \
+	CODES(G, SI, DX); \
 	ROWS(DOT, G); \
 	ASK
 
 #define Q4GROUP(G, ASK0, ASK1) \
-	VMOVDQU32 (32+64*G)(SI), Z26; \
-	VMOVDQU32 (32+64*G)(DX), Z27; \
-	VPANDD Z26, Z31, Z24; \
-	VPANDD Z27, Z31, Z25; \
-	VPSRLW $4, Z26, Z26; \
-	VPSRLW $4, Z27, Z27; \
+	LOWCODES(G, SI, DX); \
 	ROWS(DOT, G); \
 	ASK0; \
-	VPANDD Z26, Z31, Z26; \
-	VPANDD Z27, Z31, Z27; \
+	HIGHCODES; \
 	ROWS(DOTHIGH, G); \
 	ASK1
 
