@@ -40,7 +40,7 @@ func TestTail(t *testing.T) {
 		{{90, gpt2.NoLogits}}, {{20, gpt2.NoLogits}, {40, gpt2.AllLogits}},
 	}
 	for _, d := range []tensor.DType{tensor.Invalid, tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0} {
-		for _, kv := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+		for _, kv := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0} {
 			dev := New(k, Options{DType: d, KVType: kv})
 			defer dev.Close()
 			logits := func(dev gpt2.Device, call []text) (all []float32) {
