@@ -319,7 +319,7 @@ func (t *trial) quantize(o *ops, d tensor.DType) []float32 {
 }
 
 func (t *trial) products(o *ops, d tensor.DType) []float32 {
-	const rows, n, panels = 5, 3, 3
+	const rows, n, panels = 17, 2, 3 // twelve and five, of two panels and of one
 	blocks := make([]generic.Block, rows*n)
 	o.quantize(blocks, t.floats(len(blocks)*tensor.QuantBlock), d)
 	y := make([]float32, rows*panels*panelOuts)

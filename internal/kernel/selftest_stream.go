@@ -26,17 +26,21 @@ func (t *trial) streamPairs(o *ops) []float32 {
 	return y
 }
 
-// pairPanels multiplies panels of pairs, a few rows by one and one row by two.
+// pairPanels multiplies panels of pairs, rows by one, as many as every kernel takes, and
+// one row by two.
 func (t *trial) pairPanels(o *ops) []float32 {
 	if o.pairs == nil || o.pairs.panel == nil || o.pairs.streamPanels == nil {
 		return nil
 	}
-	const rows = 5
 	w := t.weights(tensor.BF16, 4*trialPairs*panelCols)
-	y := make([]float32, (rows+2)*panelCols)
-	o.pairs.panel(y[2*panelCols:], panelCols, t.pairs(o, rows), trialPairs, rows, trialPairs, w)
-	o.pairs.streamPanels(y[:panelCols], y[panelCols:], t.pairs(o, 1), w, w[trialPairs*panelCols*4:], trialPairs)
-	return y
+	out := make([]float32, 2*panelCols)
+	o.pairs.streamPanels(out[:panelCols], out[panelCols:], t.pairs(o, 1), w, w[trialPairs*panelCols*4:], trialPairs)
+	for _, rows := range [...]int{5, 8, 13} {
+		y := make([]float32, rows*panelCols)
+		o.pairs.panel(y, panelCols, t.pairs(o, rows), trialPairs, rows, trialPairs, w)
+		out = append(out, y...)
+	}
+	return out
 }
 
 // pairsAhead is multiplyAhead of pairs.
@@ -151,19 +155,25 @@ func (t *trial) fourTiles(o *ops) []float32 {
 	return y
 }
 
-// few multiplies a few rows of blocks with two pairs of panels.
+// few multiplies a few rows of blocks, as many as every kernel takes, with pairs of panels.
 func (t *trial) few(o *ops, d tensor.DType) []float32 {
-	const n, rows, pairs, cols = 3, 7, 2, 2 * panelOuts
-	if !o.fewOf(rows, d) {
+	const n = 2
+	if !o.fewOf(generic.FewRows, d) {
 		return nil
 	}
-	x := make([]generic.Block, generic.FewRows*n)
-	generic.Quantize(x[:rows*n], t.floats(rows*n*tensor.QuantBlock), d)
-	w, y, bias := t.panels(d, n*tensor.QuantBlock, 2*cols), t.floats(rows*2*cols), t.floats(2*cols)
-	p := generic.FewProduct{
-		DType: d, Y0: y, Y1: y[cols:], LDY: 2 * cols, X: x, Rows: rows, W0: w, W1: w[len(w)/2:], Pairs: pairs,
-		Bias0: bias, Bias1: bias[cols:], Add: true, Work: alignedBytes(generic.FewWork),
+	var out []float32
+	for _, rows := range [...]int{2, 3, 6, 8} {
+		pairs := 1 + rows%2
+		cols := pairs * panelOuts
+		x := make([]generic.Block, generic.FewRows*n)
+		generic.Quantize(x[:rows*n], t.floats(rows*n*tensor.QuantBlock), d)
+		w, y, bias := t.panels(d, n*tensor.QuantBlock, 2*cols), t.floats(rows*2*cols), t.floats(2*cols)
+		p := generic.FewProduct{
+			DType: d, Y0: y, Y1: y[cols:], LDY: 2 * cols, X: x, Rows: rows, W0: w, W1: w[len(w)/2:], Pairs: pairs,
+			Bias0: bias, Bias1: bias[cols:], Add: rows != 3, Work: alignedBytes(generic.FewWork),
+		}
+		o.fewBlocks(&p)
+		out = append(out, y...)
 	}
-	o.fewBlocks(&p)
-	return y
+	return out
 }

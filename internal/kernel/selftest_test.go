@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -46,8 +47,33 @@ func TestSelfTestFindsFaults(t *testing.T) {
 			f := o.expSum
 			o.expSum = func(s []float32, m float32) float32 { defer func() { s[36]++ }(); return f(s, m) }
 		},
+		"products Q8_0": func(o *ops) {
+			f := o.products
+			o.products = func(d tensor.DType, y []float32, ldy int, x []generic.Block, rows int, w []byte, panels int) {
+				f(d, y, ldy, x, rows, w, panels)
+				if rows >= 12 && panels > 1 {
+					y[11*ldy+panelOuts]++ // a kernel of many rows and two panels
+				}
+			}
+		},
+		"few rows Q4_0": func(o *ops) {
+			f := o.fewBlocks
+			o.fewBlocks = func(p *generic.FewProduct) {
+				if f(p); p.DType == tensor.Q4_0 && p.Rows > 2 && p.Rows <= 4 {
+					p.Y1[2*p.LDY]++
+				}
+			}
+		},
+		"panels of pairs": func(o *ops) {
+			f := o.pairs.panel
+			o.pairs.panel = func(y []float32, ldy int, x []uint32, ldx, rows, depth int, w []byte) {
+				if f(y, ldy, x, ldx, rows, depth, w); rows >= 12 {
+					y[11*ldy]++
+				}
+			}
+		},
 	} {
-		o := genericOps()
+		o := twinOps()
 		o.name = "damaged"
 		damage(o)
 		err := o.selfTest()
