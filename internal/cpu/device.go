@@ -200,17 +200,17 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 	var out kernel.Numbers
 	var tiles []byte
 	var codes kernel.Codes
-	o, later := y.(*multiplicand)
-	if !later {
+	o, deferred := y.(*multiplicand)
+	if !deferred {
 		if out = numbers(y); out.Tiles {
 			tiles = tensor.Bytes(out.BF16)
 		}
 	} else if codes = d.inBlocks(o, rows, width); codes.DType == tensor.Invalid {
 		tiles = d.tiles(o, rows, width)
 	}
-	later = later && codes.DType == tensor.Invalid && tiles == nil
-	if later && rows > fewRows {
-		out, later = kernel.Floats(o.plain(rows, width)), false
+	deferred = deferred && codes.DType == tensor.Invalid && tiles == nil
+	if deferred && rows > fewRows {
+		out, deferred = kernel.Floats(o.plain(rows, width)), false
 	}
 	var in buffer
 	switch v := x.(type) {
@@ -223,7 +223,7 @@ func (d *Device) Norm(y, x, gain, bias gpt2.Buffer, rows, width int, epsilon flo
 		}
 		in = v.plain(rows)
 	}
-	if later {
+	if deferred {
 		o.later(in, kernel.Norm{Gain: gain.(buffer), Bias: bias.(buffer), Epsilon: epsilon})
 		return
 	}
@@ -298,7 +298,7 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 			d.cpu.LinearCodes(out, in.codes, rows, m, k)
 		case in.tiled:
 			d.cpu.LinearTiles(out, in.tiles, rows, m, k)
-		case in.normed && d.cpu.TakesNorm(rows, m):
+		case in.normed && d.cpu.TakesNorm(rows, m) && !same(out, in.before):
 			d.cpu.LinearNorm(out, in.before, rows, in.norm, m, k)
 		default:
 			d.cpu.Linear(out, d.written(in, rows, m.In), rows, m, k)

@@ -78,6 +78,9 @@ func (d *Device) written(o *multiplicand, rows, width int) buffer {
 	return y
 }
 
+// same reports whether two buffers are one.
+func same(a, b buffer) bool { return len(a) > 0 && len(b) > 0 && &a[0] == &b[0] }
+
 // later leaves the norm of a few rows, which stay as they are until then, to the product.
 func (o *multiplicand) later(x buffer, n kernel.Norm) {
 	o.tiled, o.coded, o.normed = false, false, true

@@ -11,12 +11,14 @@ import (
 // several computes one head of a run of rows.
 func (t *attentionTask) several(s *scratch, b rowRange, head, next int) {
 	t.foresee(s, next)
-	if t.inTiles() {
-		t.unpack(s, b, head)
-	}
+	unpacked := false
 	for b.n > 0 {
 		n := min(b.n, t.rowsOfBlock())
 		if t.rises(b.first, b.n) {
+			if !unpacked {
+				t.unpack(s, b, head)
+				unpacked = true
+			}
 			n = t.c.ops.mr
 			t.tile(s, b.first, head)
 		} else {
@@ -35,12 +37,12 @@ func (t *attentionTask) several(s *scratch, b rowRange, head, next int) {
 // attends to one position more than the one before it.
 func (t *attentionTask) rises(first, n int) bool {
 	o := t.c.ops
-	return t.inTiles() && n >= o.mr && t.rows[first].Len > 0 &&
+	return t.byCross() && n >= o.mr && t.rows[first].Len > 0 &&
 		t.rising(first, o.mr, t.rows[first].Len, t.rows[first+n-1].Len)
 }
 
-// inTiles reports whether such rows go by those kernels.
-func (t *attentionTask) inTiles() bool {
+// byCross reports whether such rows go by those kernels, crossMax and weigh.
+func (t *attentionTask) byCross() bool {
 	return t.c.ops.crossMax != nil && t.HeadDim%t.c.ops.nr == 0 &&
 		(t.DType == tensor.F32 || !t.coded() && t.c.ops.widen != nil)
 }
@@ -107,7 +109,7 @@ type foresight struct {
 func (t *attentionTask) foresee(s *scratch, next int) {
 	f := &s.foresight
 	f.columns, f.left, f.item = f.columns[:0], 0, -1
-	if !t.inTiles() || !t.computes(next) {
+	if !t.byCross() || !t.computes(next) {
 		return
 	}
 	f.item = next

@@ -9,8 +9,8 @@ import (
 )
 
 // Codes are rows of x as a product with quantised weights takes them: what makes
-// the rows writes them so, a member its own part, where else each member would quantise
-// all of them.
+// the rows writes them so, a member its own part, where else they would be quantised again
+// before each product, few rows by each member.
 type Codes struct {
 	DType  tensor.DType    // of the weights; Invalid: none are wanted
 	Blocks []generic.Block // see CodeBlocks
@@ -67,8 +67,8 @@ func (c *CPU) LinearCodes(y []float32, x Codes, rows int, w *Weight, e Epilogue)
 	c.linearOf(y, nil, x, rows, Norm{}, w, e)
 }
 
-// AttentionCodes is Attention of heads of whole blocks that writes the x of LinearCodes as
-// well.
+// AttentionCodes is Attention of a few rows, at most 16, in heads of whole blocks that writes
+// the x of LinearCodes as well.
 func (c *CPU) AttentionCodes(codes Codes, out []float32, qkv QKV, rows []AttentionRow, s AttentionShape) {
 	if codes.check(len(rows), s.Heads*s.HeadDim); s.HeadDim%tensor.QuantBlock != 0 || len(rows) > fewRows {
 		panic(fmt.Sprintf("kernel: codes of attention of %d rows in heads of %d", len(rows), s.HeadDim))

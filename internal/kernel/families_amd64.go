@@ -20,7 +20,7 @@ func families() []*ops {
 		o := &ops{
 			name: "avx512", mr: avx512.MR, nr: avx512.NR,
 			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
-			multiply: avx512.Multiply, multiplyAhead: avx512.MultiplyAhead, hints: vendor() == "GenuineIntel", dots: avx512.Dots, stream: avx512.Stream,
+			multiply: avx512.Multiply, multiplyAhead: avx512.MultiplyAhead, dots: avx512.Dots, stream: avx512.Stream,
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
 			putValue: avx512.PutValue, widenKeys: avx512.WidenKeys, widenValues: avx512.WidenValues,
 			crossMax: avx512.CrossMax, weigh: avx512.Weigh,
@@ -110,6 +110,7 @@ func tilesPay(d tensor.DType, rows int) bool {
 // readAhead takes the kernels that ask for memory ahead of the hardware, which
 // Intel's cores read a tenth faster with, and AMD's slower.
 func readAhead(o *ops) {
+	o.hints = true
 	o.four, o.fourDots, o.accumulate = avx512.Four, avx512.FourDots, avx512.AccumulateNear
 	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {

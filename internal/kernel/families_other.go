@@ -6,7 +6,7 @@ func families() []*ops { return []*ops{genericOps()} }
 
 func refusals() []refusal { return nil }
 
-// pause and prefetchRows are hints to the processor; here there are none.
+// pause, prefetchRows and claimRows are hints to the processor; here there are none.
 func pause() {}
 
 func prefetchRows(*byte, uintptr, int, int) {}

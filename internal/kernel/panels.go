@@ -15,7 +15,7 @@ func PanelBytes(d tensor.DType, in, out int) int {
 // PackPanels converts an [In][Out] weight of floats to panels of type d. dst
 // has PanelBytes.
 func (c *CPU) PackPanels(dst []byte, w *Weight, d tensor.DType) {
-	if w.OutMajor || w.Panels || !w.DType.IsFloat() || !d.IsFloat() || len(w.Data) < w.bytes() || len(dst) < PanelBytes(d, w.In, w.Out) {
+	if w.OutMajor || w.Panels || w.Pairs || w.Tiles || !w.DType.IsFloat() || !d.IsFloat() || len(w.Data) < w.bytes() || len(dst) < PanelBytes(d, w.In, w.Out) {
 		panic(fmt.Sprintf("kernel: panels of %v of %d×%d %v: %d bytes into %d", d, w.In, w.Out, w.DType, len(w.Data), len(dst)))
 	}
 	c.mu.Lock()

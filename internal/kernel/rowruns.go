@@ -14,6 +14,7 @@ type rowRuns struct {
 type rowClaim struct {
 	claim
 	begun atomic.Bool // a member whose own it is has come
+	_     [60]byte    // members do not share a cache line
 }
 
 const (
@@ -59,7 +60,9 @@ func (r *rowRuns) take(member int) (run, item int, ok bool) {
 		run = (own + i) % r.count
 		c := &r.claims[run]
 		if i == 0 {
-			c.begun.Store(true)
+			if !c.begun.Load() {
+				c.begun.Store(true)
+			}
 		} else if c.begun.Load() && c.end-c.next.Load() <= mostLeft {
 			continue
 		}

@@ -58,6 +58,9 @@ func (t *streamTask) run(l *linearTask) {
 	}
 	t.odd.Store(false)
 	c.share(t, l.rows*l.w.In*l.w.Out)
+	for i := range c.members {
+		c.members[i].x = nil // which is the caller's
+	}
 	if l.e.Finite != nil {
 		*l.e.Finite = t.fewBlocks() && l.e.Activation == None && !t.odd.Load()
 	}

@@ -178,15 +178,15 @@ func productsOfSix(d tensor.DType, y []float32, ldy int, x []generic.Block, n, r
 		blocks := n*(part+1)/parts - k
 		for p := 0; p < panels; p += 2 {
 			w0, w1 := p*panel+k*size, (p+1)*panel+k*size
-			next := w1 // what comes after it
+			next := (k + blocks) * size // the next part begins with the first panels again
 			if p+2 < panels {
 				next = w0 + 2*panel
 			}
 			ask := 0
 			for r := 0; r < rows; r += sixRows {
 				multiply(&y[r*ldy+p*generic.PanelOuts], ly, &x[r*n+k], lx, &w[w0], &w[w1], blocks, part > 0, &w[min(next+ask, len(w)-1)])
-				if ask += 64 * blocks; ask >= blocks*size {
-					ask = panel
+				if ask += 64 * blocks; ask >= blocks*size && ask < panel {
+					ask = panel // of the second one
 				}
 			}
 		}
