@@ -81,3 +81,36 @@ func TestTail(t *testing.T) {
 		}
 	}
 }
+
+// So has what a product gave in the form that the next one takes.
+func TestTailOfProduct(t *testing.T) {
+	const rows, width, from = 100, 128, 64
+	k, err := kernel.New(kernel.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	for _, d := range []tensor.DType{tensor.Invalid, tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0} {
+		dev := New(k, Options{DType: d})
+		defer dev.Close()
+		numbers := make([]float32, width*width)
+		for i := range numbers {
+			numbers[i] = float32(i*i%61) / 61
+		}
+		w, err := dev.LoadMatrix(tensor.Tensor{DType: tensor.F32, Shape: []int{width, width}, Data: tensor.Bytes(numbers)}, gpt2.InOut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mid, err := dev.NewOperand(rows * width)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, last := make(buffer, rows*width), make(buffer, (rows-from)*width)
+		dev.Linear(mid, buffer(numbers[:rows*width]), rows, w, gpt2.Epilogue{})
+		dev.Linear(all, mid, rows, w, gpt2.Epilogue{})
+		dev.Linear(last, dev.Tail(mid, rows, width, from), rows-from, w, gpt2.Epilogue{})
+		if !slices.Equal(last, all[from*width:]) {
+			t.Errorf("%v: other bits than with all rows", d)
+		}
+	}
+}
