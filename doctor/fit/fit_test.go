@@ -43,6 +43,8 @@ func TestHubFiles(t *testing.T) {
 func TestEstimate(t *testing.T) {
 	untied := tiny
 	untied.TieWordEmbeddings = false
+	oneHead := tiny
+	oneHead.Heads = 1
 	const (
 		page    = 2 << 20
 		program = 22<<20 + 220*64
@@ -101,7 +103,7 @@ func TestEstimate(t *testing.T) {
 		{
 			"a file that stays beside the copies", Work{Config: tiny, FileMapped: true, Copied: true, FileBytes: 30000, FileDType: Q8_0, GGUF: true, DType: Q8_0, AsIs: true},
 			Memory{Weights: 28288 + 4*(896+512), FileRest: 30000, KV: cache / 2, Activations: lines + 2048, Logits: 384 + lists,
-				Overhead: program + 100*64 + page - 28288 - 2048 + work},
+				Overhead: program + 40*64 + page - 28288 - 2048 + work},
 		},
 		{
 			"four clients", Work{Config: tiny, Purpose: Serve, Batch: 4, Context: 8},
@@ -122,7 +124,25 @@ func TestEstimate(t *testing.T) {
 		{
 			"what is quantised as it is goes through tiles that are made of numbers", Work{Config: tiny, DType: Q4_0, AsIs: true, GGUF: true, Batch: 20, Kernels: amx},
 			Memory{Weights: 14976 + 4*(896+512), KV: 20 * cache / 2, Activations: lines + 20*320*4, Logits: 4*16*(32+64) + lists + 2*4*64,
-				Overhead: program + 100*64 + page - 14976 - 2048 + 2*page + 4*56*(16+3*8)},
+				Overhead: program + 40*64 + page - 14976 - 2048 + 2*page + 4*56*(16+3*8)},
+		},
+		{
+			// norm and the MLP's inside are codes of 28 rows, attention's output is quantised later;
+			// q, k and v are numbers, as the cache has no codes.
+			"what is quantised, without tiles", Work{Config: tiny, DType: Q8_0, Batch: 20, Threads: 2},
+			Memory{Weights: 28288 + 4*(896+512), KV: 20 * cache / 2, Activations: lines + 20*(32+96+32)*4 + 28*(1+4)*40, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + page - 28288 - 2048 + 20*40 + 2*4*56*(16+3*8)},
+		},
+		{
+			"quantised as it is, with codes in the cache: only q, k and v are", Work{Config: oneHead, DType: Q8_0, AsIs: true, GGUF: true, Batch: 20, Kernels: Kernels{Codes: true}},
+			Memory{Weights: 28288 + 4*1408, KV: 20 * 2 * (32 + 32) * 34, Activations: lines + 20*(32+32+32+128)*4 + 28*3*40, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + 40*64 + page - 28288 - 2048 + 20*4*40 + 4*56*(16+3*32)},
+		},
+		{
+			// x in pairs, as these matrices are not worth panels
+			"pairs", Work{Config: tiny, DType: BF16, Batch: 20, Threads: 2, Kernels: Kernels{Pairs: true, Codes: true}},
+			Memory{Weights: 2*26624 + 4*1408, KV: 20 * cache, Activations: lines + 20*320*4, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + page - 2*26624 - 2048 + 4*20*(64+16) + 2*(4*256*(20+128)+4*56*(16+3*8))},
 		},
 		{
 			"training in float32: 16 bytes per parameter", Work{Config: tiny, Purpose: Finetune, Batch: 2, Context: 8},
@@ -334,5 +354,18 @@ func TestLoading(t *testing.T) {
 	w.Model = ""
 	if got, want := loading(w), int64(50272*2*34+4*50257*64); got != want {
 		t.Errorf("a tiny model: %d bytes, want %d", got, want)
+	}
+}
+
+// A member that multiplies GPT-2's 512 rows with panels of pairs has 640 KB of them at most,
+// and of a GGUF file, whose matrices are not in panels, all share x in pairs.
+func TestProductsOfPairs(t *testing.T) {
+	w := Work{Model: "gpt2", DType: BF16, Kernels: Kernels{Pairs: true}}.withDefaults()
+	if x, own := productsOfPairs(w, 512); x != 0 || own != 4*409*(384+16+128) {
+		t.Errorf("panels: %d and %d bytes", x, own)
+	}
+	w.GGUF = true
+	if x, own := productsOfPairs(w, 512); x != 4*512*(1536+16) || own != 4*512*64 {
+		t.Errorf("by outputs: %d and %d bytes", x, own)
 	}
 }

@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/mapped"
 )
 
 const tablePath = "testdata/measured.tsv"
@@ -26,12 +28,18 @@ type measurement struct {
 	prompt, more int   // tokens
 	samples      int
 	threads      int
-	family       string // of kernels, on an Intel CPU
+	cpu, family  string // a processor, and the kernels on it
+	program      int64  // of the program's file in memory; 0 if that was not looked at
 	peak         int64  // bytes resident
 }
 
-// familyKernels are what the families of the tables take, on an Intel CPU.
-var familyKernels = map[string]Kernels{"amx": {Tiles: true, Ahead: true}, "avx512": {Ahead: true}, "avx2": {}}
+// familyKernels are what the families of the tables take on a processor. Intel's was
+// measured with AMX, and before keys and values were in codes beside quantised weights:
+// those were F16 then.
+var familyKernels = map[string]Kernels{
+	"intel/amx": {Tiles: true, Ahead: true}, "intel/avx512": {Ahead: true}, "intel/avx2": {},
+	"zen5/avx512": {Pairs: true, Codes: true}, "zen5/avx2": {}, "zen5/generic": {},
+}
 
 // otherShapes are those of the table that are none of the published.
 var otherShapes = map[string]gpt2.Config{
@@ -45,7 +53,7 @@ func (m measurement) work() Work {
 	gguf, floats := strings.HasSuffix(m.model, ".gguf"), m.fileType.bits() >= 16*32
 	w := Work{
 		DType: DType(m.asked), AsIs: m.asked == "auto", FileDType: m.fileType, FileBytes: m.file, GGUF: gguf || m.shape == "demo",
-		Batch: m.samples, Prompt: m.prompt, Context: m.prompt + m.more, Threads: m.threads, Kernels: familyKernels[m.family],
+		Batch: m.samples, Prompt: m.prompt, Context: m.prompt + m.more, Threads: m.threads, Kernels: familyKernels[m.cpu+"/"+m.family], Program: m.program,
 	}
 	if w.AsIs {
 		w.DType = m.fileType
@@ -84,7 +92,7 @@ func readTable(t *testing.T) []measurement {
 		if line := s.Text(); !strings.HasPrefix(line, "#") {
 			var m measurement
 			var estimate, off string
-			_, err := fmt.Sscan(line, &m.model, &m.shape, &m.asked, &m.kv, &m.fileType, &m.file, &m.prompt, &m.more, &m.samples, &m.threads, &m.family, &m.peak, &estimate, &off)
+			_, err := fmt.Sscan(line, &m.model, &m.shape, &m.asked, &m.kv, &m.fileType, &m.file, &m.prompt, &m.more, &m.samples, &m.threads, &m.cpu, &m.family, &m.program, &m.peak, &estimate, &off)
 			if err != nil {
 				t.Fatalf("%s: %v in %q", tablePath, err, line)
 			}
@@ -104,7 +112,7 @@ func TestMeasured(t *testing.T) {
 		if err := m.work().Check(); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%-16s %-4s %5d + %4d tokens × %d, %s: %7.1f MB measured, %7.1f estimated, %+.1f %%", m.model, m.asked, m.prompt, m.more, m.samples, m.family,
+		t.Logf("%-16s %-4s %5d + %4d tokens × %d, %s %s: %7.1f MB measured, %7.1f estimated, %+.1f %%", m.model, m.asked, m.prompt, m.more, m.samples, m.cpu, m.family,
 			float64(m.peak)/1e6, float64(Estimate(m.work()).Total())/1e6, 100*m.off())
 		if math.Abs(m.off()) > 0.1 {
 			t.Errorf("%+v: estimate off by %+.1f %%: %+v", m, 100*m.off(), Estimate(m.work()))
@@ -114,18 +122,22 @@ func TestMeasured(t *testing.T) {
 
 // TestMeasure takes the measurements again, one run each, and writes
 // the table. GPTCTL_FIT_BINARY is the program, GPTCTL_FIT_MODELS the folder of
-// the models in the table; lines whose model is not there stay as they are.
+// the models in the table, GPTCTL_FIT_CPU this processor's name there; lines of others, or
+// whose model is not there, stay as they are.
 func TestMeasure(t *testing.T) {
 	binary, models := os.Getenv("GPTCTL_FIT_BINARY"), os.Getenv("GPTCTL_FIT_MODELS")
 	if binary == "" || models == "" {
 		t.Skip("GPTCTL_FIT_BINARY and GPTCTL_FIT_MODELS are not set")
 	}
 	var out strings.Builder
-	out.WriteString("# Peak resident memory of `gptctl run --json --ignore-eos`, see TestMeasure. Weights are zeros but demo's and those of GGUF files.\n" +
-		"# model\tshape\tdtype\tkv_dtype\tfile_dtype\tfile_bytes\tprompt\tnew\tsamples\tthreads\tkernels\tpeak_bytes\testimate_bytes\toff_percent\n")
+	out.WriteString("# Peak resident memory of `gptctl run --json --ignore-eos`, see TestMeasure. Weights are zeros but demo's, those of GGUF files and of zen5.\n" +
+		"# intel: two cores of a Xeon with AMX, keys and values beside quantised weights in F16 if auto; zen5: two of an AMD EPYC (family 26), in Q8_0 with avx512.\n" +
+		"# model\tshape\tdtype\tkv_dtype\tfile_dtype\tfile_bytes\tprompt\tnew\tsamples\tthreads\tcpu\tkernels\tprogram_bytes\tpeak_bytes\testimate_bytes\toff_percent\n")
 	for _, m := range readTable(t) {
 		name := m.model
-		if name != "demo" {
+		if m.cpu != os.Getenv("GPTCTL_FIT_CPU") {
+			name = ""
+		} else if name != "demo" {
 			name = filepath.Join(models, m.model)
 			file := name // GGUF
 			if !strings.HasSuffix(name, ".gguf") {
@@ -138,27 +150,40 @@ func TestMeasure(t *testing.T) {
 			}
 		}
 		if name != "" {
-			m.peak = peak(t, binary, name, m)
+			m.peak, m.program = peak(t, binary, name, m)
 		}
 		t.Logf("%+v: %+.1f %%", m, 100*m.off())
-		fmt.Fprintf(&out, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%+.1f\n", m.model, m.shape, m.asked, m.kv, m.fileType, m.file, m.prompt, m.more, m.samples, m.threads, m.family,
-			m.peak, Estimate(m.work()).Total(), 100*m.off())
+		fmt.Fprintf(&out, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\t%d\t%d\t%+.1f\n", m.model, m.shape, m.asked, m.kv, m.fileType, m.file, m.prompt, m.more, m.samples, m.threads, m.cpu, m.family,
+			m.program, m.peak, Estimate(m.work()).Total(), 100*m.off())
 	}
 	if err := os.WriteFile(tablePath, []byte(out.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// peak runs the program once.
-func peak(t *testing.T, binary, model string, m measurement) int64 {
+// peak runs the program once. What is in memory of its file is looked at meanwhile.
+func peak(t *testing.T, binary, model string, m measurement) (most, program int64) {
 	t.Helper()
 	cmd := exec.Command(binary, "run", "--json", "--ignore-eos", "--model", model, "--seed", "1", "--dtype", m.asked, "--kv-dtype", m.kv,
 		"--threads", fmt.Sprint(m.threads), "-n", fmt.Sprint(m.more), "--samples", fmt.Sprint(m.samples),
 		"the"+strings.Repeat(" the", m.prompt-1))
 	cmd.Stderr, cmd.Env = os.Stderr, append(os.Environ(), "GPTCTL_CPU="+m.family)
-	text, err := cmd.Output()
-	if err != nil {
+	var text strings.Builder
+	cmd.Stdout = &text
+	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: %v", cmd, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for running := true; running; {
+		select {
+		case err := <-ended:
+			if running = false; err != nil {
+				t.Fatalf("%v: %v", cmd, err)
+			}
+		case <-time.After(10 * time.Millisecond):
+			program = max(program, mapped.ProgramOf(cmd.Process.Pid))
+		}
 	}
 	var got struct {
 		Prompt struct {
@@ -169,11 +194,11 @@ func peak(t *testing.T, binary, model string, m measurement) int64 {
 			Peak int64 `json:"peak_rss_bytes"`
 		} `json:"stats"`
 	}
-	if err := json.NewDecoder(strings.NewReader(string(text))).Decode(&got); err != nil {
+	if err := json.NewDecoder(strings.NewReader(text.String())).Decode(&got); err != nil {
 		t.Fatalf("%v: %v", cmd, err)
 	}
 	if want := []int{m.prompt, m.more}; !slices.Equal(want, []int{len(got.Prompt.IDs), len(got.Tokens)}) {
 		t.Fatalf("%v: %d prompt tokens and %d new ones, want %d", cmd, len(got.Prompt.IDs), len(got.Tokens), want)
 	}
-	return got.Stats.Peak
+	return got.Stats.Peak, program
 }

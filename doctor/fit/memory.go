@@ -39,8 +39,13 @@ const (
 	panelCols  = 32
 	tileBytes  = 2048    // of 32 × 32 numbers as tiles
 	workPiece  = 8 << 20 // that operands in tiles share
-	quantBlock = 40      // bytes of 32 numbers of x that are quantised
+	quantCols  = 32      // numbers of x that are quantised together
+	quantBlock = 40      // bytes of them
 	attended   = 56      // rows of a head that attend at a time, at most
+	spareRows  = 8       // of codes
+	runsStep   = 640 << 10
+	runsCols   = 128
+	dotBlock   = 64
 )
 
 // What the program takes on the CPU beside the tensors, measured: its code and
@@ -50,7 +55,7 @@ const (
 	programBytes   = 22 << 20
 	programFile    = 14 << 20 // of it, what is used of the program's file
 	tokenizerBytes = 220
-	ggufTokenBytes = 320
+	ggufTokenBytes = 260
 	serverBytes    = 16 << 20 // HTTP connections and queues: a guess
 	trainerBytes   = 2 << 20  // texts, reports and checkpoints of a training, measured
 )
@@ -174,6 +179,28 @@ func tiles(rows, width int64) int64 {
 	return product(roundUp(rows, panelCols)/panelCols, roundUp(width, panelCols)/panelCols, tileBytes)
 }
 
+// codes is rows of so many numbers, quantised.
+func codes(rows, width int64) int64 { return product(rows, width/quantCols, quantBlock) }
+
+// coded reports whether many rows of norm (0), qkv (1), att (2) or mid (3) are kept as
+// codes, where products do not go through a matrix unit: att, which is quantised for the
+// product, is not, and of a file as it is only qkv.
+func coded(w Work, operand int) bool {
+	c := w.Config
+	if !quantised(w.DType) || c.Embd%quantCols != 0 || w.Kernels.Tiles || w.Device != CPU {
+		return false
+	}
+	switch operand {
+	case 0:
+		return !w.AsIs
+	case 1:
+		return w.KVDType == Q8_0 && w.Kernels.Codes
+	case 3:
+		return !w.AsIs && c.Inner%quantCols == 0
+	}
+	return false
+}
+
 // operands are x, norm, qkv, att and mid of gpt2.Model: numbers, or tiles and blocks,
 // which share pieces, and then, but for x, numbers of few rows too.
 func operands(w Work) (total int64) {
@@ -188,8 +215,12 @@ func operands(w Work) (total int64) {
 		if n <= few {
 			return total
 		}
-		for _, width := range widths {
-			total = sum(total, floats(product(n, width)))
+		for i, width := range widths {
+			if coded(w, i) {
+				total = sum(total, codes(n+spareRows, width))
+			} else {
+				total = sum(total, floats(product(n, width)))
+			}
 		}
 		return total
 	}
@@ -243,22 +274,49 @@ func scratch(w Work) int64 {
 		}
 		return product(threads, sum(own, attentionTiles(w)))
 	case quantised(w.DType):
-		return sum(product(n, (widest+31)/32, quantBlock), product(threads, attentionFloats(w)))
+		if coded(w, 0) && (coded(w, 3) || c.Inner%quantCols != 0) {
+			widest = int64(c.Embd) // what attention gives
+		}
+		return sum(codes(n, widest), product(threads, attentionFloats(w)))
 	}
-	pairs := int64(0)
-	if w.Kernels.Pairs && !exact(w) {
-		pairs = product(4, n, widest/2+panelCols)
+	x, own := int64(0), product(4, colBlock, sum(n, min(depthBlock, widest)))
+	switch {
+	case w.Kernels.Pairs && w.DType != F32 && !exact(w):
+		x, own = productsOfPairs(w, n)
+	case w.Kernels.Ahead:
+		own = product(4, colBlock, sum(n, min(aheadDepth, widest)))
 	}
-	depth := min(depthBlock, widest)
-	if w.Kernels.Ahead {
-		depth = min(aheadDepth, widest)
-	}
-	return sum(pairs, product(threads, sum(product(4, colBlock, sum(n, depth)), attentionFloats(w))))
+	return sum(x, product(threads, sum(own, attentionFloats(w))))
 }
 
-// attentionFloats is what a member attends in, some rows of a head at a time.
+// productsOfPairs is what products of many rows with pairs of bfloat16 work in: x in pairs,
+// and for each member x of some rows, and results.
+func productsOfPairs(w Work, rows int64) (x, own int64) {
+	for _, m := range matrices(w.Config) {
+		in, pairs := int64(m.in), int64(m.in+1)/2+16
+		if w.GGUF { // by its outputs
+			x, own = max(x, product(4, rows, pairs)), max(own, product(4, rows, dotBlock))
+			continue
+		}
+		if product(2, in, int64(m.out)) < panelsFrom {
+			x = max(x, product(4, rows, pairs))
+			own = max(own, product(4, colBlock, sum(rows, min(depthBlock, in))))
+			continue
+		}
+		step := min(roundUp(rows, 4), max(1, runsStep/(4*pairs)))
+		own = max(own, product(4, step, sum(pairs, runsCols)))
+	}
+	return x, own
+}
+
+// attentionFloats is what a member attends in, some rows of a head at a time, with keys and
+// values of 16 bits unpacked where a family has kernels for these rows.
 func attentionFloats(w Work) int64 {
-	return product(4, attended, sum(int64(w.Context), product(3, int64(w.Config.HeadDim()))))
+	dim, unpacked := int64(w.Config.HeadDim()), int64(0)
+	if k := w.Kernels; (w.KVDType == F16 || w.KVDType == BF16) && (k.Ahead || k.Pairs || k.Codes) && dim%panelCols == 0 {
+		unpacked = product(2, 4, int64(w.Prompt), dim)
+	}
+	return sum(product(4, attended, sum(int64(w.Context), product(3, dim))), unpacked)
 }
 
 // attentionTiles is the same of tiles: all keys and values of a head, and scores.

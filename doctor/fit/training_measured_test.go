@@ -45,7 +45,7 @@ type trainingRun struct {
 func (r trainingRun) work() Work {
 	w := Work{
 		Purpose: Finetune, Config: trainingConfigs[r.shape], Batch: r.batch, Context: r.context, Threads: r.threads,
-		Precision: r.precision, Checkpointing: r.checkpointing, Kernels: familyKernels[r.family],
+		Precision: r.precision, Checkpointing: r.checkpointing, Kernels: familyKernels["intel/"+r.family],
 	}
 	if r.shape == "demo" {
 		w.FileDType, w.GGUF, w.FileMapped, w.Copied, w.FileBytes = Q8_0, true, true, true, 7842464

@@ -10,12 +10,16 @@ import (
 // Program returns how many bytes of the running program's code and constants are in
 // memory, 0 where the system does not tell. Where its file lies in the page cache in
 // huge pages, all of it is.
-func Program() int64 {
-	exe, err := os.Readlink("/proc/self/exe")
+func Program() int64 { return ProgramOf(os.Getpid()) }
+
+// ProgramOf is Program of another process.
+func ProgramOf(pid int) int64 {
+	proc := "/proc/" + strconv.Itoa(pid)
+	exe, err := os.Readlink(proc + "/exe")
 	if err != nil {
 		return 0
 	}
-	f, err := os.Open("/proc/self/smaps")
+	f, err := os.Open(proc + "/smaps")
 	if err != nil {
 		return 0
 	}
