@@ -114,9 +114,11 @@ loop: \
 	VZEROUPPER; \
 	RET
 
+// Into the first-level cache, from 3 or 4 KB away: measured on a Zen 5, whose third-level
+// cache has half of Q4_0 GPT-2. (1 KB and the second level: Q4_0 10 to 14 % slower.)
 #define AHEAD1(O) \
-	PREFETCHT1 (O)(SI); \
-	PREFETCHT1 (O)(DI)
+	PREFETCHT0 (O)(SI); \
+	PREFETCHT0 (O)(DI)
 #define AHEAD5(O) AHEAD1(O); AHEAD1(O+64); AHEAD1(O+128); AHEAD1(O+192); AHEAD1(O+256)
 #define AHEAD9(O) AHEAD5(O); AHEAD1(O+320); AHEAD1(O+384); AHEAD1(O+448); AHEAD1(O+512)
 
@@ -226,10 +228,10 @@ TEXT ·stream2Panels(SB), NOSPLIT, $0-48
 TEXT ·stream2Q8(SB), NOSPLIT, $0-48
 	MOVL $0x80808080, R10
 	VPBROADCASTD R10, Z31
-	STREAMBLOCKS(Q8ALL, 544, AHEAD9(2048))
+	STREAMBLOCKS(Q8ALL, 544, AHEAD9(4096))
 
 // func stream2Q4(y0, y1 *float32, x *generic.Block, w0, w1 *byte, blocks int)
 TEXT ·stream2Q4(SB), NOSPLIT, $0-48
 	MOVL $0x0f0f0f0f, R10
 	VPBROADCASTD R10, Z31
-	STREAMBLOCKS(Q4ALL, 288, AHEAD5(1024))
+	STREAMBLOCKS(Q4ALL, 288, AHEAD5(3072))
