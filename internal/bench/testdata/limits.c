@@ -132,13 +132,14 @@ static double int8(void) {
   if (amx) return tiles_int8();
 #endif
 #if defined __AVX512VNNI__
-  __m512i a[ACCUMULATORS], x = _mm512_set1_epi8(1);
-  for (int i = 0; i < ACCUMULATORS; i++) a[i] = _mm512_setzero_si512();
+  enum { SUMS = 12 }; // gcc 12 copies them all in each round, and would keep one of 16 in memory
+  __m512i a[SUMS], x = _mm512_set1_epi8(1);
+  for (int i = 0; i < SUMS; i++) a[i] = _mm512_setzero_si512();
   for (int r = 0; r < ROUNDS; r++)
 #pragma GCC unroll 16
-    for (int i = 0; i < ACCUMULATORS; i++) a[i] = _mm512_dpbusd_epi32(a[i], x, x);
-  for (int i = 0; i < ACCUMULATORS; i++) sink += (uint64_t)a[i][0];
-  return 2.0 * ROUNDS * ACCUMULATORS * 64;
+    for (int i = 0; i < SUMS; i++) a[i] = _mm512_dpbusd_epi32(a[i], x, x);
+  for (int i = 0; i < SUMS; i++) sink += (uint64_t)a[i][0];
+  return 2.0 * ROUNDS * SUMS * 64;
 #else
   return 0;
 #endif
