@@ -4,14 +4,7 @@ import "github.com/gptctl/gptctl/internal/kernel/generic"
 
 // planSingles gives each member a run of items, so that it knows what it will read next.
 func (t *attentionTask) planSingles() {
-	items, members := len(t.rows)*t.Heads, t.c.team.Size()
-	if len(t.claims) < members {
-		t.claims = make([]claim, members)
-	}
-	for i := range t.claims {
-		t.claims[i].next.Store(int64(i * items / members))
-		t.claims[i].end = int64((i + 1) * items / members)
-	}
+	t.claims = shareOut(t.claims, len(t.rows)*t.Heads, t.c.team.Size())
 }
 
 // runSingles claims a member's own items, then helps the others. Items are claimed one by

@@ -175,7 +175,7 @@ func (w *Weight) check(y []float32, rows int, e Epilogue) {
 	} else if e.Blocks {
 		room = len(y) >= BlockFloats(rows, w.Out)
 	}
-	if !room || len(w.Data) < w.bytes() || (w.Tiles || w.Pairs) && w.DType != tensor.BF16 ||
+	if !room || len(w.Data) < w.bytes() || (w.Tiles || w.Pairs) && w.DType != tensor.BF16 || w.Pairs && (w.OutMajor || w.Panels) ||
 		!(w.DType.IsFloat() || w.DType.IsQuantized() && w.In%tensor.QuantBlock == 0) || (e.Bias != nil && len(e.Bias) < w.Out) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows: y %d elements or %d bytes, bias %d, weight %d bytes",
 			w.In, w.Out, w.DType, rows, len(y), len(e.Tiles), len(e.Bias), len(w.Data)))
@@ -231,18 +231,6 @@ func (t *linearTask) plan(threads int) {
 	if t.most > 0 {
 		t.claims = shareOut(t.claims, t.blocks, threads)
 	}
-}
-
-// shareOut gives each of some members a run of n items.
-func shareOut(claims []claim, n, members int) []claim {
-	if len(claims) < members {
-		claims = make([]claim, members)
-	}
-	for i := range claims {
-		claims[i].next.Store(int64(i * n / members))
-		claims[i].end = int64((i + 1) * n / members)
-	}
-	return claims
 }
 
 // balanced returns the width of a block of columns, a multiple of nr up to most, with

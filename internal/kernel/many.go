@@ -56,14 +56,7 @@ func (t *manyTask) run(l *linearTask) {
 		l.cols = balanced(l.w.Out, t.items, members, max(o.nr, panelCols), colBlock)
 	}
 	l.colBlocks = ceilDiv(l.w.Out, l.cols)
-	if len(t.claims) < members {
-		t.claims = make([]claim, members)
-	}
-	items := l.colBlocks * t.items
-	for i := range t.claims {
-		t.claims[i].next.Store(int64(i * items / members))
-		t.claims[i].end = int64((i + 1) * items / members)
-	}
+	t.claims = shareOut(t.claims, l.colBlocks*t.items, members)
 	c.share(t, l.rows*l.w.In*l.w.Out)
 	t.linearTask = nil
 }

@@ -8,11 +8,11 @@ import (
 )
 
 // runsTask is the product of many rows with a weight in panels that are multiplied as they
-// lie: of pairs, or of float32 where that is no manyTask. Members have
-// runs of rows, the same ones in every product: they mostly read what they wrote
-// themselves, since memory that another core wrote is slow where the two share no cache
-// (AMD: on two complexes 17 ns a line). Who multiplies rows copies them before, or rounds
-// them to pairs, some at a time, which stay in the cache while all panels pass by.
+// lie: of pairs, or of float32 where that is no manyTask. Members have runs of rows, the
+// same ones in every product: they mostly read what they wrote themselves, since memory
+// that another core wrote is slow where the two share no cache (AMD: on two complexes 17 ns
+// a line). Who multiplies rows copies them before, or rounds them to pairs, some at a time,
+// which stay in the cache while all panels pass by.
 type runsTask struct {
 	*linearTask
 	step  int // rows that are copied at a time …
