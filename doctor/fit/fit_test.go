@@ -134,9 +134,9 @@ func TestEstimate(t *testing.T) {
 				Overhead: program + page - 28288 - 2048 + 20*40 + 2*4*56*(16+3*8)},
 		},
 		{
-			"quantised as it is, with codes in the cache: only q, k and v are", Work{Config: oneHead, DType: Q8_0, AsIs: true, GGUF: true, Batch: 20, Kernels: Kernels{Codes: true}},
-			Memory{Weights: 28288 + 4*1408, KV: 20 * 2 * (32 + 32) * 34, Activations: lines + 20*(32+32+32+128)*4 + 28*3*40, Logits: 4*16*(32+64) + lists + 2*4*64,
-				Overhead: program + 40*64 + page - 28288 - 2048 + 20*4*40 + 4*56*(16+3*32)},
+			"quantised as it is, with codes in the cache: so are q, k and v", Work{Config: oneHead, DType: Q8_0, AsIs: true, GGUF: true, Batch: 20, Kernels: Kernels{Codes: true}},
+			Memory{Weights: 28288 + 4*1408, KV: 20 * 2 * (32 + 32) * 34, Activations: lines + 20*(32+32)*4 + 28*(1+3+4)*40, Logits: 4*16*(32+64) + lists + 2*4*64,
+				Overhead: program + 40*64 + page - 28288 - 2048 + 20*40 + 4*56*(16+3*32)},
 		},
 		{
 			// x in pairs, as these matrices are not worth panels

@@ -184,7 +184,7 @@ func codes(rows, width int64) int64 { return product(rows, width/quantCols, quan
 
 // coded reports whether many rows of norm (0), qkv (1), att (2) or mid (3) are kept as
 // codes, where products do not go through a matrix unit: att, which is quantised for the
-// product, is not, and of a file as it is only qkv.
+// product, is not. (Of a file of several types, which a Work cannot be, less is.)
 func coded(w Work, operand int) bool {
 	c := w.Config
 	if !quantised(w.DType) || c.Embd%quantCols != 0 || w.Kernels.Tiles || w.Device != CPU {
@@ -192,11 +192,11 @@ func coded(w Work, operand int) bool {
 	}
 	switch operand {
 	case 0:
-		return !w.AsIs
+		return true
 	case 1:
 		return w.KVDType == Q8_0 && w.Kernels.Codes
 	case 3:
-		return !w.AsIs && c.Inner%quantCols == 0
+		return c.Inner%quantCols == 0
 	}
 	return false
 }

@@ -23,13 +23,29 @@ type multiplicand struct {
 
 	norm     kernel.Norm
 	before   buffer
-	attended bool // holds queries, keys and values
+	attended bool         // holds queries, keys and values
+	reader   tensor.DType // of all matrices that it is multiplied with; Invalid: of several types
 }
 
 func (o *multiplicand) Len() int { return o.n }
 
 // NewOperand implements gpt2.Operands.
-func (d *Device) NewOperand(n int) (gpt2.Buffer, error) { return &multiplicand{n: n}, nil }
+func (d *Device) NewOperand(n int, readers []gpt2.Matrix) (gpt2.Buffer, error) {
+	return &multiplicand{n: n, reader: common(readers)}, nil
+}
+
+// common is the type that matrices are held in, Invalid if not all are in the same: a file
+// may have quantised some more than others, or not at all.
+func common(matrices []gpt2.Matrix) (t tensor.DType) {
+	for i, m := range matrices {
+		if of := m.(*matrix).DType; i == 0 {
+			t = of
+		} else if of != t {
+			return tensor.Invalid
+		}
+	}
+	return t
+}
 
 // NewQKV implements gpt2.Operands.
 func (d *Device) NewQKV(n int) (gpt2.Buffer, error) { return &multiplicand{n: n, attended: true}, nil }
@@ -102,12 +118,12 @@ func (o *multiplicand) numbers(rows, width int) buffer {
 }
 
 // inBlocks returns the memory of rows of a multiplicand to be written as codes, if that is
-// what products take.
+// what the product with each of its readers takes (which have whole blocks of inputs then).
 func (d *Device) inBlocks(o *multiplicand, rows, width int) (q kernel.Codes) {
-	if width%tensor.QuantBlock != 0 || !d.cpu.TakesCodes(rows, d.options.DType) {
+	if !d.cpu.TakesCodes(rows, o.reader) {
 		return q
 	}
-	return o.inCodes(rows, width, d.options.DType)
+	return o.inCodes(rows, width, o.reader)
 }
 
 // inCodes returns the memory of rows to be written as codes for weights of type t.

@@ -101,7 +101,7 @@ func TestTailOfProduct(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mid, err := dev.NewOperand(rows * width)
+		mid, err := dev.NewOperand(rows*width, []gpt2.Matrix{w})
 		if err != nil {
 			t.Fatal(err)
 		}

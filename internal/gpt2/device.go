@@ -58,9 +58,9 @@ type Device interface {
 // that its products take or give.
 type Operands interface {
 	// NewOperand allocates a buffer that is only overwritten by whole results of Norm,
-	// Linear or Attention and only read as the x of Linear. What Norm read stays as it is
-	// until that: the product may compute the norm.
-	NewOperand(n int) (Buffer, error)
+	// Linear or Attention and only read as the x of Linear, with one of the readers. What
+	// Norm read stays as it is until that: the product may compute the norm.
+	NewOperand(n int, readers []Matrix) (Buffer, error)
 	// NewQKV allocates a buffer that Linear overwrites and only Attention reads, after an
 	// Embed of the same rows.
 	NewQKV(n int) (Buffer, error)

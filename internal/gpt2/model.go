@@ -139,6 +139,16 @@ func (m *Model) TokenBytes() int64 {
 	return n
 }
 
+// readers are the matrices that the activations of these names are multiplied with.
+func (p *params) readers() (norm, att, mid []Matrix) {
+	for _, b := range p.blocks {
+		norm = append(norm, b.qkv.weight, b.up.weight)
+		att = append(att, b.attnOut.weight)
+		mid = append(mid, b.down.weight)
+	}
+	return norm, att, mid
+}
+
 // Device returns where the model is.
 func (m *Model) Device() Device { return m.dev }
 
@@ -149,7 +159,8 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 			*b, err = m.dev.NewBuffer(n)
 		}
 	}
-	residual, qkv, operand := alloc, alloc, alloc
+	residual, qkv := alloc, alloc
+	operand := func(b *Buffer, n int, _ []Matrix) { alloc(b, n) }
 	if o, ok := m.dev.(Operands); ok {
 		with := func(f func(int) (Buffer, error)) func(*Buffer, int) {
 			return func(b *Buffer, n int) {
@@ -158,15 +169,19 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 				}
 			}
 		}
-		residual, qkv, operand = with(o.NewResidual), with(o.NewQKV), with(o.NewOperand)
+		residual, qkv = with(o.NewResidual), with(o.NewQKV)
+		operand = func(b *Buffer, n int, readers []Matrix) {
+			with(func(n int) (Buffer, error) { return o.NewOperand(n, readers) })(b, n)
+		}
 	}
 	if rows > m.rows {
 		embd := m.Config.Embd
+		norm, att, mid := m.params.readers()
 		residual(&m.x, rows*embd)
-		operand(&m.norm, rows*embd)
+		operand(&m.norm, rows*embd, norm)
 		qkv(&m.qkv, rows*3*embd)
-		operand(&m.att, rows*embd)
-		operand(&m.mid, rows*m.Config.Inner)
+		operand(&m.att, rows*embd, att)
+		operand(&m.mid, rows*m.Config.Inner, mid)
 		m.rows = rows
 	}
 	if headRows > m.headRows {
