@@ -8,6 +8,7 @@ import (
 	"github.com/gptctl/gptctl/doctor/fit"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/machine"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/run"
 )
 
@@ -40,6 +41,7 @@ func work(m *run.Model, s run.Settings) fit.Work {
 	return fit.Work{
 		Purpose: fit.Run, Config: m.Config, DType: fit.DType(strings.ToLower(m.DType)), FileMapped: true, KVDType: fit.DType(strings.ToLower(m.KVDType)),
 		Batch: max(s.Samples, s.Beams), Context: length, Prompt: 1, Threads: m.Threads, Kernels: fit.Kernels(kernel.TraitsOf(m.Family)),
+		Program: mapped.Program(),
 	}
 }
 

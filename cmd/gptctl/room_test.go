@@ -1,9 +1,11 @@
 package main
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/gptctl/gptctl/doctor/fit"
+	"github.com/gptctl/gptctl/run"
 )
 
 func TestRoomFor(t *testing.T) {
@@ -27,5 +29,29 @@ func TestRoomFor(t *testing.T) {
 	}
 	if err := roomFor(fit.Work{Purpose: "else"}, 0); err != nil {
 		t.Errorf("unknown work: %v", err)
+	}
+}
+
+// The estimate for a generation counts what of the program is in memory.
+func TestWork(t *testing.T) {
+	m, err := run.Open(t.Context(), run.DemoModel, run.OpenOptions{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	w := work(m, run.Settings{MaxNewTokens: 20, MaxLength: run.Unset, Samples: 2})
+	if err := w.Check(); err != nil {
+		t.Error(err)
+	}
+	if w.Batch != 2 || w.Context != 21 || w.DType != fit.Q8_0 {
+		t.Errorf("%+v", w)
+	}
+	if runtime.GOOS == "linux" && w.Program < 1<<20 {
+		t.Errorf("the program takes %d bytes", w.Program)
+	}
+	known, unknown := fit.Estimate(w).Total(), w
+	unknown.Program = 0
+	if fit.Estimate(unknown).Total() > known {
+		t.Error("it makes the estimate smaller")
 	}
 }

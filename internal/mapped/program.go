@@ -27,14 +27,20 @@ func ProgramOf(pid int) int64 {
 	return programOf(bufio.NewScanner(f), exe)
 }
 
-// programOf adds up what is resident of the mappings of a file that are not written to.
+// programOf adds up what is resident of the mappings of a file that are not written to. They
+// follow each other; what comes after them is not asked for, since the system looks at each
+// page of a large mapping (8 ms for weights of 500 MB).
 func programOf(lines *bufio.Scanner, exe string) (total int64) {
-	counts := false
+	found, counts := false, false
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		switch {
 		case len(fields) >= 5 && strings.Contains(fields[0], "-") && !strings.HasSuffix(fields[0], ":"):
-			counts = len(fields) >= 6 && strings.HasSuffix(lines.Text(), " "+exe) && !strings.Contains(fields[1], "w")
+			its := len(fields) >= 6 && strings.HasSuffix(lines.Text(), " "+exe)
+			if found && !its {
+				return total
+			}
+			found, counts = its, its && !strings.Contains(fields[1], "w")
 		case counts && len(fields) == 3 && fields[0] == "Rss:":
 			kb, err := strconv.ParseInt(fields[1], 10, 64)
 			if err != nil {

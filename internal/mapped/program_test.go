@@ -8,7 +8,9 @@ import (
 )
 
 func TestProgram(t *testing.T) {
-	const smaps = `00400000-00e34000 r-xp 00000000 fe:00 123  /usr/bin/gptctl
+	const smaps = `00200000-00201000 r-xp 00000000 fe:00 7  /usr/bin/other
+Rss:                  50 kB
+00400000-00e34000 r-xp 00000000 fe:00 123  /usr/bin/gptctl
 Size:              10448 kB
 Rss:                7688 kB
 Pss:                7688 kB
@@ -20,6 +22,8 @@ Rss:                8000 kB
 Rss:                 100 kB
 7f02-7f03 rw-p 00000000 00:00 0
 Rss:                 200 kB
+7f04-7f05 r--p 00000000 fe:00 123  /usr/bin/gptctl
+Rss:                 400 kB
 `
 	if got, want := programOf(bufio.NewScanner(strings.NewReader(smaps)), "/usr/bin/gptctl"), int64(13688<<10); got != want {
 		t.Errorf("%d bytes, want %d", got, want)
