@@ -139,13 +139,7 @@ func (c *CPU) attend(tiles []byte, codes Codes, out []float32, qkv QKV, rows []A
 		t.tiles = tiles
 	}
 	t.next.Store(0)
-	for i := range c.members {
-		c.members[i].foresight.item = -1
-	}
 	c.share(t, 2*work*width)
-	for i := range c.members {
-		c.members[i].keys, c.members[i].values = nil, nil // of a cache that may go
-	}
 	tiled = t.tiles != nil
 	*t = attentionTask{blocks: t.blocks[:0], claims: t.claims}
 	return tiled
@@ -241,10 +235,12 @@ func (t *attentionTask) Run(member int) {
 		return
 	}
 	s := &t.c.members[member]
+	s.foresight.item = -1
 	items := t.stores + len(t.blocks)*t.Heads
 	for first := true; ; first = false {
 		i := int(t.next.Add(1)) - 1
 		if i >= items {
+			s.keys, s.values = nil, nil // of a cache that may go
 			return
 		}
 		if first {

@@ -11,6 +11,7 @@ func (t *attentionTask) planSingles() {
 // one, so that members finish together.
 func (t *attentionTask) runSingles(member int) {
 	s := &t.c.members[member]
+	s.foresight.item = -1
 	for i := range t.claims {
 		c := &t.claims[(member+i)%len(t.claims)]
 		for first := true; ; first = false {

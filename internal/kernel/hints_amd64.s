@@ -5,7 +5,7 @@
 // func pause()
 // CX counts.
 TEXT ·pause(SB), NOSPLIT, $0-0
-	MOVL $16, CX
+	MOVL $4, CX
 again:
 	PAUSE
 	DECL CX

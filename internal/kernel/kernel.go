@@ -39,9 +39,11 @@ type Options struct {
 type CPU struct {
 	ops     *ops
 	team    *Team
-	mu      sync.Mutex
 	members []scratch
 	skipped []string
+
+	_  [64]byte // what workers read above is not on a line that each call writes
+	mu sync.Mutex
 
 	blocks    []generic.Block // a quantised x
 	linear    linearTask
@@ -90,9 +92,10 @@ type scratch struct {
 	stream    generic.TileStream
 	few       generic.FewProduct
 	rows      generic.Rows
-	ready     bool    // the panel that is multiplied next is packed
-	turn      int     // where
-	huge      reserve // what b is where that is on huge pages
+	ready     bool      // the panel that is multiplied next is packed
+	turn      int       // where
+	huge      reserve   // what b is where that is on huge pages
+	_         [128]byte // members do not share a cache line
 }
 
 // New starts a CPU. Without a name the best family is taken whose self-test

@@ -16,30 +16,34 @@ type Task interface{ Run(member int) }
 //
 // The caller waits only for workers that have begun: on a busy machine one that
 // gets no processor in time finds the task finished and leaves it alone.
+//
+// Between the caller and each worker two words go back and forth, each written by
+// one of them alone and on a cache line of its own: a line that has to change its owner
+// costs a fifth of a microsecond where cores share no cache.
 type Team struct {
 	workers []worker
 	spins   int                   // rounds of pause before parking
 	idle    func(member int) bool // a little that a member does while it waits; false: there is no more
-
-	task    Task
-	stop    bool          // read by a worker after it has joined
-	state   atomic.Uint64 // calls of Run so far · 2³² + open + workers that have joined
-	waiting atomic.Bool   // the caller is parked, or about to
+	waiting atomic.Bool           // the caller is parked, or about to
 	done    chan struct{}
+
+	_    [64]byte
+	call atomic.Uint64 // calls of Run so far · 2, plus 1 while workers may begin
+	task Task
+	stop bool // read by a worker after it has begun
+	_    [64]byte
 }
-
-// open is the bit of Team.state that lets workers join.
-const open = 1 << 31
-
-func callOf(state uint64) uint32 { return uint32(state >> 32) }
-func joined(state uint64) uint32 { return uint32(state) &^ open }
 
 type worker struct {
 	parked  atomic.Bool
 	wake    chan struct{}
 	stopped chan struct{}
-	failure any      // what its Run panicked with
-	_       [64]byte // workers do not share a cache line
+	failure any // what its Run panicked with
+
+	_     [64]byte
+	begun atomic.Uint64 // the last value of Team.call with which it began …
+	left  atomic.Uint64 // … and with which it was done
+	_     [64]byte
 }
 
 // spinTime is how long a member spins before it parks: longer than the gap
@@ -110,6 +114,9 @@ func (t *Team) Run(task Task) {
 	t.task = nil
 	for i := range t.workers {
 		w := &t.workers[i]
+		if w.failure == nil {
+			continue
+		}
 		if failure == nil {
 			failure = w.failure
 		}
@@ -123,82 +130,96 @@ func (t *Team) Run(task Task) {
 // begin opens the next call to the workers and wakes those that sleep.
 func (t *Team) begin(task Task) {
 	t.task = task
-	t.state.Store(uint64(callOf(t.state.Load())+1)<<32 | open)
+	t.call.Store(t.call.Load() + 1)
 	for i := range t.workers {
-		if w := &t.workers[i]; w.parked.CompareAndSwap(true, false) {
+		if w := &t.workers[i]; w.parked.Load() && w.parked.CompareAndSwap(true, false) {
 			w.wake <- struct{}{}
 		}
 	}
 }
 
-// end closes the call and waits for those who have joined it.
+// end closes the call and waits for those who have begun. A worker that begins looks
+// at the call after it has said so, and the caller at who has begun after it has closed
+// the call: one of them sees the other.
 func (t *Team) end() {
-	t.state.And(^uint64(open))
-	for t.idle != nil && joined(t.state.Load()) != 0 && t.idle(0) {
+	t.call.Store(t.call.Load() + 1)
+	for t.idle != nil && !t.finished() && t.idle(0) {
 	}
 	for range t.spins {
-		if joined(t.state.Load()) == 0 {
+		if t.finished() {
 			return
 		}
 		pause()
 	}
 	for {
 		t.waiting.Store(true)
-		if joined(t.state.Load()) == 0 && t.waiting.CompareAndSwap(true, false) {
+		if t.finished() && t.waiting.CompareAndSwap(true, false) {
 			return
 		}
 		<-t.done // whoever took the flag down sends
 		// It may have been a worker that was late with its look at the flag
-		// after an earlier call.
-		if joined(t.state.Load()) == 0 {
+		// after an earlier call, or not the last.
+		if t.finished() {
 			return
 		}
 	}
+}
+
+// finished reports whether no worker is at work.
+func (t *Team) finished() bool {
+	for i := range t.workers {
+		if w := &t.workers[i]; w.begun.Load() != w.left.Load() {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *Team) work(w *worker, member int) {
 	runtime.LockOSThread() // its core keeps what it knows
 	defer close(w.stopped)
-	var seen uint32
+	var seen uint64
 	for {
-		state := t.await(w, member, seen)
-		for state&open != 0 && !t.state.CompareAndSwap(state, state+1) {
-			state = t.state.Load()
-		}
-		seen = callOf(state)
-		if state&open == 0 {
+		seen = t.await(w, member, seen)
+		if seen%2 == 0 {
 			continue // too late
 		}
-		if t.stop {
-			return
+		w.begun.Store(seen)
+		if t.call.Load() == seen {
+			if t.stop {
+				return
+			}
+			if failure := run(t.task, member); failure != nil {
+				w.failure = failure
+			}
 		}
-		w.failure = run(t.task, member)
-		if s := t.state.Add(^uint64(0)); uint32(s) == 0 && t.waiting.CompareAndSwap(true, false) {
+		w.left.Store(seen)
+		if t.waiting.Load() && t.waiting.CompareAndSwap(true, false) {
 			t.done <- struct{}{}
 		}
 	}
 }
 
-// await returns the state when it is of a call that is not the seen one.
-func (t *Team) await(w *worker, member int, seen uint32) uint64 {
-	for t.idle != nil && callOf(t.state.Load()) == seen && t.idle(member) {
+// await returns the call when it is not the seen one.
+func (t *Team) await(w *worker, member int, seen uint64) uint64 {
+	for t.idle != nil && t.call.Load() == seen && t.idle(member) {
 	}
 	for range t.spins {
-		if s := t.state.Load(); callOf(s) != seen {
-			return s
+		if call := t.call.Load(); call != seen {
+			return call
 		}
 		pause()
 	}
 	for {
 		w.parked.Store(true)
-		if s := t.state.Load(); callOf(s) != seen && w.parked.CompareAndSwap(true, false) {
-			return s
+		if call := t.call.Load(); call != seen && w.parked.CompareAndSwap(true, false) {
+			return call
 		}
 		<-w.wake // whoever took the flag down sends
 		// The caller may have come to this worker only after it had done its
 		// part and parked again.
-		if s := t.state.Load(); callOf(s) != seen {
-			return s
+		if call := t.call.Load(); call != seen {
+			return call
 		}
 	}
 }
