@@ -121,10 +121,10 @@ func ParseKVDType(name string, weights, asked tensor.DType, headDim int, kernels
 
 // UnreadableModelError says that a model's files are there, but are damaged or
 // describe something else than a GPT-2.
-type UnreadableModelError struct{ err error }
+type UnreadableModelError struct{ Err error }
 
-func (e *UnreadableModelError) Error() string { return e.err.Error() }
-func (e *UnreadableModelError) Unwrap() error { return e.err }
+func (e *UnreadableModelError) Error() string { return e.Err.Error() }
+func (e *UnreadableModelError) Unwrap() error { return e.Err }
 
 // CheckFamily says why OpenOptions.Family cannot name this family on this
 // machine, and what it can name.

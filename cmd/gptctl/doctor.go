@@ -209,7 +209,7 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	if _, known := fit.Lookup(o.model); known {
 		w.FileMapped = w.DType == fit.F32
 	} else if err := ownModel(t, o.model, family, &w); err != nil {
-		return options, modelHints(o.model, &usageError{err})
+		return options, modelHints(o.model, err)
 	} else {
 		w.Model, name = "", o.model
 	}
@@ -273,8 +273,8 @@ func ownModel(t *terminal, model, family string, w *fit.Work) error {
 			for _, m := range fit.Models() {
 				names = append(names, m.Name)
 			}
-			return withHints(fmt.Errorf("model %q is not one of %s, and its config.json is not on this machine", model, strings.Join(names, ", ")),
-				"gptctl fetch "+model)
+			err := usagef("model %q is not one of %s, and its config.json is not on this machine", model, strings.Join(names, ", "))
+			return withHints(err, "gptctl fetch "+model)
 		}
 		dir = cached
 	}
@@ -282,7 +282,7 @@ func ownModel(t *terminal, model, family string, w *fit.Work) error {
 	if !w.AsIs {
 		var err error
 		if dtype, err = run.ParseDType(string(w.DType)); err != nil {
-			return err
+			return &usageError{err}
 		}
 	}
 	look := modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(family).Copied(dtype), Look: true}
@@ -299,11 +299,12 @@ func ownModel(t *terminal, model, family string, w *fit.Work) error {
 		w.Config, err = folderConfig(model, dir)
 		return err
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return err
+	var other *modelfiles.NoModelError
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &other) {
+		return &usageError{err}
 	}
 	if err != nil {
-		return withHints(err, unreadableHint)
+		return &run.UnreadableModelError{Err: err}
 	}
 	defer m.Close()
 	w.Config, w.FileDType, w.GGUF, w.FileBytes = m.Config, fit.DType(strings.ToLower(m.DType.String())), m.OutIn, m.FileBytes()
@@ -322,7 +323,7 @@ func folderConfig(model, dir string) (gpt2.Config, error) {
 	}
 	c, err := gpt2.ParseConfig(data)
 	if err != nil {
-		return gpt2.Config{}, fmt.Errorf("read model %s: %w", model, err)
+		return gpt2.Config{}, &run.UnreadableModelError{Err: fmt.Errorf("read model %s: %w", model, err)}
 	}
 	return c, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -12,11 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gptctl/gptctl/fetch"
-	"github.com/gptctl/gptctl/internal/gguf"
 	"github.com/gptctl/gptctl/internal/gpt2"
-	"github.com/gptctl/gptctl/internal/lora"
-	"github.com/gptctl/gptctl/internal/modelfiles"
-	"github.com/gptctl/gptctl/internal/torchfile"
 	"github.com/gptctl/gptctl/run"
 )
 
@@ -264,42 +259,6 @@ func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, erro
 		return nil, adapterHints(o, modelHints(o.model, err))
 	}
 	return m, nil
-}
-
-const unreadableHint = "gptctl runs the GPT-2 family (model_type gpt2); if this is one of them, fetch it again, or save it again with save_pretrained"
-
-// modelHints adds what mends a model that cannot be opened.
-func modelHints(model string, err error) error {
-	var missing *modelfiles.MissingFilesError
-	var invalid *fetch.InvalidIDError
-	var unreadable *run.UnreadableModelError
-	var foreign *torchfile.GlobalError
-	var quantised *gguf.TypeError
-	var adapter *lora.Error
-	switch {
-	case errors.As(err, &adapter):
-		return err
-	case errors.Is(err, fetch.ErrNotCached):
-		return withHints(err, "gptctl fetch "+model, "gptctl run --model demo works without a download")
-	case errors.As(err, &missing):
-		if lora.Is(missing.Dir) {
-			return withHints(err, "it is an adapter: gptctl run --adapter "+missing.Dir, "gptctl convert --adapter "+missing.Dir+" --out ./whole makes a model of it and the one it belongs to")
-		}
-		if missing.Dir == model { // a folder; what it is called on the Hub only the user knows
-			return withHints(err, "gptctl fetch MODEL --dir "+model)
-		}
-		return withHints(err, "gptctl fetch "+model)
-	case errors.As(err, &invalid), errors.Is(err, fs.ErrNotExist):
-		return withHints(err, "a model is demo, a folder, a .gguf file, or a Hub id such as gpt2 or openai-community/gpt2")
-	case errors.As(err, &foreign):
-		return withHints(err, "the file is built to run code of its own: do not load it with other tools either")
-	case errors.As(err, &quantised):
-		return withHints(err, "convert the model that the file was made from: gptctl convert MODEL --out FILE.gguf --dtype q8_0",
-			"llama.cpp's llama-quantize --allow-requantize makes a file of type q8_0 from it, at a loss")
-	case errors.As(err, &unreadable):
-		return withHints(err, unreadableHint)
-	}
-	return err
 }
 
 // generateHints adds what mends a generation that failed.

@@ -73,6 +73,14 @@ type entry struct {
 	raw        []byte // the data, of whatever type
 }
 
+// FormatError says that a file, whole as it may be, has a form that is not read.
+type FormatError struct {
+	Why  string
+	Mend string // what makes a file of it that is; "": it is made anew
+}
+
+func (e *FormatError) Error() string { return e.Why }
+
 // Open maps and parses a file. Its errors name the file.
 func Open(path string) (*File, error) {
 	m, err := mapped.Open(path)
@@ -123,7 +131,7 @@ func (f *File) CheckTypes() error {
 // Parse reads a whole file in memory. Tensors and strings point into data.
 func Parse(data []byte) (*File, error) {
 	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
-		return nil, fmt.Errorf("this is a pointer of Git LFS, not the file it stands for: run git lfs pull")
+		return nil, &FormatError{"this is a pointer of Git LFS, not the file it stands for", "git lfs pull"}
 	}
 	r := reader{data: data}
 	f := &File{}
@@ -155,7 +163,10 @@ func Parse(data []byte) (*File, error) {
 }
 
 func (f *File) readHeader(r *reader) (tensors, values int, err error) {
-	if !bytes.HasPrefix(r.data, []byte(magic)) {
+	switch {
+	case len(r.data) == 0:
+		return 0, 0, errors.New("the file is empty")
+	case !bytes.HasPrefix(r.data, []byte(magic)):
 		return 0, 0, fmt.Errorf("the file does not begin with %q: not a GGUF file", magic)
 	}
 	r.pos = len(magic)
@@ -165,12 +176,10 @@ func (f *File) readHeader(r *reader) (tensors, values int, err error) {
 	case r.err != nil:
 	case v == 2 || v == 3:
 		nTensors, nValues = r.uint64("the number of tensors"), r.uint64("the number of metadata values")
-	case v == 1:
-		r.fail("version 1 of the format is not read: convert the file with a current llama.cpp")
-	case v&0xffff == 0:
-		r.fail("the file is big-endian, want little-endian")
+	case v != 0 && v&0xffff == 0:
+		r.err = &FormatError{Why: "the file is big-endian, want little-endian"}
 	default:
-		r.fail("version %d of the format is not known, want 2 or 3", v)
+		r.err = &FormatError{Why: fmt.Sprintf("the file is of version %d of the format, want 2 or 3", v)}
 	}
 	left := uint64(len(r.data) - r.pos)
 	switch {
@@ -301,12 +310,12 @@ func (f *File) place(entries []entry, body []byte, alignment uint64) error {
 	for i, e := range entries {
 		switch {
 		case e.begin%alignment != 0:
-			return fmt.Errorf("tensor %s: begins at offset %d, want a multiple of %d", quote(e.name), e.begin, alignment)
+			return fmt.Errorf("tensor %s begins at offset %d, want a multiple of %d", quote(e.name), e.begin, alignment)
 		case i > 0 && e.begin < entries[i-1].end:
-			return fmt.Errorf("tensor %s: begins at offset %d inside tensor %s, which ends at %d",
+			return fmt.Errorf("tensor %s begins at offset %d inside tensor %s, which ends at %d",
 				quote(e.name), e.begin, quote(entries[i-1].name), entries[i-1].end)
 		case e.end > uint64(len(body)):
-			return fmt.Errorf("tensor %s: ends at offset %d, but the file holds %d bytes of data: it is truncated or damaged",
+			return fmt.Errorf("tensor %s ends at offset %d, but the file holds %d bytes of data: it is truncated or damaged",
 				quote(e.name), e.end, len(body))
 		}
 		e.raw = body[e.begin:e.end:e.end]

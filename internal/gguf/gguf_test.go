@@ -138,11 +138,12 @@ func TestParseRefuses(t *testing.T) {
 		data raw
 		want string
 	}{
-		{"empty", nil, "not a GGUF file"},
+		{"empty", nil, "the file is empty"},
 		{"other format", raw("PK\x03\x04aaaaaaaaaaaaaa"), "not a GGUF file"},
-		{"git lfs", raw("version https://git-lfs.github.com/spec/v1"), "git lfs pull"},
+		{"git lfs", raw("version https://git-lfs.github.com/spec/v1"), "pointer of Git LFS"},
 		{"only magic", raw("GGUF"), "truncated"},
 		{"version 1", raw("GGUF").u32(1).u32(0).u32(0), "version 1"},
+		{"version 0", raw("GGUF").u32(0).u64(0).u64(0), "version 0"},
 		{"version 9", raw("GGUF").u32(9).u64(0).u64(0), "version 9"},
 		{"big-endian", raw("GGUF\x00\x00\x00\x03").u64(0).u64(0), "big-endian"},
 		{"too many tensors", start(1<<60, 0), "claims 1152921504606846976 tensors"},

@@ -16,11 +16,17 @@ const (
 	maxLayers = 1 << 12
 )
 
+// FamilyError says that a model is no GPT-2 language model, or one with something that
+// these do not have.
+type FamilyError struct{ Why string }
+
+func (e *FamilyError) Error() string { return e.Why }
+
 // ParseConfig reads a config.json of model_type gpt2, with the defaults and the
 // alternative field names (hidden_size for n_embd …) of GPT2Config in
 // transformers 5. Fields that do not change the computation are ignored; a
 // field that asks for something else than a GPT-2 language model is refused in
-// an error that names it.
+// a *FamilyError that names it.
 func ParseConfig(data []byte) (Config, error) {
 	f := defaultFields()
 	s := strictjson.New(data)
@@ -170,15 +176,19 @@ func (f *fields) checkModel() error {
 	known := slices.ContainsFunc(f.architectures, func(a string) bool { return slices.Contains(languageModels, a) })
 	switch {
 	case f.modelType == "" && !known:
-		return fmt.Errorf("field \"model_type\" is missing, want \"gpt2\"")
+		return &FamilyError{`field "model_type" is missing, want "gpt2"`}
 	case f.modelType != "" && f.modelType != "gpt2":
-		return fmt.Errorf("field \"model_type\" is %q, want \"gpt2\"", shorten(f.modelType))
+		return familyError("field \"model_type\" is %q, want \"gpt2\"", shorten(f.modelType))
 	case len(f.architectures) > 0 && !known:
-		return fmt.Errorf("field \"architectures\" is %q, want \"GPT2LMHeadModel\"", shorten(strings.Join(f.architectures, ", ")))
+		return familyError("field \"architectures\" is %q, want \"GPT2LMHeadModel\"", shorten(strings.Join(f.architectures, ", ")))
 	case f.refused != "":
-		return fmt.Errorf("%s, which is not supported", f.refused)
+		return familyError("%s, which is not supported", f.refused)
 	}
 	return nil
+}
+
+func familyError(format string, args ...any) error {
+	return &FamilyError{fmt.Sprintf(format, args...)}
 }
 
 // config turns the fields into a Config and checks how they fit together.

@@ -59,6 +59,13 @@ type LayoutSource interface {
 	ProjectionLayout() Layout
 }
 
+// NamedSource is a TensorSource that has other names for the tensors in its file.
+type NamedSource interface {
+	TensorSource
+	// FileName returns what a name that Tensor knows stands for.
+	FileName(name string) string
+}
+
 // BindWeights finds the weights of a model of this configuration, with and
 // without the prefix "transformer." in their names. It copies nothing. The
 // masks that old files carry (attn.bias, attn.masked_bias) are skipped; other
@@ -73,6 +80,10 @@ func BindWeights(cfg Config, src TensorSource) (*Weights, error) {
 	b := binder{src: src, used: make(map[string]bool)}
 	if l, ok := src.(LayoutSource); ok {
 		b.layout = l.ProjectionLayout()
+	}
+	b.fileName = func(name string) string { return name }
+	if n, ok := src.(NamedSource); ok {
+		b.fileName = n.FileName
 	}
 	w := &Weights{
 		TokenEmbedding:    b.matrix(b.embeddingName(cfg), cfg.VocabSize, cfg.Embd),
@@ -118,11 +129,12 @@ func isMask(name string) bool {
 }
 
 type binder struct {
-	src     TensorSource
-	layout  Layout // of the projections
-	used    map[string]bool
-	missing []string
-	wrong   error // the first tensor of another shape or type
+	src      TensorSource
+	fileName func(name string) string
+	layout   Layout // of the projections
+	used     map[string]bool
+	missing  []string
+	wrong    error // the first tensor of another shape or type
 }
 
 func (b *binder) norm(name string, embd int) Norm {
@@ -214,17 +226,17 @@ func (b *binder) floats(name string, shape ...int) tensor.Tensor {
 func (b *binder) bind(name string, quantized bool, shape ...int) tensor.Tensor {
 	t, full, ok := b.find(name)
 	if !ok {
-		b.missing = append(b.missing, name)
+		b.missing = append(b.missing, b.fileName(name))
 		return t
 	}
 	b.used[full] = true
 	switch {
 	case b.wrong != nil:
 	case !t.DType.IsFloat() && !(quantized && t.DType.IsQuantized()):
-		b.wrong = fmt.Errorf("tensor %q is %v, want F32, F16 or BF16", full, t.DType)
+		b.wrong = fmt.Errorf("tensor %q is %v, want F32, F16 or BF16", b.fileName(full), t.DType)
 	case !slices.Equal(t.Shape, shape):
 		b.wrong = fmt.Errorf("tensor %q has shape %s, want %s as the configuration says",
-			full, t.ShapeString(), tensor.Tensor{Shape: shape}.ShapeString())
+			b.fileName(full), t.ShapeString(), tensor.Tensor{Shape: shape}.ShapeString())
 	}
 	return t
 }

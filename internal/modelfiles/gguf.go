@@ -62,6 +62,14 @@ func (w ggufWeights) Tensor(name string) (tensor.Tensor, bool) {
 	return w.File.Tensor(own)
 }
 
+// FileName implements gpt2.NamedSource.
+func (w ggufWeights) FileName(name string) string {
+	if own, ok := gguf.TensorName(name); ok {
+		return own
+	}
+	return name
+}
+
 // ProjectionLayout implements gpt2.LayoutSource.
 func (w ggufWeights) ProjectionLayout() gpt2.Layout { return gpt2.OutIn }
 
@@ -113,14 +121,14 @@ func checkGGUF(f *gguf.File) error {
 	case !ok:
 		return fmt.Errorf("the file does not say which architecture it holds (%s)", gguf.KeyArchitecture)
 	case architecture != gguf.GPT2:
-		return fmt.Errorf("the file holds a model of architecture %q, want %q", architecture, gguf.GPT2)
+		return &gpt2.FamilyError{Why: fmt.Sprintf("the file holds a model of architecture %q, want %q", architecture, gguf.GPT2)}
 	}
 	parts, _, err := f.Uint(gguf.KeySplitCount)
 	switch {
 	case err != nil:
 		return err
 	case parts > 1:
-		return fmt.Errorf("the file is one of %d parts of a model: join them with llama-gguf-split --merge", parts)
+		return &gguf.FormatError{Why: fmt.Sprintf("the file is one of %d parts of a model", parts), Mend: "join them with llama.cpp's llama-gguf-split --merge FIRST.gguf FILE.gguf"}
 	}
 	f.Requantize()
 	return f.CheckTypes()
@@ -218,15 +226,18 @@ func ggufParts(f *gguf.File) (tokenizer.Parts, error) {
 	if err != nil {
 		return p, err
 	}
-	if !ok || kind != "gpt2" {
-		return p, fmt.Errorf("metadata %q is %q, want \"gpt2\"", gguf.KeyTokenizer, kind)
+	if !ok {
+		return p, orMissing(nil, gguf.KeyTokenizer)
+	}
+	if kind != "gpt2" {
+		return p, &gpt2.FamilyError{Why: fmt.Sprintf("metadata %q is %q, want \"gpt2\"", gguf.KeyTokenizer, kind)}
 	}
 	pre, _, err := f.Text(gguf.KeyPre)
 	if err != nil {
 		return p, err
 	}
 	if !slices.Contains(preTokenizers, pre) {
-		return p, fmt.Errorf("metadata %q is %q, want \"gpt-2\"", gguf.KeyPre, pre)
+		return p, &gpt2.FamilyError{Why: fmt.Sprintf("metadata %q is %q, want \"gpt-2\"", gguf.KeyPre, pre)}
 	}
 	if err := ggufTokens(f, &p); err != nil {
 		return p, err

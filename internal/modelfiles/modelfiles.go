@@ -56,6 +56,13 @@ type Options struct {
 	Look bool
 }
 
+// NoModelError says that a file is not what a model lies in.
+type NoModelError struct{ Path string }
+
+func (e *NoModelError) Error() string {
+	return fmt.Sprintf("open model: %s is a file, want a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file", e.Path)
+}
+
 // Open opens a model folder: config.json, the weights, and tokenizer.json or
 // vocab.json with merges.txt. It fails with a *MissingFilesError where some of
 // them are absent. dir may also be a GGUF file, which holds all of these.
@@ -68,7 +75,7 @@ func Open(dir string, o Options) (*Model, error) {
 		if isGGUF(dir, info) {
 			return openGGUF(dir, o)
 		}
-		return nil, fmt.Errorf("open model: %s is a file, want a folder with config.json, model.safetensors and tokenizer.json, or a .gguf file", dir)
+		return nil, &NoModelError{dir}
 	}
 	files := os.DirFS(dir)
 	open, err := findFiles(dir, files)
