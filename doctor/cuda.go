@@ -134,7 +134,7 @@ func cudaStubs(_ context.Context, e *Env) Finding {
 func cudaTorch(_ context.Context, e *Env) Finding {
 	site := e.sitePackages()
 	if site == "" {
-		return skipped("no virtual environment is active")
+		return skipped("no environment is active")
 	}
 	t, ok := e.Host.Torch(site)
 	switch {

@@ -218,6 +218,12 @@ func TestMachines(t *testing.T) {
 			want: map[string]Verdict{"cuda.match": Pass, "cudnn.version": Pass, "cudnn.match": Warn}},
 		{name: "torch for the CPU", archive: "env VIRTUAL_ENV=/venv\n" + withGPU + "-- venv/pyvenv.cfg --\n-- venv/lib/python3.11/site-packages/torch-2.15.0+cpu.dist-info/METADATA --\n", inv: card(t), ready: true,
 			want: map[string]Verdict{"cuda.torch": Warn, "python.torch": Pass}},
+		{name: "torch of a container's image", archive: "env PATH=/venv/bin:/usr/bin\n" + withGPU + "-- venv/pyvenv.cfg --\n-- venv/bin/python3 -> ../../usr/bin/python3 --\n-- venv/lib/python3.11/site-packages/torch-2.15.0+cpu.dist-info/METADATA --\n", inv: card(t), ready: true,
+			want: map[string]Verdict{"cuda.torch": Warn, "python.torch": Pass, "disk.wheels": Pass}},
+		{name: "torch of conda", archive: "env CONDA_PREFIX=/opt/conda\n" + withGPU + "-- opt/conda/conda-meta/history --\n-- opt/conda/lib/python3.11/site-packages/torch-2.15.0+cpu.dist-info/METADATA --\n", inv: card(t), ready: true,
+			want: map[string]Verdict{"cuda.torch": Warn, "disk.wheels": Pass}},
+		{name: "torch of an environment that is not active", archive: withGPU + "-- venv/pyvenv.cfg --\n-- venv/bin/python3 -> ../../usr/bin/python3 --\n-- venv/lib/python3.11/site-packages/torch-2.15.0+cpu.dist-info/METADATA --\n", inv: card(t), ready: true,
+			want: map[string]Verdict{"cuda.torch": Skip}},
 		{name: "torch too new for Pascal", archive: "env VIRTUAL_ENV=/venv\n" + withGPU + "-- venv/pyvenv.cfg --\n-- venv/lib/python3.11/site-packages/torch-2.15.0.dist-info/METADATA --\n" +
 			"-- venv/lib/python3.11/site-packages/torch/version.py --\ncuda = '13.0'\n", inv: old, ready: true,
 			want: map[string]Verdict{"cuda.torch": Warn}},

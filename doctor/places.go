@@ -45,33 +45,38 @@ func room(e *Env, dir string, need uint64, bad Verdict, remedy, text string) Fin
 	return atLeast(u.FreeBytes >= need, bad, "%s free for %s", gb(u.FreeBytes), dir).needs("%s", gb(need)).mend(remedy, "%s", text)
 }
 
-// environmentDir is where the environment is, or where `gptctl install` makes it.
-func (e *Env) environmentDir() string {
-	for _, name := range []string{"VIRTUAL_ENV", "CONDA_PREFIX"} {
-		if dir := e.Host.Getenv(name); path.IsAbs(dir) {
-			return dir
-		}
+// environment is the active one, or the one that `gptctl install` makes. Its Dir is "" if
+// there is no place for that.
+func (e *Env) environment() machine.Environment {
+	env := e.active()
+	if env.Dir != "" {
+		return env
 	}
+	dir := ""
 	switch data, home := e.Host.Getenv("XDG_DATA_HOME"), e.Host.Getenv("HOME"); {
 	case path.IsAbs(data):
-		return path.Join(data, "gptctl", "venv")
+		dir = path.Join(data, "gptctl", "venv")
 	case path.IsAbs(home):
-		return path.Join(home, ".local", "share", "gptctl", "venv")
+		dir = path.Join(home, ".local", "share", "gptctl", "venv")
+	default:
+		return env
 	}
-	return ""
+	env, _ = e.Host.Environment(dir)
+	env.Dir = dir
+	return env
 }
 
 func diskWheels(_ context.Context, e *Env) Finding {
-	dir := e.environmentDir()
-	if dir == "" {
+	env := e.environment()
+	if env.Dir == "" {
 		return skipped("there is no folder for an environment: HOME is not set")
 	}
-	if env, ok := e.Host.Environment(dir); ok {
+	if env.SitePackages != "" {
 		if t, ok := e.Host.Torch(env.SitePackages); ok {
 			return passed("torch %s is installed", t.Version)
 		}
 	}
-	return room(e, dir, uint64(e.Need.Disk.WheelsGB*1e9), Warn, "gptctl install venv torch --prefix <folder on a larger disk>", "make the environment on a larger disk")
+	return room(e, env.Dir, uint64(e.Need.Disk.WheelsGB*1e9), Warn, "gptctl install venv torch --prefix <folder on a larger disk>", "make the environment on a larger disk")
 }
 
 func diskCheckpoints(_ context.Context, e *Env) Finding {

@@ -2,7 +2,7 @@ package doctor
 
 import (
 	"context"
-	"strings"
+	"path"
 
 	"github.com/gptctl/gptctl/internal/machine"
 )
@@ -151,11 +151,24 @@ func pythonTorch(_ context.Context, e *Env) Finding {
 }
 
 // sitePackages is the active environment's folder of packages, "" without one.
-func (e *Env) sitePackages() string {
-	dir := e.Host.Getenv("VIRTUAL_ENV")
-	if !strings.HasPrefix(dir, "/") {
-		return ""
+func (e *Env) sitePackages() string { return e.active().SitePackages }
+
+// active is the environment that python3 is of, or that is said to be active: images of
+// containers only put its programs first on the PATH. Its Dir is "" without one.
+func (e *Env) active() machine.Environment {
+	first := path.Dir(path.Dir(e.Host.LookPath("python3")))
+	for _, dir := range []string{e.Host.Getenv("VIRTUAL_ENV"), first, e.Host.Getenv("CONDA_PREFIX")} {
+		if !path.IsAbs(dir) {
+			continue
+		}
+		env, ok := e.Host.Environment(dir)
+		if !ok {
+			env, ok = e.Host.CondaEnvironment(dir)
+		}
+		if ok || dir != first {
+			env.Dir = dir
+			return env
+		}
 	}
-	env, _ := e.Host.Environment(dir)
-	return env.SitePackages
+	return machine.Environment{}
 }

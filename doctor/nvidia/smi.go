@@ -19,7 +19,7 @@ const smiOutputLimit = 32 << 20
 // probeSMI asks nvidia-smi. The compute capability and the NVLinks are not in
 // its XML, so they are asked beside it; a driver too old to know them leaves them out.
 func probeSMI(ctx context.Context, opt Options) Inventory {
-	path, err := findSMI(opt.SMI)
+	path, err := findSMI(opt)
 	if err != nil {
 		return Inventory{State: StateNoLibrary, Source: SourceSMI, Detail: err.Error()}
 	}
@@ -59,8 +59,8 @@ func probeSMI(ctx context.Context, opt Options) Inventory {
 	return inv
 }
 
-func findSMI(path string) (string, error) {
-	if path != "" {
+func findSMI(opt Options) (string, error) {
+	if path := opt.SMI; path != "" {
 		if _, err := os.Stat(path); err != nil {
 			return "", fmt.Errorf("find nvidia-smi: %w", err)
 		}
@@ -69,8 +69,8 @@ func findSMI(path string) (string, error) {
 	if found, err := exec.LookPath("nvidia-smi"); err == nil {
 		return found, nil
 	}
-	// Where drivers and container tool kits put it (gpu-operator's list), WSL2, Windows.
-	places := []string{"/usr/bin", "/usr/sbin", "/bin", "/sbin", "/opt/bin", "/usr/lib/wsl/lib"}
+	// Where drivers and container tool kits put it (gpu-operator's list), GKE, WSL2, Windows.
+	places := []string{"/usr/bin", "/usr/sbin", "/bin", "/sbin", "/opt/bin", "/usr/local/nvidia/bin", "/usr/lib/wsl/lib"}
 	name := "nvidia-smi"
 	if runtime.GOOS == "windows" {
 		places, name = nil, "nvidia-smi.exe"
@@ -82,7 +82,7 @@ func findSMI(path string) (string, error) {
 		}
 	}
 	for _, dir := range places {
-		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+		if found, err := exec.LookPath(filepath.Join(opt.Root, dir, name)); err == nil {
 			return found, nil
 		}
 	}

@@ -31,6 +31,30 @@ func fakeSMI(t *testing.T, query, capabilities string) string {
 	return path
 }
 
+// What is not on the PATH is looked for where drivers put it.
+func TestFindSMI(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("these are folders of Linux")
+	}
+	t.Setenv("PATH", "")
+	for _, dir := range []string{"usr/bin", "usr/local/nvidia/bin", "usr/lib/wsl/lib"} {
+		root := t.TempDir()
+		path := filepath.Join(root, dir, "nvidia-smi")
+		if _, err := findSMI(Options{Root: root}); err == nil {
+			t.Error("found in an empty folder")
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := findSMI(Options{Root: root}); got != path || err != nil {
+			t.Errorf("found %q, %v, want %s", got, err, path)
+		}
+	}
+}
+
 func smiFile(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("testdata", "smi", name))

@@ -137,7 +137,16 @@ type Environment struct {
 
 // Environment looks at a virtual environment; false if dir is none.
 func (h *Host) Environment(dir string) (Environment, bool) {
-	if !h.Exists(dir + "/pyvenv.cfg") {
+	return h.environment(dir, "pyvenv.cfg")
+}
+
+// CondaEnvironment is the same of an environment of conda.
+func (h *Host) CondaEnvironment(dir string) (Environment, bool) {
+	return h.environment(dir, "conda-meta")
+}
+
+func (h *Host) environment(dir, mark string) (Environment, bool) {
+	if !h.Exists(path.Join(dir, mark)) {
 		return Environment{}, false
 	}
 	for _, site := range h.glob(dir + "/lib/python3.*/site-packages") {
