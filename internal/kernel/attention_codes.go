@@ -1,9 +1,6 @@
 package kernel
 
 import (
-	"encoding/binary"
-	"unsafe"
-
 	"github.com/gptctl/gptctl/internal/kernel/generic"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -49,27 +46,23 @@ func (t *attentionTask) storeTileCodes(s *scratch, first, n, head int) {
 	const step = generic.TileStep
 	blocks := t.HeadDim / step
 	s.b = grow(s.b, n*step)
-	s.blocks = growBlocks(s.blocks, n*blocks)
-	for part := 1; part <= 2; part++ {
-		for j := range blocks {
-			tile := t.packed[t.step(first, part, head, j)+first%step*2*step:][:n*2*step]
-			t.c.ops.widen(tensor.F16, s.b, tile)
-			t.c.ops.quantize(s.blocks[j*n:][:n], s.b, t.DType)
+	s.blocks = growBlocks(s.blocks, 2*(n+1)*blocks)
+	row, all := s.blocks[:2*blocks], s.blocks[2*blocks:]
+	for i := range 2 * blocks {
+		tile := t.packed[t.step(first, 1+i/blocks, head, i%blocks)+first%step*2*step:][:n*2*step]
+		t.c.ops.widen(tensor.F16, s.b, tile)
+		t.c.ops.quantize(all[i*n:][:n], s.b, t.DType)
+	}
+	for i := range n {
+		r := &t.rows[first+i]
+		if r.Len == 0 {
+			continue
 		}
-		for i := range n {
-			r := &t.rows[first+i]
-			if r.Len == 0 {
-				continue
-			}
-			k, v := t.cache(r, head)
-			for j := range blocks {
-				if b := &s.blocks[j*n+i]; part == 1 {
-					putKey(k, b, j, blocks, r.Len-1)
-				} else {
-					t.c.ops.storeValue(v, b, j, blocks, r.Len-1)
-				}
-			}
+		for j := range row {
+			row[j] = all[j*n+i]
 		}
+		k, v := t.cache(r, head)
+		t.c.ops.putPosition(k, v, row[:blocks], row[blocks:], r.Len-1)
 	}
 }
 
@@ -97,36 +90,18 @@ func (t *attentionTask) storeCodes(s *scratch, row, fromHead, toHead int) {
 	}
 	for h := fromHead; h < toHead; h++ {
 		k, v := t.cache(r, h)
-		for j := range n {
-			putKey(k, &keys[j], j, n, r.Len-1)
-			t.c.ops.storeValue(v, &values[j], j, n, r.Len-1)
-		}
+		t.c.ops.putPosition(k, v, keys[:n], values[:n], r.Len-1)
 		keys, values = keys[n:], values[n:]
 	}
 }
 
-// putKey puts block j of n of a key.
-func putKey(k []byte, b *generic.Block, j, n, pos int) {
-	size := generic.PanelBlock(tensor.Q8_0)
-	block, codes := k[(pos/panelOuts*n+j)*size:][:size], codeBytes(b)
-	at := pos % panelOuts
-	binary.LittleEndian.PutUint16(block[2*at:], tensor.Float32ToF16(b.Scale))
-	block = block[2*panelOuts+4*at:]
-	for g := 0; g < tensor.QuantBlock; g += 4 {
-		binary.LittleEndian.PutUint32(block[g*panelOuts:], binary.LittleEndian.Uint32(codes[g:]))
+// putPosition stores a key and a value.
+func (o *ops) putPosition(k, v []byte, key, value []generic.Block, pos int) {
+	if o.putCodes == nil {
+		generic.PutCodes(k, v, key, value, pos)
+		return
 	}
-}
-
-// storeValue puts block j of n of a value.
-func (o *ops) storeValue(v []byte, b *generic.Block, j, n, pos int) {
-	put := o.putValue
-	if put == nil {
-		put = generic.PutValue
-	}
-	v = valuePanel(v, n, pos)
-	at := pos % KVPanel
-	binary.LittleEndian.PutUint16(v[2*(KVPanel*j+at):], tensor.Float32ToF16(b.Scale))
-	put(v[2*KVPanel*n+4*(at/4*n+j)*tensor.QuantBlock:], codeBytes(b), at)
+	o.putCodes(k, v, key, value, pos)
 }
 
 // valuePanel returns the panel that a position's value is in, n blocks of it.
@@ -148,10 +123,6 @@ func valuesTo(n, dim int) int {
 // codes, from a head on.
 func (t *attentionTask) codesOf(row, part, head, n int) []generic.Block {
 	return t.given[((row*3+part)*t.Heads+head)*(t.HeadDim/tensor.QuantBlock):][:n]
-}
-
-func codeBytes(b *generic.Block) *[tensor.QuantBlock]byte {
-	return (*[tensor.QuantBlock]byte)(unsafe.Pointer(&b.Q))
 }
 
 // CopyCodes copies positions from … to-1 of all heads from one cache to another.

@@ -58,9 +58,9 @@ func newCache(t testing.TB, s AttentionShape, positions int, qkv []float32) *cac
 				b := make([]generic.Block, s.HeadDim/32)
 				k, v := c.row.K[h*s.KeyBytes(positions)/s.Heads:], c.row.V[h*s.ValueBytes(positions)/s.Heads:]
 				generic.Quantize(b, qkv[(3*i+1)*width+h*s.HeadDim:], s.DType)
-				putBlocks(putKey, k, b, i)
-				generic.Quantize(b, qkv[(3*i+2)*width+h*s.HeadDim:], s.DType)
-				putBlocks(new(ops).storeValue, v, b, i)
+				w := make([]generic.Block, len(b))
+				generic.Quantize(w, qkv[(3*i+2)*width+h*s.HeadDim:], s.DType)
+				generic.PutCodes(k, v, b, w, i)
 				continue
 			}
 			for d := range s.HeadDim {
@@ -69,12 +69,6 @@ func newCache(t testing.TB, s AttentionShape, positions int, qkv []float32) *cac
 		}
 	}
 	return c
-}
-
-func putBlocks(put func(dst []byte, b *generic.Block, j, n, pos int), dst []byte, b []generic.Block, pos int) {
-	for j := range b {
-		put(dst, &b[j], j, len(b), pos)
-	}
 }
 
 // scales are those of the codes of v, as a cache has them.

@@ -181,13 +181,14 @@ func TestTwinCodeScores(t *testing.T) {
 			s := AttentionShape{1, 32 * n, tensor.Q8_0, 1, false}
 			for panels := range 8 {
 				k, b := guarded(t, panels*panelOuts*s.position()), make([]generic.Block, n)
+				v := make([]byte, s.ValueBytes(panels*panelOuts))
 				for pos := range panels * panelOuts {
-					v := random(rng, s.HeadDim)
+					x := random(rng, s.HeadDim)
 					if panels == 5 && pos%9 == 8 {
-						special(rng, v)
+						special(rng, x)
 					}
-					generic.Quantize(b, v, s.DType)
-					putBlocks(putKey, k, b, pos)
+					generic.Quantize(b, x, s.DType)
+					o.putPosition(k, v, b, b, pos)
 				}
 				x := make([]generic.Block, 2*n)
 				generic.Quantize(x, random(rng, 2*s.HeadDim), s.DType)
@@ -214,7 +215,7 @@ func TestTwinCodeValues(t *testing.T) {
 		for dim := 32; dim <= 160; dim += 32 {
 			s := AttentionShape{1, dim, tensor.Q8_0, 1, false}
 			for n := range 71 {
-				w := guarded(t, s.ValueBytes(n))
+				w, k := guarded(t, s.ValueBytes(n)), make([]byte, s.KeyBytes(n))
 				for i := range w {
 					w[i] = 0xff // NaN, after the last
 				}
@@ -224,7 +225,7 @@ func TestTwinCodeValues(t *testing.T) {
 						special(rng, v)
 					}
 					generic.Quantize(b, v, s.DType)
-					putBlocks(o.storeValue, w, b, pos)
+					o.putPosition(k, w, b, b, pos)
 				}
 				p := guardedFloats(t, random(rng, n))
 				for i, x := range p {
@@ -247,24 +248,40 @@ func TestTwinCodeValues(t *testing.T) {
 }
 
 // Codes of a position are stored among those of others, which stay.
-func TestTwinPutValue(t *testing.T) {
+func TestTwinPutCodes(t *testing.T) {
 	assembly(t, func(t *testing.T, o, g *ops) {
-		if o.putValue == nil {
+		if o.putCodes == nil {
 			t.Skip("the family has none")
 		}
-		var codes [tensor.QuantBlock]byte
-		for i := range codes {
-			codes[i] = byte(137 * i)
-		}
-		for i := range 9 {
-			got, want := guarded(t, 128), make([]byte, 128)
-			for j := range got {
-				got[j], want[j] = byte(j), byte(j)
-			}
-			o.putValue(got, &codes, i)
-			g.putValue(want, &codes, i)
-			if !bytes.Equal(got, want) {
-				t.Fatalf("position %d: %x, want %x", i, got, want)
+		rng := rand.New(rand.NewPCG(39, 40))
+		const positions = 3 * KVPanel
+		for n := range 6 {
+			s := AttentionShape{1, 32 * n, tensor.Q8_0, 1, false}
+			key, value := make([]generic.Block, n), make([]generic.Block, n)
+			for pos := range positions {
+				for _, b := range [][]generic.Block{key, value} {
+					x := random(rng, s.HeadDim)
+					if pos%5 == 0 {
+						special(rng, x)
+					}
+					generic.Quantize(b, x, s.DType)
+					for i := range b {
+						b[i].Scale *= float32(math.Exp2(float64(rng.IntN(60) - 30))) // beyond float16, too
+					}
+				}
+				var got, want [2][]byte
+				for i, bytes := range []int{s.KeyBytes(pos + 1), s.ValueBytes(pos + 1)} {
+					got[i], want[i] = guarded(t, bytes), make([]byte, bytes)
+					for j := range want[i] {
+						want[i][j] = byte(rng.Uint32())
+					}
+					copy(got[i], want[i])
+				}
+				o.putCodes(got[0], got[1], key, value, pos)
+				g.putCodes(want[0], want[1], key, value, pos)
+				if !bytes.Equal(got[0], want[0]) || !bytes.Equal(got[1], want[1]) {
+					t.Fatalf("%d blocks, position %d: other bytes", n, pos)
+				}
 			}
 		}
 	})
@@ -286,8 +303,7 @@ func TestTwinWidenCodes(t *testing.T) {
 					special(rng, x)
 				}
 				generic.Quantize(b, x, s.DType)
-				putBlocks(putKey, k, b, pos)
-				putBlocks(o.storeValue, v, b, pos)
+				o.putPosition(k, v, b, b, pos)
 			}
 			for i, f := range [][2]func([]float32, []byte, int){{o.widenKeys, g.widenKeys}, {o.widenValues, g.widenValues}} {
 				got, want := guardedFloats(t, make([]float32, KVPanel*dim)), make([]float32, KVPanel*dim)

@@ -22,7 +22,7 @@ func families() []*ops {
 			accumulate: avx512.Accumulate, pack: avx512.Pack, packTransposed: avx512.PackTransposed,
 			multiply: avx512.Multiply, multiplyAhead: avx512.MultiplyAhead, dots: avx512.Dots, stream: avx512.Stream,
 			scores: avx512.Scores, values: avx512.Values, narrow: avx512.Narrow, widen: avx512.Widen, triangle: avx512.Triangle,
-			putValue: avx512.PutValue, widenKeys: avx512.WidenKeys, widenValues: avx512.WidenValues,
+			putCodes: avx512.PutCodes, widenKeys: avx512.WidenKeys, widenValues: avx512.WidenValues,
 			crossMax: avx512.CrossMax, weigh: avx512.Weigh,
 			add: avx512.Add, scale: avx512.Scale, sum: avx512.Sum, sumSquares: avx512.SumSquares,
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,

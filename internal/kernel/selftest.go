@@ -90,7 +90,7 @@ var selfChecks = []struct {
 	{"scores BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.BF16) }},
 	{"scores of codes", 1e-6, (*trial).codeScores},
 	{"values of codes", 1e-6, (*trial).codeValues},
-	{"codes of values", 0, (*trial).putValue},
+	{"codes of keys and values", 0, (*trial).putCodes},
 	{"numbers of codes", 0, (*trial).widenCodes},
 	{"scores by rows F16", 1e-6, func(t *trial, o *ops) []float32 { return t.scoreRows(o, tensor.F16) }},
 	{"scores by rows BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scoreRows(o, tensor.BF16) }},

@@ -63,31 +63,33 @@ func (t *trial) codeValues(o *ops) []float32 {
 	for i, x := range p {
 		p[i] = x * x // not negative
 	}
-	o.codeValues(out, p, t.valueCodes(new(ops), positions), trialCoded, nil)
+	_, v := t.positions(new(ops), positions)
+	o.codeValues(out, p, v, trialCoded, nil)
 	return out
 }
 
-func (t *trial) putValue(o *ops) (all []float32) {
-	if o.putValue == nil {
+func (t *trial) putCodes(o *ops) (all []float32) {
+	if o.putCodes == nil {
 		return nil
 	}
-	for _, b := range t.valueCodes(o, KVPanel) {
+	k, v := t.positions(o, KVPanel)
+	for _, b := range append(k, v...) {
 		all = append(all, float32(b))
 	}
 	return all
 }
 
-// valueCodes returns values in codes, as o stores them.
-func (t *trial) valueCodes(o *ops, positions int) []byte {
+// positions returns keys and values in codes, as o stores them.
+func (t *trial) positions(o *ops, n int) (k, v []byte) {
 	s := AttentionShape{Heads: 1, HeadDim: trialCoded, DType: tensor.Q8_0}
-	v, b := alignedBytes(s.ValueBytes(positions)), make([]generic.Block, trialCoded/tensor.QuantBlock)
-	for i := range positions {
-		generic.Quantize(b, t.floats(trialCoded), s.DType)
-		for j := range b {
-			o.storeValue(v, &b[j], j, len(b), i)
-		}
+	k, v = alignedBytes(s.KeyBytes(n)), alignedBytes(s.ValueBytes(n))
+	key, value := make([]generic.Block, trialCoded/tensor.QuantBlock), make([]generic.Block, trialCoded/tensor.QuantBlock)
+	for i := range n {
+		generic.Quantize(key, t.floats(trialCoded), s.DType)
+		generic.Quantize(value, t.floats(trialCoded), s.DType)
+		o.putPosition(k, v, key, value, i)
 	}
-	return v
+	return k, v
 }
 
 func (t *trial) widenCodes(o *ops) []float32 {
@@ -95,8 +97,9 @@ func (t *trial) widenCodes(o *ops) []float32 {
 		return nil
 	}
 	k, v := make([]float32, KVPanel*trialCoded), make([]float32, KVPanel*trialCoded)
-	o.widenKeys(k, t.panels(tensor.Q8_0, trialCoded, KVPanel), trialCoded)
-	o.widenValues(v, t.valueCodes(new(ops), KVPanel), trialCoded)
+	codes, values := t.positions(new(ops), KVPanel)
+	o.widenKeys(k, codes, trialCoded)
+	o.widenValues(v, values, trialCoded)
 	return append(k, v...)
 }
 

@@ -17,7 +17,7 @@ func codeValues64(out, p *float32, v, scales *byte, stride, panel uintptr, n int
 func codeValues32(out, p *float32, v, scales *byte, stride, panel uintptr, n int)
 
 //go:noescape
-func putValue(four, codes *byte, at int)
+func putCodes(k, v *byte, key, value *generic.Block, blocks, pos int)
 
 //go:noescape
 func widenKeyBlock(dst *float32, block *byte)
@@ -57,9 +57,14 @@ func CodeValues(out, p []float32, v []byte, dim int, next *generic.Asks) {
 	}
 }
 
-// PutValue is generic.PutValue.
-func PutValue(four []byte, codes *[tensor.QuantBlock]byte, i int) {
-	putValue(&four[:4*tensor.QuantBlock][0], &codes[0], i%4)
+// PutCodes is generic.PutCodes.
+func PutCodes(k, v []byte, key, value []generic.Block, pos int) {
+	n, size := len(key), generic.PanelBlock(tensor.Q8_0)
+	if n == 0 {
+		return
+	}
+	_, _, _ = value[n-1], k[(pos/generic.PanelOuts+1)*n*size-1], v[(pos/positions+1)*2*n*size-1]
+	putCodes(&k[0], &v[0], &key[0], &value[0], n, pos)
 }
 
 // WidenKeys makes numbers [dim][32] of a panel of keys.

@@ -233,24 +233,83 @@ weigh32:
 	VZEROUPPER
 	RET
 
-// func putValue(four, codes *byte, at int)
+// Eight codes of a key: each four lie 64 bytes from the next.
+#define PUTKEY(O) \
+	MOVQ (8+O)(SI), AX; \
+	MOVL AX, (16*O)(R8); \
+	SHRQ $32, AX; \
+	MOVL AX, (16*O+64)(R8)
+
+// func putCodes(k, v *byte, key, value *generic.Block, blocks, pos int)
 //
-// Only the bytes of this position are written: other members may store those between.
-TEXT ·putValue(SB), NOSPLIT, $0-24
-	MOVQ four+0(FP), DI
-	MOVQ codes+8(FP), SI
-	MOVQ at+16(FP), CX
+// SI the key's blocks, R8 where their codes go, R10 the scales; BX, R9 and R11 the same of the
+// value, DX the blocks left. Only the bytes of this position are written: other members may
+// store those between.
+TEXT ·putCodes(SB), NOSPLIT, $0-48
+	MOVQ k+0(FP), R10
+	MOVQ v+8(FP), R11
+	MOVQ key+16(FP), SI
+	MOVQ value+24(FP), BX
+	MOVQ blocks+32(FP), DX
+	MOVQ pos+40(FP), CX
+	IMUL3Q $544, DX, R12
+	MOVQ CX, AX
+	SHRQ $4, AX
+	IMULQ R12, AX
+	ADDQ AX, R10
+	MOVQ CX, AX
+	SHRQ $5, AX
+	IMULQ R12, AX
+	LEAQ (R11)(AX*2), R11
+	MOVQ CX, AX
+	ANDQ $31, AX
+	SHRQ $2, AX
+	INCQ AX          // 64 bytes of scales are half of 128 of codes
+	IMULQ DX, AX
+	SHLQ $7, AX
+	LEAQ (R11)(AX*1), R9
+	MOVQ DX, AX
+	SHLQ $6, AX
+	SUBQ AX, R9
+	MOVQ CX, AX
+	ANDQ $15, AX
+	LEAQ 32(R10)(AX*4), R8
+	LEAQ (R10)(AX*2), R10
+	MOVQ CX, AX
+	ANDQ $31, AX
+	LEAQ (R11)(AX*2), R11
+	ANDQ $3, CX
 	MOVQ $0x1111111111111111, AX
 	SHLQ CX, AX
 	KMOVQ AX, K1
 	SHLQ $3, CX
 	VMOVQ CX, X3
-	VPMOVZXBD (SI), Z0
-	VPMOVZXBD 16(SI), Z1
+
+loop:
+	VMOVSS (SI), X0
+	VMOVSS (BX), X1
+	VCVTPS2PH $0, X0, X0
+	VCVTPS2PH $0, X1, X1
+	VPEXTRW $0, X0, (R10)
+	VPEXTRW $0, X1, (R11)
+	PUTKEY(0)
+	PUTKEY(8)
+	PUTKEY(16)
+	PUTKEY(24)
+	VPMOVZXBD 8(BX), Z0
+	VPMOVZXBD 24(BX), Z1
 	VPSLLD X3, Z0, Z0
 	VPSLLD X3, Z1, Z1
-	VMOVDQU8 Z0, K1, (DI)
-	VMOVDQU8 Z1, K1, 64(DI)
+	VMOVDQU8 Z0, K1, (R9)
+	VMOVDQU8 Z1, K1, 64(R9)
+	ADDQ $40, SI
+	ADDQ $40, BX
+	ADDQ $544, R8
+	ADDQ $544, R10
+	ADDQ $128, R9
+	ADDQ $64, R11
+	DECQ DX
+	JNZ  loop
 	VZEROUPPER
 	RET
 

@@ -59,11 +59,24 @@ func valueCodes(panel []byte, i, j, dim int) []byte {
 	return panel[codePositions*dim/16+i/4*4*dim+4*j+i%4:]
 }
 
-// PutValue stores 32 codes of position i among those of four positions.
-func PutValue(four []byte, codes *[tensor.QuantBlock]byte, i int) {
-	four = four[:4*tensor.QuantBlock]
-	for c, code := range codes {
-		four[4*c+i%4] = code
+// PutCodes stores the key and the value of a position, len(key) blocks each.
+func PutCodes(k, v []byte, key, value []Block, pos int) {
+	n, size := len(key), PanelBlock(tensor.Q8_0)
+	k = k[pos/PanelOuts*n*size:][:n*size]
+	v = v[pos/codePositions*2*n*size:][:2*n*size]
+	at := pos % codePositions
+	for j := range key {
+		var block [2 + tensor.QuantBlock]byte
+		binary.LittleEndian.PutUint16(block[:], tensor.Float32ToF16(key[j].Scale))
+		for c, code := range key[j].Q {
+			block[2+c] = byte(code)
+		}
+		PutBlock(tensor.Q8_0, k[j*size:], pos%PanelOuts, block[:])
+		binary.LittleEndian.PutUint16(v[2*(codePositions*j+at):], tensor.Float32ToF16(value[j].Scale))
+		codes := valueCodes(v, at, j*tensor.QuantBlock, n*tensor.QuantBlock)
+		for c, code := range value[j].Q {
+			codes[4*c] = byte(code)
+		}
 	}
 }
 
