@@ -206,7 +206,7 @@ func (t *attentionTask) plan() {
 	if t.singles = len(t.blocks) == len(t.rows); t.singles {
 		t.planSingles()
 	}
-	t.byText = t.singles && t.c.ops.streamsAhead && t.packed == nil
+	t.byText = t.singles && (t.c.ops.streamsAhead && t.packed == nil || t.byHeads())
 	if t.turning = t.rowKeys(); !t.turning {
 		t.settle()
 	}
@@ -231,7 +231,11 @@ func sameCache(a, b *AttentionRow) bool {
 // one stay in the second-level cache, of each the last rows (the longest) first.
 func (t *attentionTask) Run(member int) {
 	if t.singles {
-		t.runSingles(member)
+		if t.byHeads() {
+			t.runHeads(member)
+		} else {
+			t.runSingles(member)
+		}
 		return
 	}
 	s := &t.c.members[member]

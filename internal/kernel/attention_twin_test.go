@@ -247,6 +247,76 @@ func TestTwinCodeValues(t *testing.T) {
 	})
 }
 
+// Heads of a single row have the bits of their parts, and nothing comes of what lies behind
+// their positions.
+func TestTwinCodeHeads(t *testing.T) {
+	assembly(t, func(t *testing.T, o, g *ops) {
+		if o.codeHeads == nil {
+			t.Skip("the family has none")
+		}
+		rng := rand.New(rand.NewPCG(41, 42))
+		const dim, blocks, scale = generic.CodedHead, 2, 0.4
+		for i := range 4 * 130 {
+			n, odd := i%130, i/130 // odd: something is special among the queries, or keys and values
+			s := AttentionShape{1 + rng.IntN(3), dim, tensor.Q8_0, scale, false}
+			if i%13 == 0 {
+				s.Heads = 17 + rng.IntN(4)
+			}
+			ld, limit := roundUp(n, KVPanel), n+rng.IntN(3)*KVPanel
+			k, v := guarded(t, s.KeyBytes(limit)), guarded(t, s.ValueBytes(limit))
+			for _, b := range [][]byte{k, v} {
+				for i := range b {
+					b[i] = 0xff // NaN, after the last
+				}
+			}
+			step := len(k) / s.Heads
+			q, key, value := make([]generic.Block, s.Heads*blocks), make([]generic.Block, blocks), make([]generic.Block, blocks)
+			x := random(rng, s.Heads*dim)
+			if odd == 1 {
+				special(rng, x)
+			}
+			generic.Quantize(q, x, s.DType)
+			for at := range s.Heads * n {
+				h, pos := at/n, at%n
+				for j, b := range [][]generic.Block{key, value} {
+					x := random(rng, dim)
+					if odd == 2+j && pos%37 == n%37 {
+						special(rng, x)
+					}
+					generic.Quantize(b, x, s.DType)
+				}
+				g.putCodes(k[h*step:], v[h*step:], key, value, pos)
+			}
+			got, twin := guardedFloats(t, random(rng, s.Heads*dim)), random(rng, s.Heads*dim)
+			for _, y := range [][]float32{got, twin} {
+				a := generic.CodeHeads{
+					Out: y, S: guardedFloats(t, random(rng, s.Heads*ld)), Q: q, K: k, V: v, StepK: step, StepV: step,
+					N: n, Heads: s.Heads, Scale: scale, NextK: k[:min(len(k), 1)], NextV: v[:min(len(v), 1)],
+				}
+				if &y[0] == &got[0] {
+					o.codeHeads(&a)
+				} else {
+					g.codeHeads(&a)
+				}
+			}
+			for h := range s.Heads {
+				parts := make([]float32, dim)
+				if n > 0 {
+					p, panels := make([]float32, ld), ceilDiv(n, panelOuts)
+					o.codeScores(p, q[h*blocks:][:blocks], k[h*step:], panels, nil)
+					sum := o.expSum(p[:n], o.scaleMax(p[:n], scale))
+					o.codeValues(parts, p[:n], v[h*step:], dim, nil)
+					o.scale(parts, 1/sum)
+				}
+				if at := same(got[h*dim:][:dim], parts); at >= 0 {
+					t.Fatalf("%d positions, odd %d, head %d: result %d is %v, want %v", n, odd, h, at, got[h*dim+at], parts[at])
+				}
+			}
+			near(t, "heads", got, twin, 1e-2) // weights may be rounded to another eighth bit
+		}
+	})
+}
+
 // Codes of a position are stored among those of others, which stay.
 func TestTwinPutCodes(t *testing.T) {
 	assembly(t, func(t *testing.T, o, g *ops) {

@@ -17,7 +17,7 @@ func genericOps() *ops {
 		},
 		multiply: generic.Multiply, dots: generic.Dots,
 		scores: generic.Scores, scoreRows: generic.ScoreRows, values: generic.Values, narrow: generic.Narrow, widen: generic.Widen, triangle: generic.Triangle,
-		codeScores: generic.CodeScores, codeValues: generic.CodeValues, putCodes: generic.PutCodes, widenKeys: generic.WidenKeys, widenValues: generic.WidenValues,
+		codeScores: generic.CodeScores, codeValues: generic.CodeValues, codeHeads: (*generic.CodeHeads).Attend, putCodes: generic.PutCodes, widenKeys: generic.WidenKeys, widenValues: generic.WidenValues,
 		crossMax: generic.CrossMax, weigh: generic.Weigh,
 		add: generic.Add, scale: generic.Scale, sum: generic.Sum, sumSquares: generic.SumSquares,
 		normalize: generic.Normalize, scaleMax: generic.ScaleMax, expSum: generic.ExpSum, gate: generic.Gate,

@@ -33,7 +33,7 @@ func families() []*ops {
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
 			o.fewBlocks, o.fewPays = avx512.Few, func(tensor.DType, int) bool { return true }
-			o.streamBlocks, o.codeScores, o.codeValues = avx512.StreamBlocks, avx512.CodeScores, avx512.CodeValues
+			o.streamBlocks, o.codeScores, o.codeValues, o.codeHeads = avx512.StreamBlocks, avx512.CodeScores, avx512.CodeValues, avx512.CodeHeads
 		}
 		if vendor() == "GenuineIntel" {
 			readAhead(o)

@@ -80,6 +80,7 @@ type scratch struct {
 	values    []float32 // the same
 	foresight foresight
 	asks      generic.Asks
+	heads     generic.CodeHeads
 	lanes     [16]float64
 	tiles     reserve
 	packed    reserve       // columns of a product of training …
@@ -193,10 +194,11 @@ type ops struct {
 	// scoreRows is scores of keys that lie by rows, of 16 bits; dim is a multiple of 8.
 	scoreRows func(d tensor.DType, s, q []float32, k []byte, n, dim int, next *generic.Asks)
 	// Codes, see attention_codes.go: codeScores is products of one row with panels of 16
-	// keys; putCodes stores a position; widenKeys and widenValues make numbers of a panel.
+	// keys; codeHeads is all of a row and some heads of 64; putCodes stores a position; widenKeys and widenValues make numbers of a panel.
 	// nil: generic's serve, and for codeValues multiply of numbers.
 	codeScores             func(s []float32, x []generic.Block, k []byte, panels int, next *generic.Asks)
 	codeValues             func(out, p []float32, v []byte, dim int, next *generic.Asks)
+	codeHeads              func(h *generic.CodeHeads)
 	putCodes               func(k, v []byte, key, value []generic.Block, pos int)
 	widenKeys, widenValues func(dst []float32, panel []byte, dim int)
 	narrow                 func(d tensor.DType, dst []byte, src []float32) // to F16 or BF16

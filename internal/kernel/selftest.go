@@ -90,6 +90,7 @@ var selfChecks = []struct {
 	{"scores BF16", 1e-6, func(t *trial, o *ops) []float32 { return t.scores(o, tensor.BF16) }},
 	{"scores of codes", 1e-6, (*trial).codeScores},
 	{"values of codes", 1e-6, (*trial).codeValues},
+	{"heads of codes", 1e-2, (*trial).codeHeads}, // weights may be rounded the other way
 	{"codes of keys and values", 0, (*trial).putCodes},
 	{"numbers of codes", 0, (*trial).widenCodes},
 	{"scores by rows F16", 1e-6, func(t *trial, o *ops) []float32 { return t.scoreRows(o, tensor.F16) }},

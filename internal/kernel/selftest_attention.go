@@ -63,8 +63,24 @@ func (t *trial) codeValues(o *ops) []float32 {
 	for i, x := range p {
 		p[i] = x * x // not negative
 	}
-	_, v := t.positions(new(ops), positions)
+	_, v := t.positions(new(ops), trialCoded, positions)
 	o.codeValues(out, p, v, trialCoded, nil)
+	return out
+}
+
+func (t *trial) codeHeads(o *ops) []float32 {
+	if o.codeHeads == nil {
+		return nil
+	}
+	const n, heads, dim = KVPanel + 9, 2, generic.CodedHead
+	k, v := t.positions(new(ops), dim, heads*2*KVPanel) // that many of each
+	q := make([]generic.Block, heads*dim/tensor.QuantBlock)
+	generic.Quantize(q, t.floats(heads*dim), tensor.Q8_0)
+	out := make([]float32, heads*dim)
+	o.codeHeads(&generic.CodeHeads{
+		Out: out, S: alignedFloats(heads * roundUp(n, KVPanel)), Q: q, K: k, V: v, StepK: len(k) / heads, StepV: len(v) / heads,
+		N: n, Heads: heads, Scale: 0.125,
+	})
 	return out
 }
 
@@ -72,7 +88,7 @@ func (t *trial) putCodes(o *ops) (all []float32) {
 	if o.putCodes == nil {
 		return nil
 	}
-	k, v := t.positions(o, KVPanel)
+	k, v := t.positions(o, trialCoded, KVPanel)
 	for _, b := range append(k, v...) {
 		all = append(all, float32(b))
 	}
@@ -80,13 +96,13 @@ func (t *trial) putCodes(o *ops) (all []float32) {
 }
 
 // positions returns keys and values in codes, as o stores them.
-func (t *trial) positions(o *ops, n int) (k, v []byte) {
-	s := AttentionShape{Heads: 1, HeadDim: trialCoded, DType: tensor.Q8_0}
+func (t *trial) positions(o *ops, dim, n int) (k, v []byte) {
+	s := AttentionShape{Heads: 1, HeadDim: dim, DType: tensor.Q8_0}
 	k, v = alignedBytes(s.KeyBytes(n)), alignedBytes(s.ValueBytes(n))
-	key, value := make([]generic.Block, trialCoded/tensor.QuantBlock), make([]generic.Block, trialCoded/tensor.QuantBlock)
+	key, value := make([]generic.Block, dim/tensor.QuantBlock), make([]generic.Block, dim/tensor.QuantBlock)
 	for i := range n {
-		generic.Quantize(key, t.floats(trialCoded), s.DType)
-		generic.Quantize(value, t.floats(trialCoded), s.DType)
+		generic.Quantize(key, t.floats(dim), s.DType)
+		generic.Quantize(value, t.floats(dim), s.DType)
 		o.putPosition(k, v, key, value, i)
 	}
 	return k, v
@@ -97,7 +113,7 @@ func (t *trial) widenCodes(o *ops) []float32 {
 		return nil
 	}
 	k, v := make([]float32, KVPanel*trialCoded), make([]float32, KVPanel*trialCoded)
-	codes, values := t.positions(new(ops), KVPanel)
+	codes, values := t.positions(new(ops), trialCoded, KVPanel)
 	o.widenKeys(k, codes, trialCoded)
 	o.widenValues(v, values, trialCoded)
 	return append(k, v...)

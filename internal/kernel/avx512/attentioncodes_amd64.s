@@ -2,6 +2,7 @@
 
 #include "textflag.h"
 #include "macros_amd64.h"
+#include "attentioncodes_amd64.h"
 
 // Keys and values in codes of Q8_0, see package generic.
 
@@ -14,40 +15,11 @@
 	ADDQ $128, R9; \
 	ADDQ $128, R11
 
-// What values are weighed with, see generic.CodeValues: Z24 2⁻¹²⁰, Z25 infinity, Z26 NaN,
-// Z27 255, Z28 1/255. K1 and K2 are the positions of the panel that there are.
-#define CONSTANTS \
-	MOVL $0x03800000, CX; \
-	VPBROADCASTD CX, Z24; \
-	MOVL $0x7f800000, CX; \
-	VPBROADCASTD CX, Z25; \
-	MOVL $0x7fc00000, CX; \
-	VPBROADCASTD CX, Z26; \
-	MOVL $0x437f0000, CX; \
-	VPBROADCASTD CX, Z27; \
-	MOVL $0x3b808081, CX; \
-	VPBROADCASTD CX, Z28; \
-	KXNORW K1, K1, K1; \
-	KXNORW K2, K2, K2
-
 // A line of memory at CX: stores to one line are forwarded to loads of a part.
 #define WORKLINE \
 	LEAQ work-128(SP), CX; \
 	ADDQ $63, CX; \
 	ANDQ $~63, CX
-
-// BX the codes, DX the distance of those of four positions, R8 the scales, R13 the distance of
-// panels; R12 positions left.
-#define VALUEARGS \
-	CONSTANTS; \
-	WORKLINE; \
-	MOVQ out+0(FP), DI; \
-	MOVQ p+8(FP), AX; \
-	MOVQ v+16(FP), SI; \
-	MOVQ scales+24(FP), R8; \
-	MOVQ stride+32(FP), DX; \
-	MOVQ panel+40(FP), R13; \
-	MOVQ n+48(FP), R12
 
 // The next panel; GT: there is one.
 #define NEXTPANEL \
@@ -67,70 +39,22 @@
 	SHRL $16, R15; \
 	KMOVW R15, K2
 
-// Quantises the weights p·scale of 32 positions, for block A, whose scales are at R8, and
-// for block B, at R8 + O. The codes of positions 4g … 4g+3 come to 16·(g mod 4) + 4·(g/4)
-// at CX, those of B 8 further; Z2 and Z3 are the steps of A and B.
-//
-// The comparisons are of the bits: NaN is above infinity.
-#define WEIGHTS(O) \
+// BX the codes, DX the distance of those of four positions, R8 the scales, R13 the distance of
+// panels; R12 positions left.
+#define VALUEARGS \
+	CONSTANTS; \
+	WORKLINE; \
+	MOVQ out+0(FP), DI; \
+	MOVQ p+8(FP), AX; \
+	MOVQ v+16(FP), SI; \
+	MOVQ scales+24(FP), R8; \
+	MOVQ stride+32(FP), DX; \
+	MOVQ panel+40(FP), R13; \
+	MOVQ n+48(FP), R12
+
+#define LOADWEIGHTS \
 	VMOVUPS.Z (AX), K1, Z4; \
-	VMOVUPS.Z 64(AX), K2, Z5; \
-	VCVTPH2PS (R8), Z0; \
-	VCVTPH2PS 32(R8), Z1; \
-	VCVTPH2PS (O)(R8), Z2; \
-	VCVTPH2PS (O+32)(R8), Z3; \
-	VMULPS.Z Z4, Z0, K1, Z0; \
-	VMULPS.Z Z5, Z1, K2, Z1; \
-	VMULPS.Z Z4, Z2, K1, Z2; \
-	VMULPS.Z Z5, Z3, K2, Z3; \
-	VPMAXUD Z0, Z1, Z4; \
-	VPMAXUD Z2, Z3, Z5; \
-	VSHUFI64X2 $0x44, Z5, Z4, Z6; \
-	VSHUFI64X2 $0xee, Z5, Z4, Z7; \
-	VPMAXUD Z6, Z7, Z4; \
-	VSHUFI64X2 $0xb1, Z4, Z4, Z5; \
-	VPMAXUD Z4, Z5, Z4; \
-	VPSHUFD $0x4e, Z4, Z5; \
-	VPMAXUD Z4, Z5, Z4; \
-	VPSHUFD $0xb1, Z4, Z5; \
-	VPMAXUD Z4, Z5, Z4; \
-	VPCMPUD $5, Z24, Z4, K3; \
-	VPCMPUD $5, Z25, Z4, K4; \
-	VDIVPS.Z Z4, Z27, K3, Z5; \
-	VMULPS.Z Z4, Z28, K3, Z4; \
-	VMOVDQA32 Z26, K4, Z4; \
-	VSHUFF64X2 $0x00, Z5, Z5, Z6; \
-	VSHUFF64X2 $0xaa, Z5, Z5, Z7; \
-	VMULPS Z0, Z6, Z0; \
-	VMULPS Z1, Z6, Z1; \
-	VMULPS Z2, Z7, Z2; \
-	VMULPS Z3, Z7, Z3; \
-	VCVTPS2DQ Z0, Z0; \
-	VCVTPS2DQ Z1, Z1; \
-	VCVTPS2DQ Z2, Z2; \
-	VCVTPS2DQ Z3, Z3; \
-	VPACKUSDW Z1, Z0, Z0; \
-	VPACKUSDW Z3, Z2, Z2; \
-	VPACKUSWB Z2, Z0, Z0; \
-	VMOVDQA64 Z0, (CX); \
-	VSHUFF64X2 $0x00, Z4, Z4, Z2; \
-	VSHUFF64X2 $0xaa, Z4, Z4, Z3
-
-// Four positions, whose weights are O(CX).
-#define FOUR32(O) \
-	VPBROADCASTD O(CX), Z16; \
-	VPDPBUSD (BX), Z16, Z12; \
-	VPDPBUSD 64(BX), Z16, Z13
-#define FOUR64(O) \
-	FOUR32(O); \
-	VPBROADCASTD (O+8)(CX), Z17; \
-	VPDPBUSD 128(BX), Z17, Z14; \
-	VPDPBUSD 192(BX), Z17, Z15; \
-	ADDQ DX, BX
-
-#define PLUS(STEP, ACC, SUM) \
-	VCVTDQ2PS ACC, ACC; \
-	VFMADD231PS STEP, ACC, SUM
+	VMOVUPS.Z 64(AX), K2, Z5
 
 // func codeValues64(out, p *float32, v, scales *byte, stride, panel uintptr, n int, nextk, nextv *byte, asks int)
 TEXT ·codeValues64(SB), NOSPLIT, $128-80
@@ -146,7 +70,9 @@ panel64:
 	TAILMASKS
 
 weigh64:
+	LOADWEIGHTS
 	WEIGHTS(64)
+	VMOVDQA64 Z0, (CX)
 	ZERO(Z12)
 	ZERO(Z13)
 	ZERO(Z14)
@@ -154,21 +80,29 @@ weigh64:
 	MOVQ SI, BX
 	SUBQ $8, R10
 	JLT  quiet64
-	FOUR64(0)
+	FOUR64(0, 0)
+	ADDQ DX, BX
 	ASK
-	FOUR64(16)
+	FOUR64(16, 0)
+	ADDQ DX, BX
 	ASK
-	FOUR64(32)
+	FOUR64(32, 0)
+	ADDQ DX, BX
 	ASK
-	FOUR64(48)
+	FOUR64(48, 0)
+	ADDQ DX, BX
 	ASK
-	FOUR64(4)
+	FOUR64(4, 0)
+	ADDQ DX, BX
 	ASK
-	FOUR64(20)
+	FOUR64(20, 0)
+	ADDQ DX, BX
 	ASK
-	FOUR64(36)
+	FOUR64(36, 0)
+	ADDQ DX, BX
 	ASK
-	FOUR64(52)
+	FOUR64(52, 0)
+	ADDQ DX, BX
 	ASK
 
 next64:
@@ -183,14 +117,22 @@ next64:
 	RET
 
 quiet64:
-	FOUR64(0)
-	FOUR64(16)
-	FOUR64(32)
-	FOUR64(48)
-	FOUR64(4)
-	FOUR64(20)
-	FOUR64(36)
-	FOUR64(52)
+	FOUR64(0, 0)
+	ADDQ DX, BX
+	FOUR64(16, 0)
+	ADDQ DX, BX
+	FOUR64(32, 0)
+	ADDQ DX, BX
+	FOUR64(48, 0)
+	ADDQ DX, BX
+	FOUR64(4, 0)
+	ADDQ DX, BX
+	FOUR64(20, 0)
+	ADDQ DX, BX
+	FOUR64(36, 0)
+	ADDQ DX, BX
+	FOUR64(52, 0)
+	ADDQ DX, BX
 	JMP next64
 
 // func codeValues32(out, p *float32, v, scales *byte, stride, panel uintptr, n int)
@@ -205,25 +147,27 @@ panel32:
 	TAILMASKS
 
 weigh32:
+	LOADWEIGHTS
 	WEIGHTS(0)
+	VMOVDQA64 Z0, (CX)
 	ZERO(Z12)
 	ZERO(Z13)
 	MOVQ SI, BX
-	FOUR32(0)
+	FOUR32(0, 0)
 	ADDQ DX, BX
-	FOUR32(16)
+	FOUR32(16, 0)
 	ADDQ DX, BX
-	FOUR32(32)
+	FOUR32(32, 0)
 	ADDQ DX, BX
-	FOUR32(48)
+	FOUR32(48, 0)
 	ADDQ DX, BX
-	FOUR32(4)
+	FOUR32(4, 0)
 	ADDQ DX, BX
-	FOUR32(20)
+	FOUR32(20, 0)
 	ADDQ DX, BX
-	FOUR32(36)
+	FOUR32(36, 0)
 	ADDQ DX, BX
-	FOUR32(52)
+	FOUR32(52, 0)
 	PLUS(Z2, Z12, Z8)
 	PLUS(Z2, Z13, Z9)
 	NEXTPANEL

@@ -17,6 +17,36 @@ func CodeScores(s []float32, x []Block, k []byte, panels int, _ *Asks) {
 	Products(tensor.Q8_0, s, 0, x, 1, k, panels)
 }
 
+// CodedHead is how many numbers a head of CodeHeads has.
+const CodedHead = 64
+
+// CodeHeads is attention of one row, some heads, to N positions.
+type CodeHeads struct {
+	Out          []float32 // [Heads][64]
+	S            []float32 // room for scores of whole panels, [Heads][⌈N/32⌉][32]
+	Q            []Block   // [Heads][2]
+	K, V         []byte    // of the first head …
+	StepK, StepV int       // … and so far from there of each other
+	N, Heads     int
+	Scale        float32
+	NextK, NextV []byte // what is read next, a hint
+}
+
+// Attend computes out = softmax(scale·q·kᵀ)·v.
+func (h *CodeHeads) Attend() {
+	const blocks = CodedHead / tensor.QuantBlock
+	for i := range h.Heads {
+		out := h.Out[i*CodedHead:][:CodedHead]
+		clear(out)
+		if h.N > 0 {
+			CodeScores(h.S, h.Q[i*blocks:][:blocks], h.K[i*h.StepK:], (h.N+PanelOuts-1)/PanelOuts, nil)
+			sum := ExpSum(h.S[:h.N], ScaleMax(h.S[:h.N], h.Scale))
+			CodeValues(out, h.S[:h.N], h.V[i*h.StepV:], CodedHead, nil)
+			Scale(out, 1/sum)
+		}
+	}
+}
+
 // WidenKeys makes numbers [dim][32] of a panel of keys.
 func WidenKeys(dst []float32, panel []byte, dim int) {
 	n, size := dim/tensor.QuantBlock, PanelBlock(tensor.Q8_0)

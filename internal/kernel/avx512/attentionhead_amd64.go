@@ -1,0 +1,54 @@
+//go:build !noasm
+
+package avx512
+
+import (
+	"unsafe"
+
+	"github.com/gptctl/gptctl/internal/kernel/generic"
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+//go:noescape
+func codeHeads(a *heads)
+
+// heads are the arguments of codeHeads.
+type heads struct {
+	out            *float32
+	scores         *float32
+	lds            uintptr // bytes, of whole panels of 32
+	query          *generic.Block
+	k, v           *byte
+	stepK, stepV   uintptr
+	n, heads       int
+	aheadK, aheadV uintptr // bytes from k and v to what is asked for
+	factor         float32
+}
+
+// CodeHeads is generic.CodeHeads that asks for what is next meanwhile. It needs AVX-512 VNNI.
+func CodeHeads(h *generic.CodeHeads) {
+	if h.N <= 0 {
+		clear(h.Out[:h.Heads*generic.CodedHead])
+		return
+	}
+	const blocks = generic.CodedHead / tensor.QuantBlock
+	panels := (h.N + positions - 1) / positions
+	bytes := panels * positions * tensor.Q8_0.Bytes(generic.CodedHead)
+	for first := 0; first < h.Heads; first += headsAtOnce {
+		n := min(headsAtOnce, h.Heads-first)
+		_, _, _ = h.Out[(first+n)*generic.CodedHead-1], h.S[n*panels*positions-1], h.Q[(first+n)*blocks-1]
+		k, v := h.K[first*h.StepK:][:(n-1)*h.StepK+bytes], h.V[first*h.StepV:][:(n-1)*h.StepV+bytes]
+		a := heads{
+			out: &h.Out[first*generic.CodedHead], scores: &h.S[0], lds: uintptr(panels * positions * 4), query: &h.Q[first*blocks],
+			k: &k[0], v: &v[0], stepK: uintptr(h.StepK), stepV: uintptr(h.StepV), n: h.N, heads: n, factor: h.Scale,
+		}
+		if len(h.NextK) > 0 && len(h.NextV) > 0 {
+			a.aheadK = uintptr(unsafe.Pointer(&h.NextK[0])) - uintptr(unsafe.Pointer(&k[0]))
+			a.aheadV = uintptr(unsafe.Pointer(&h.NextV[0])) - uintptr(unsafe.Pointer(&v[0]))
+		}
+		codeHeads(&a)
+	}
+}
+
+// headsAtOnce is how many codeHeads keeps sums of.
+const headsAtOnce = 16
