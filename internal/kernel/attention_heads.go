@@ -57,9 +57,10 @@ func (t *attentionTask) someHeads(s *scratch, item, n, end int) {
 		clear(out)
 	} else {
 		h := &s.heads
-		*h = generic.CodeHeads{Out: out, N: r.Len, Heads: n, Scale: t.Scale}
+		h.Out, h.N, h.Heads, h.Scale = out, r.Len, n, t.Scale
+		h.NextK, h.NextV = nil, nil
 		if next := item + n; next < end {
-			h.NextK, h.NextV = t.cache(&t.rows[next/t.Heads], next%t.Heads)
+			h.NextK, h.NextV = t.cache(&t.rows[t.blocks[next/t.Heads].first], next%t.Heads)
 		}
 		var keys, values []generic.Block
 		h.Q, keys, values = t.someCodes(s, row, head, n)

@@ -38,10 +38,10 @@ func CodeHeads(h *generic.CodeHeads) {
 		n := min(headsAtOnce, h.Heads-first)
 		_, _, _ = h.Out[(first+n)*generic.CodedHead-1], h.S[n*panels*positions-1], h.Q[(first+n)*blocks-1]
 		k, v := h.K[first*h.StepK:][:(n-1)*h.StepK+bytes], h.V[first*h.StepV:][:(n-1)*h.StepV+bytes]
-		a := heads{
-			out: &h.Out[first*generic.CodedHead], scores: &h.S[0], lds: uintptr(panels * positions * 4), query: &h.Q[first*blocks],
-			k: &k[0], v: &v[0], stepK: uintptr(h.StepK), stepV: uintptr(h.StepV), n: h.N, heads: n, factor: h.Scale,
-		}
+		var a heads // not a literal, which would be copied: that waits for all stores before it
+		a.out, a.scores, a.lds, a.query = &h.Out[first*generic.CodedHead], &h.S[0], uintptr(panels*positions*4), &h.Q[first*blocks]
+		a.k, a.v, a.stepK, a.stepV = &k[0], &v[0], uintptr(h.StepK), uintptr(h.StepV)
+		a.n, a.heads, a.factor = h.N, n, h.Scale
 		if len(h.NextK) > 0 && len(h.NextV) > 0 {
 			a.aheadK = uintptr(unsafe.Pointer(&h.NextK[0])) - uintptr(unsafe.Pointer(&k[0]))
 			a.aheadV = uintptr(unsafe.Pointer(&h.NextV[0])) - uintptr(unsafe.Pointer(&v[0]))
