@@ -53,6 +53,11 @@ func (t *attentionTask) someHeads(s *scratch, item, n, end int) {
 	head, b := item%t.Heads, t.blocks[item/t.Heads]
 	o, row := t.c.ops, b.first
 	r, out := &t.rows[row], t.out[item*t.HeadDim:][:n*t.HeadDim]
+	if t.codes.wanted() { // numbers are read no more, and stay here
+		s.a = grow(s.a, n*t.HeadDim)
+		out = s.a
+		t.codes.claim(row, 1, t.Heads*t.HeadDim, head*t.HeadDim, len(out))
+	}
 	if r.Len == 0 {
 		clear(out)
 	} else {
