@@ -265,8 +265,8 @@ func TestTwinCodeHeads(t *testing.T) {
 			ld, limit := roundUp(n, KVPanel), n+rng.IntN(3)*KVPanel
 			k, v := guarded(t, s.KeyBytes(limit)), guarded(t, s.ValueBytes(limit))
 			for _, b := range [][]byte{k, v} {
-				for i := range b {
-					b[i] = 0xff // NaN, after the last
+				for j := range b {
+					b[j] = [...]byte{0xff, 0x7b}[i%2] // after the last: NaN, or what is larger than the others
 				}
 			}
 			step := len(k) / s.Heads
