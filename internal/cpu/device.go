@@ -260,11 +260,11 @@ func (d *Device) Linear(y, x gpt2.Buffer, rows int, w gpt2.Matrix, e gpt2.Epilog
 		k.Bias = e.Bias.(buffer)
 	}
 	m := &w.(*matrix).Weight
-	d.finite, k.Finite = nil, &d.allFinite
+	d.finite, d.allFinite = nil, false
 	var out buffer
 	switch o := y.(type) {
 	case buffer:
-		out = o
+		out, k.Finite = o, &d.allFinite // logits, which will be asked about
 	case *multiplicand:
 		if o.attended {
 			k.Tiles, k.HalvesFrom = d.qkv(o, rows, m)

@@ -80,18 +80,20 @@ func TestFiniteProduct(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		rng := rand.New(rand.NewPCG(57, 58))
 		const in = 64
-		for _, d := range quantTypes {
+		for _, d := range append([]tensor.DType{tensor.F32, tensor.BF16}, quantTypes...) {
 			for _, out := range []int{1, 16, 50, 325} {
-				w := packedRandom(t, rng, in, out, d)
-				for rows := 1; rows <= fewRows; rows++ {
-					for _, odd := range []int{-1, 0, rows - 1} {
-						x, y, finite := random(rng, rows*in), make([]float32, rows*out), true
-						if odd >= 0 {
-							x[odd*in+rng.IntN(in)] = float32(math.Inf(-1))
-						}
-						c.Linear(y, x, rows, w, Epilogue{Finite: &finite})
-						if finite && odd >= 0 || !finite && odd < 0 && c.TakesCodes(rows, d) {
-							t.Fatalf("%v, %d outputs, row %d of %d is odd: finite %v", d, out, odd, rows, finite)
+				for i, w := range randomWeights(t, rng, c, d, random(rng, in*out), in, out) {
+					for rows := 1; rows <= fewRows; rows++ {
+						tells := d.IsFloat() && !w.Tiles && !c.ops.fours(rows, w) || c.TakesCodes(rows, d)
+						for _, odd := range []int{-1, 0, rows - 1} {
+							x, y, finite := random(rng, rows*in), make([]float32, rows*out), true
+							if odd >= 0 {
+								x[odd*in+rng.IntN(in)] = float32(math.Inf(-1))
+							}
+							c.Linear(y, x, rows, w, Epilogue{Finite: &finite})
+							if finite && odd >= 0 || !finite && odd < 0 && tells {
+								t.Fatalf("%v, form %d, %d outputs, row %d of %d is odd: finite %v", d, i, out, odd, rows, finite)
+							}
 						}
 					}
 				}

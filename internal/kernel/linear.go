@@ -161,6 +161,7 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, n Norm, w *Weight,
 		t.plan(c.team.Size())
 		t.prepare()
 		c.share(t, rows*w.In*w.Out)
+		t.told(true)
 	}
 	*t = linearTask{claims: t.claims}
 }
@@ -198,8 +199,9 @@ type linearTask struct {
 	rowsBlock int // rows of one block
 	blocks    int
 	next      atomic.Int64
-	most      int     // blocks of a claim, if each member has a run of them
-	claims    []claim // of them
+	odd       atomic.Bool // a result may not be finite
+	most      int         // blocks of a claim, if each member has a run of them
+	claims    []claim     // of them
 }
 
 // plan chooses the blocks so that every member gets some and both finish
@@ -433,7 +435,19 @@ func (t *linearTask) dots(s *scratch, row, rows, col, cols int) {
 
 // finish applies the epilogue to part of one row and stores it.
 func (t *linearTask) finish(acc []float32, row, col int) {
-	t.e.finish(t.c.ops, t.y[row*t.w.Out+col:][:len(acc)], acc, col)
+	y := t.y[row*t.w.Out+col:][:len(acc)]
+	t.e.finish(t.c.ops, y, acc, col)
+	// While they are in a cache. In a sum NaN and Inf would stay.
+	if t.e.Finite != nil && t.c.ops.sum(y)*0 != 0 {
+		t.odd.Store(true)
+	}
+}
+
+// told says that all results are finite if they are and all have been looked at.
+func (t *linearTask) told(all bool) {
+	if t.e.Finite != nil {
+		*t.e.Finite = all && !t.odd.Load()
+	}
 }
 
 // finish applies the epilogue to the outputs from col on, acc, and stores them.

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/gptctl/gptctl/internal/kernel/generic"
@@ -16,12 +15,11 @@ type streamTask struct {
 	*linearTask
 	cols, bytes int // of a panel
 	panels      int
-	unit        int         // panels that stay together
-	step        int         // pairs of units that are claimed at a time
-	claims      []claim     // of two units each
-	paired      bool        // x is multiplied as pairs of bf16
-	bias        []float32   // that the sums of tiles start with
-	odd         atomic.Bool // a result of a few rows of blocks may not be finite
+	unit        int       // panels that stay together
+	step        int       // pairs of units that are claimed at a time
+	claims      []claim   // of two units each
+	paired      bool      // x is multiplied as pairs of bf16
+	bias        []float32 // that the sums of tiles start with
 }
 
 // streamBytes is what a claim reads, about: so little that members finish together, and so
@@ -57,11 +55,8 @@ func (t *streamTask) run(l *linearTask) {
 		t.claims[i].next.Store(0)
 		t.claims[i].end = int64(ceilDiv(to-from, 2*t.unit))
 	}
-	t.odd.Store(false)
 	c.share(t, l.rows*l.w.In*l.w.Out)
-	if l.e.Finite != nil {
-		*l.e.Finite = t.fewBlocks() && l.e.Activation == None && !t.odd.Load()
-	}
+	t.told(!t.fewBlocks() || l.e.Activation == None)
 	t.linearTask, t.bias = nil, nil
 }
 
@@ -251,11 +246,7 @@ func (t *streamTask) alone(s *scratch, panel int) {
 	col := panel * t.cols
 	t.c.ops.products(t.w.DType, s.c, t.cols, t.coding(s)[:t.rows*t.w.In/tensor.QuantBlock], t.rows, t.panel(panel)[:t.bytes], 1)
 	for r := range t.rows {
-		n := min(t.cols, t.w.Out-col)
-		t.finish(s.c[r*t.cols:][:n], r, col)
-		if sum := t.c.ops.sum(t.y[r*t.w.Out+col:][:n]); sum*0 != 0 {
-			t.odd.Store(true)
-		}
+		t.finish(s.c[r*t.cols:][:min(t.cols, t.w.Out-col)], r, col)
 	}
 }
 
