@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -79,25 +80,32 @@ func TestTwinFew(t *testing.T) {
 func TestFiniteProduct(t *testing.T) {
 	eachFamily(t, func(t *testing.T, c *CPU) {
 		rng := rand.New(rand.NewPCG(57, 58))
-		const in = 64
-		for _, d := range append([]tensor.DType{tensor.F32, tensor.BF16}, quantTypes...) {
-			for _, out := range []int{1, 16, 50, 325} {
-				for i, w := range randomWeights(t, rng, c, d, random(rng, in*out), in, out) {
-					for rows := 1; rows <= fewRows; rows++ {
-						tells := d.IsFloat() && !w.Tiles && !c.ops.fours(rows, w) || c.TakesCodes(rows, d)
-						for _, odd := range []int{-1, 0, rows - 1} {
-							x, y, finite := random(rng, rows*in), make([]float32, rows*out), true
-							if odd >= 0 {
-								x[odd*in+rng.IntN(in)] = float32(math.Inf(-1))
-							}
-							c.Linear(y, x, rows, w, Epilogue{Finite: &finite})
-							if finite && odd >= 0 || !finite && odd < 0 && tells {
-								t.Fatalf("%v, form %d, %d outputs, row %d of %d is odd: finite %v", d, i, out, odd, rows, finite)
-							}
-						}
-					}
+		for name, o := range streamVariants(c.ops) {
+			c.ops = o
+			for _, d := range append([]tensor.DType{tensor.F32, tensor.BF16}, quantTypes...) {
+				for _, out := range []int{1, 16, 50, 325} {
+					t.Run(fmt.Sprintf("%s/%v/%d", name, d, out), func(t *testing.T) { finiteProducts(t, rng, c, d, out) })
 				}
 			}
 		}
 	})
+}
+
+func finiteProducts(t *testing.T, rng *rand.Rand, c *CPU, d tensor.DType, out int) {
+	const in = 64
+	for i, w := range randomWeights(t, rng, c, d, random(rng, in*out), in, out) {
+		for rows := 1; rows <= fewRows; rows++ {
+			tells := d.IsFloat() || c.ops.streamed(rows, w) || c.ops.fours(rows, w)
+			for _, odd := range []int{-1, 0, rows - 1} {
+				x, y, finite := random(rng, rows*in), make([]float32, rows*out), true
+				if odd >= 0 {
+					x[odd*in+rng.IntN(in)] = float32(math.Inf(-1))
+				}
+				c.Linear(y, x, rows, w, Epilogue{Finite: &finite})
+				if finite && odd >= 0 || !finite && odd < 0 && tells {
+					t.Fatalf("form %d, row %d of %d is odd: finite %v", i, odd, rows, finite)
+				}
+			}
+		}
+	}
 }

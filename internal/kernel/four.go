@@ -79,6 +79,7 @@ func (t *fourTask) run(l *linearTask) {
 		c.alone.Store(int64(from + 4*c.length))
 	}
 	c.share(t, l.w.In*l.w.Out)
+	t.told(true)
 	t.linearTask, t.bias = nil, nil
 }
 
