@@ -85,6 +85,46 @@ func TestTeamIdle(t *testing.T) {
 	}
 }
 
+// Run returns when nobody is at work: what members write, and what they read of the caller's,
+// is plain memory (see the race detector), however late they come.
+func TestTeamReturns(t *testing.T) {
+	const members, calls = 4, 3000
+	for _, processors := range []int{1, members} { // members do not spin, and do
+		team := func() *Team {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
+			return NewTeam(members, nil)
+		}()
+		var given int
+		var taken [members]struct {
+			inside bool
+			n      int
+		}
+		task := taskFunc(func(member int) {
+			m := &taken[member]
+			m.inside = true
+			for range (member*7 + given) % 50 {
+				pause()
+			}
+			if given%11 == member {
+				runtime.Gosched()
+			}
+			m.n, m.inside = given, false
+		})
+		for given = 1; given <= calls; given++ {
+			team.Run(task)
+			for i := range taken {
+				if m := &taken[i]; m.inside || i == 0 && m.n != given {
+					t.Fatalf("call %d: member %d has done %d and is at work: %v", given, i, m.n, m.inside)
+				}
+			}
+			if given%500 == 0 {
+				time.Sleep(time.Millisecond) // long enough for all to park
+			}
+		}
+		team.Close()
+	}
+}
+
 type taskFunc func(member int)
 
 func (f taskFunc) Run(member int) { f(member) }
