@@ -35,6 +35,7 @@ func (t *attentionTask) runHeads(member int) {
 			}
 		}
 	}
+	s.heads = generic.CodeHeads{} // caches may go, and the results are the caller's
 }
 
 // takeHeads claims heads, a third of a member's own at most, and fewer towards the end, if

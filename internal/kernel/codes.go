@@ -68,7 +68,7 @@ func (c *CPU) LinearCodes(y []float32, x Codes, rows int, w *Weight, e Epilogue)
 }
 
 // AttentionCodes is Attention of a few rows, at most 16, in heads of whole blocks that writes
-// the x of LinearCodes as well.
+// the x of LinearCodes; out is room to work in, and holds nothing of use after it.
 func (c *CPU) AttentionCodes(codes Codes, out []float32, qkv QKV, rows []AttentionRow, s AttentionShape) {
 	if codes.check(len(rows), s.Heads*s.HeadDim); s.HeadDim%tensor.QuantBlock != 0 || len(rows) > fewRows {
 		panic(fmt.Sprintf("kernel: codes of attention of %d rows in heads of %d", len(rows), s.HeadDim))

@@ -142,7 +142,7 @@ func bf16Pairs() *pairOps {
 // cpuid0 is the CPUID instruction, leaf 0.
 func cpuid0() (b, d, c uint32)
 
-// pause tells the core for about a microsecond that it is waiting.
+// pause tells the core for about a tenth of a microsecond that it is waiting.
 func pause()
 
 // prefetchRows asks for n bytes of each of some rows, stride bytes apart, to

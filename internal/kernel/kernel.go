@@ -194,8 +194,9 @@ type ops struct {
 	// scoreRows is scores of keys that lie by rows, of 16 bits; dim is a multiple of 8.
 	scoreRows func(d tensor.DType, s, q []float32, k []byte, n, dim int, next *generic.Asks)
 	// Codes, see attention_codes.go: codeScores is products of one row with panels of 16
-	// keys; codeHeads is all of a row and some heads of 64; putCodes stores a position; widenKeys and widenValues make numbers of a panel.
-	// nil: generic's serve, and for codeValues multiply of numbers.
+	// keys, codeValues what is made of their values, codeHeads both of a row in some heads of
+	// 64; putCodes stores a position; widenKeys and widenValues make numbers of a panel. nil:
+	// generic's serve, for codeValues multiply of numbers, for codeHeads one head at a time.
 	codeScores             func(s []float32, x []generic.Block, k []byte, panels int, next *generic.Asks)
 	codeValues             func(out, p []float32, v []byte, dim int, next *generic.Asks)
 	codeHeads              func(h *generic.CodeHeads)
