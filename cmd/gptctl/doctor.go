@@ -296,8 +296,11 @@ func ownModel(t *terminal, model, family string, w *fit.Work) error {
 	var missing *modelfiles.MissingFilesError
 	if errors.As(err, &missing) { // its shape is enough
 		w.FileMapped = w.DType == fit.F32
-		w.Config, err = folderConfig(model, dir)
-		return err
+		var failure error
+		if w.Config, failure = folderConfig(model, dir); errors.Is(failure, fs.ErrNotExist) {
+			return err
+		}
+		return failure
 	}
 	var other *modelfiles.NoModelError
 	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &other) {
