@@ -49,12 +49,15 @@ func (t *streamTask) run(l *linearTask) {
 	if l.e.Codes.wanted() {
 		t.unit = tensor.QuantBlock / panelOuts
 	}
-	t.step = max(1, streamBytes/(2*t.unit*t.bytes))
+	longest := 1
 	for i := range t.claims {
 		from, to := t.part(i)
+		n := ceilDiv(to-from, 2*t.unit)
 		t.claims[i].next.Store(0)
-		t.claims[i].end = int64(ceilDiv(to-from, 2*t.unit))
+		t.claims[i].end = int64(n)
+		longest = max(longest, n)
 	}
+	t.step = min(longest, max(1, streamBytes/(2*t.unit*t.bytes))) // each has room for so many results
 	c.share(t, l.rows*l.w.In*l.w.Out)
 	t.told(!t.fewBlocks() || l.e.Activation == None)
 	t.linearTask, t.bias = nil, nil
