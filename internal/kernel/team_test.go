@@ -208,3 +208,15 @@ func TestMeasureLimits(t *testing.T) {
 		t.Error("cancelled: no error")
 	}
 }
+
+// When memory is read at another rate than before, the loops that read it are compared again.
+func TestMeterChoosesAgain(t *testing.T) {
+	m := newCPU(t, "", 2).NewMeter().For([][]byte{make([]byte, 1<<20)})
+	for range 2 {
+		v, err := m.Read(context.Background())
+		if err != nil || v <= 0 || m.rate > 100*v {
+			t.Fatalf("reads %v GB/s, chosen at %v, error %v", v, m.rate, err)
+		}
+		m.rate *= 1e6
+	}
+}
