@@ -148,9 +148,7 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 		}
 		defer closeMerged()
 		files = merged
-		if o.DType == tensor.Invalid && files.DType.IsFloat() {
-			o.DType = files.DType
-		}
+		keepType(&o, files.DType)
 	}
 	var smaller *pruning
 	if len(o.prune) > 0 {
@@ -159,9 +157,7 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 			return convertHints(o, err)
 		}
 		defer smaller.close()
-		if o.DType == tensor.Invalid && files.DType.IsFloat() {
-			o.DType = files.DType
-		}
+		keepType(&o, files.DType)
 	}
 	result, err := convert.Write(ctx, files, o.Options)
 	show.close()
@@ -196,6 +192,14 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 		_, err = io.WriteString(t.out, smaller.words())
 	}
 	return err
+}
+
+// keepType asks for the type that a model had before its weights were changed, which
+// are F32 since, if none is asked for and the format has it.
+func keepType(o *convertOptions, was tensor.DType) {
+	if o.DType == tensor.Invalid && (was.IsFloat() || o.Format() == convert.GGUF) {
+		o.DType = was
+	}
 }
 
 const convertSchema = "gptctl.convert/1"

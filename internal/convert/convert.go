@@ -30,7 +30,7 @@ type Options struct {
 	Name     string       // the model's, for the metadata of a GGUF file
 	Out      string       // the file or folder to write
 	To       string       // Safetensors or GGUF; "": as the name of Out says
-	DType    tensor.DType // Invalid: what the model has
+	DType    tensor.DType // Invalid: each matrix keeps its own
 	Force    bool         // replace what is at Out
 	Workers  int          // 0: one per processor
 	Progress func(done, total int64)
@@ -87,8 +87,8 @@ func ParseDType(name string) (tensor.DType, error) {
 	return tensor.Invalid, fmt.Errorf("dtype %q: want auto, f32, f16, bf16, q8_0 or q4_0", name)
 }
 
-// format is what To says, or else the name of Out.
-func (o Options) format() string {
+// Format is what To says, or else the name of Out.
+func (o Options) Format() string {
 	switch {
 	case o.To != "":
 		return o.To
@@ -101,7 +101,7 @@ func (o Options) format() string {
 // Check says whether Write would refuse the place, the format or the type, for
 // those who have long work to do before it. Its errors are Write's.
 func Check(o Options) error {
-	o.To = o.format()
+	o.To = o.Format()
 	switch {
 	case o.To != GGUF && o.To != Safetensors:
 		return fmt.Errorf("format %q: want %s or %s", o.To, Safetensors, GGUF)
@@ -115,7 +115,7 @@ func Check(o Options) error {
 // leaves nothing behind that is not whole. Errors are an *ExistsError, a
 // *DTypeError, a *RoomError, the context's, or the system's.
 func Write(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) {
-	o.To = o.format()
+	o.To = o.Format()
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}

@@ -273,6 +273,36 @@ func TestQuantizedCopy(t *testing.T) {
 	}
 }
 
+// A file of several types, as quantisers leave one whose rows are not all whole
+// blocks, keeps each of them, and loses nothing on the way to a folder.
+func TestMixedCopy(t *testing.T) {
+	m, dir := small(t), t.TempDir()
+	one, two, folder := filepath.Join(dir, "1.gguf"), filepath.Join(dir, "2.gguf"), filepath.Join(dir, "f")
+	write(t, m, Options{Out: one, DType: tensor.Q4_0})
+	mixed := open(t, one)
+	if down := mixed.Weights.Blocks[0].Down.Weight.DType; down != tensor.Q4_0 || mixed.DType != tensor.F16 {
+		t.Fatalf("a projection is %v, most weights are %v: want Q4_0 in F16", down, mixed.DType)
+	}
+	write(t, mixed, Options{Out: two})
+	copied := maps.Collect(open(t, two).Weights.Tensors())
+	for name, want := range mixed.Weights.Tensors() {
+		if got := copied[name]; got.DType != want.DType || !bytes.Equal(got.Data, want.Data) {
+			t.Errorf("%s is %v, want %v with the same bytes", name, got.DType, want.DType)
+		}
+	}
+	if r := write(t, mixed, Options{Out: folder}); r.DType != tensor.F32 {
+		t.Errorf("as safetensors it is %v", r.DType)
+	}
+	back := open(t, folder)
+	if d := back.Weights.Blocks[0].QKV.Weight.DType; d != tensor.F16 {
+		t.Errorf("a projection in F16 became %v", d)
+	}
+	write(t, back, Options{Out: two, DType: tensor.Q4_0, Name: "small", Force: true})
+	if !bytes.Equal(read(t, one), read(t, two)) {
+		t.Error("the file made from the folder differs")
+	}
+}
+
 func TestShards(t *testing.T) {
 	m, dir := demoModel(t), filepath.Join(t.TempDir(), "m")
 	r := write(t, m, Options{Out: dir, DType: tensor.F32, FileBytes: 5e6})

@@ -41,8 +41,11 @@ const maxCopied = 64 << 20
 func writeFolder(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) {
 	r := Result{Path: o.Out, Format: Safetensors, DType: o.DType}
 	if r.DType == tensor.Invalid {
-		if r.DType = m.DType; r.DType.IsQuantized() {
-			r.DType = tensor.F32 // which holds every value of it
+		r.DType = m.DType
+		for _, t := range m.Weights.Tensors() {
+			if t.DType.IsQuantized() {
+				r.DType = tensor.F32 // which holds every value of it, as the others do not
+			}
 		}
 	}
 	if !r.DType.IsFloat() {

@@ -35,7 +35,11 @@ func writeGGUF(ctx context.Context, m *modelfiles.Model, o Options) (Result, err
 	infos := make([]gguf.Info, len(out.targets))
 	for i := range out.targets {
 		t := &out.targets[i]
-		t.dtype = ggufType(t, r.DType)
+		d := r.DType
+		if _, ok := fileTypes[t.dtype]; ok && o.DType == tensor.Invalid {
+			d = t.dtype // without a wish each tensor keeps its own type
+		}
+		t.dtype = ggufType(t, d)
 		name, ok := gguf.TensorName(t.name)
 		if !ok {
 			return r, fmt.Errorf("tensor %s has no name in a GGUF file", t.name)
