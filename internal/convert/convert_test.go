@@ -444,6 +444,28 @@ func TestForce(t *testing.T) {
 	}
 }
 
+// An empty folder is filled, not replaced: one may be where a disk is mounted, or
+// the one that the program runs in.
+func TestEmptyFolder(t *testing.T) {
+	m, dir := small(t), t.TempDir()
+	before, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	write(t, m, Options{Out: "."})
+	if after, err := os.Stat(dir); err != nil || !os.SameFile(before, after) {
+		t.Errorf("it is another folder: %v", err)
+	}
+	open(t, dir)
+	if entries, err := os.ReadDir("."); err != nil || len(entries) != 5 {
+		t.Errorf("in the folder: %v, %v", entries, err)
+	}
+	if _, err := Write(t.Context(), m, Options{Out: ".", Force: true}); err == nil || !strings.Contains(err.Error(), "the folder that this runs in") {
+		t.Errorf("replaced: %v", err)
+	}
+}
+
 func TestGeneration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.gguf")
 	r := write(t, small(t), Options{Out: path})

@@ -69,10 +69,16 @@ func writeFolder(ctx context.Context, m *modelfiles.Model, o Options) (Result, e
 	for _, f := range files {
 		r.Bytes += f.Bytes
 	}
-	if err := checkRoom(o, filepath.Dir(filepath.Clean(o.Out)), r.Bytes); err != nil {
+	// A folder that is there and empty is kept and filled: it may be where a disk is
+	// mounted, or the one that this runs in.
+	place, move := filepath.Clean(o.Out), moveFolder
+	if isEmptyFolder(place) {
+		place, move = filepath.Join(place, "model"), moveFiles
+	}
+	if err := checkRoom(o, filepath.Dir(place), r.Bytes); err != nil {
 		return r, err
 	}
-	dir, err := beside(o.Out, func(name string) error { return os.Mkdir(name, 0o777) })
+	dir, err := beside(place, func(name string) error { return os.Mkdir(name, 0o777) })
 	if err != nil {
 		return r, err
 	}
@@ -80,7 +86,7 @@ func writeFolder(ctx context.Context, m *modelfiles.Model, o Options) (Result, e
 	if err := fillFolder(ctx, o, dir, files, outputs, small); err != nil {
 		return r, err
 	}
-	if err := moveFolder(dir, o.Out); err != nil {
+	if err := move(dir, filepath.Clean(o.Out)); err != nil {
 		return r, err
 	}
 	r.Tensors, r.Files = len(list), files
@@ -163,12 +169,11 @@ func fillFolder(ctx context.Context, o Options, dir string, files []File, output
 // moveFolder gives the folder its name. What was there, which checkFolder has
 // judged, is taken away as a whole first and comes back if that fails.
 func moveFolder(dir, out string) error {
-	out = filepath.Clean(out)
 	old := ""
 	if _, err := os.Lstat(out); err == nil {
 		old = dir + ".old"
 		if err := os.Rename(out, old); err != nil {
-			return err
+			return fmt.Errorf("%s cannot be replaced as a whole, write to a folder that is empty or not there: %w", out, err)
 		}
 	}
 	if err := os.Rename(dir, out); err != nil {
@@ -181,6 +186,32 @@ func moveFolder(dir, out string) error {
 	if old != "" {
 		return os.RemoveAll(old)
 	}
+	return nil
+}
+
+// moveFiles moves the files of a folder into one that is empty, config.json last:
+// without it there is no model yet.
+func moveFiles(dir, out string) (err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	last := func(e os.DirEntry) int {
+		if e.Name() == "config.json" {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(entries, func(a, b os.DirEntry) int { return last(a) - last(b) })
+	for i, e := range entries {
+		if err = os.Rename(filepath.Join(dir, e.Name()), filepath.Join(out, e.Name())); err != nil {
+			for _, moved := range entries[:i] {
+				os.Remove(filepath.Join(out, moved.Name()))
+			}
+			return err
+		}
+	}
+	syncFolder(out)
 	return nil
 }
 

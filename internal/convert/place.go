@@ -102,6 +102,9 @@ func checkFolder(o Options) error {
 	if len(entries) > 0 && !o.Force {
 		return &ExistsError{o.Out}
 	}
+	if name := filepath.Base(filepath.Clean(o.Out)); len(entries) > 0 && (name == "." || name == "..") {
+		return fmt.Errorf("%s is not replaced: it is the folder that this runs in, or holds it", o.Out)
+	}
 	for _, e := range entries {
 		if e.IsDir() || !slices.ContainsFunc(modelFiles, func(pattern string) bool {
 			ok, _ := filepath.Match(pattern, e.Name())
@@ -111,6 +114,12 @@ func checkFolder(o Options) error {
 		}
 	}
 	return nil
+}
+
+// isEmptyFolder reports whether there is a folder with nothing in it.
+func isEmptyFolder(path string) bool {
+	entries, err := os.ReadDir(path)
+	return err == nil && len(entries) == 0
 }
 
 // modelFiles are the names of what may be in a folder that is replaced.
