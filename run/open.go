@@ -126,8 +126,13 @@ type UnreadableModelError struct{ Err error }
 func (e *UnreadableModelError) Error() string { return e.Err.Error() }
 func (e *UnreadableModelError) Unwrap() error { return e.Err }
 
+// RefusedError says that the system does not allow a family of kernels that the
+// processor has.
+type RefusedError = kernel.RefusedError
+
 // CheckFamily says why OpenOptions.Family cannot name this family on this
-// machine, and what it can name.
+// machine, and what it can name: a *RefusedError where the processor has it and the
+// system does not allow it.
 func CheckFamily(name string) error { return kernel.CheckFamily(name) }
 
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging

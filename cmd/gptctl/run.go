@@ -226,15 +226,27 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 }
 
 // kernelFamily is the family of kernels that the environment asks for, "" if it
-// does not.
+// does not, or if the system refuses it: a sandbox must not stop the work.
 func kernelFamily(t *terminal) (string, error) {
-	family := t.getenv("GPTCTL_CPU")
-	if family != "" {
-		if err := run.CheckFamily(family); err != nil {
-			return "", usagef("GPTCTL_CPU=%q in the environment: %v", family, err)
-		}
+	family, note, err := allowedFamily(t.getenv("GPTCTL_CPU"), run.CheckFamily)
+	if note != "" {
+		t.note("note: %s", note)
 	}
-	return family, nil
+	return family, err
+}
+
+func allowedFamily(name string, check func(string) error) (family, note string, err error) {
+	if name == "" {
+		return "", "", nil
+	}
+	var refused *run.RefusedError
+	switch err := check(name); {
+	case errors.As(err, &refused):
+		return "", fmt.Sprintf("GPTCTL_CPU=%q in the environment: %v; the best of the others is used", name, err), nil
+	case err != nil:
+		return "", "", usagef("GPTCTL_CPU=%q in the environment: %v", name, err)
+	}
+	return name, "", nil
 }
 
 // openModel opens the model, and fetches it first if it is neither here nor in

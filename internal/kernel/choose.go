@@ -33,7 +33,17 @@ type refusal struct {
 	err    error
 }
 
-// CheckFamily says why the family of that name cannot be used, if so.
+// RefusedError says that the processor has a family and the system does not allow it.
+type RefusedError struct {
+	Family string
+	Err    error
+}
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// CheckFamily says why the family of that name cannot be used, if so: a *RefusedError
+// where the system is against it.
 func CheckFamily(name string) error {
 	_, err := find(candidates(), refusals(), name)
 	return err
@@ -42,7 +52,7 @@ func CheckFamily(name string) error {
 func find(list []candidate, refused []refusal, name string) (*ops, error) {
 	for _, r := range refused {
 		if r.family == name {
-			return nil, r.err
+			return nil, &RefusedError{name, r.err}
 		}
 	}
 	i := slices.IndexFunc(list, func(c candidate) bool { return c.name == name })

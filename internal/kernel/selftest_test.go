@@ -121,6 +121,10 @@ func TestChoose(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%+v: got error %v", c, err)
 			}
+			var refused *RefusedError
+			if errors.As(err, &refused) != (c.refused != nil) {
+				t.Errorf("%+v: got error %#v", c, err)
+			}
 			continue
 		}
 		if err != nil || o.name != c.want {
