@@ -281,7 +281,7 @@ func (m *Model) Subject() *bench.Subject {
 		dtype = m.files.DType
 	}
 	m.device.Settle()
-	return &bench.Subject{Name: m.Name, DType: dtype, KV: m.kvDType, Model: m.model, CPU: m.cpu, Weights: m.device.Memory(), Close: m.Close}
+	return &bench.Subject{Name: m.Name, DType: dtype, KV: m.kvDType, Model: m.model, CPU: m.cpu, Weights: m.device.Memory(), InFile: m.device.InFile(), Close: m.Close}
 }
 
 // Encode turns text into tokens as the model was trained on.

@@ -27,6 +27,7 @@ type benchOptions struct {
 	kvDType      string
 	threads      int
 	speed        bench.Options
+	anyPrompt    bool // the length of the prompt is not the user's wish
 
 	perplexity      string // a file
 	context, stride int
@@ -85,8 +86,8 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.StringSliceVar(&o.dtypes, "dtype", nil, "`TYPES` of the weights, separated by commas (default: all five; with --model the file's)")
 	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values: auto (f32; f16 beside f16 and bf16, q8_0 beside quantised types, or f16 where the CPU has no kernels for it), "+strings.Join(run.KVDTypes(), ", "))
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
-	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp)")
-	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg)")
+	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp; without the flag fewer if the model has less positions)")
+	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg; without the flag fewer if they fit no more)")
 	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes, or --train reads, at once, `NUMBERS`")
 	f.IntSliceVarP(&o.speed.Depths, "depth", "d", []int{0}, "tokens before those that tg writes, `NUMBERS`")
 	f.IntVarP(&o.speed.Repetitions, "repetitions", "r", 5, "`TIMES` that each test is run")
@@ -109,6 +110,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 
 func (o *benchOptions) check(given func(flag string) bool) error {
 	shapeGiven := given("shape")
+	o.anyPrompt, o.speed.Shorten = !given("prompt-tokens"), !given("gen-tokens")
 	for _, word := range o.peerFlags {
 		p, err := bench.ParsePeer(word)
 		if err != nil {
@@ -208,6 +210,9 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 			return err
 		}
 		if i == 0 {
+			if o.anyPrompt {
+				o.speed.PromptTokens = min(o.speed.PromptTokens, s.Model.Config.Positions)
+			}
 			if err = fits(s, o.speed); err == nil {
 				err = sequenceRoom(ctx, s, o)
 			}
@@ -268,8 +273,12 @@ func fits(s *bench.Subject, o bench.Options) error {
 	if o.PromptTokens > positions {
 		return usagef("--prompt-tokens %d: the model has %d positions", o.PromptTokens, positions)
 	}
-	if longest := slices.Max(o.Depths) + o.GenTokens; o.GenTokens > 0 && longest > positions {
-		return usagef("--depth %d and --gen-tokens %d: the model has %d positions", slices.Max(o.Depths), o.GenTokens, positions)
+	depth, tokens := slices.Max(o.Depths), o.GenTokens
+	if o.Shorten {
+		tokens = 1
+	}
+	if o.GenTokens > 0 && depth+tokens > positions {
+		return usagef("--depth %d and --gen-tokens %d: the model has %d positions", depth, tokens, positions)
 	}
 	return nil
 }

@@ -30,10 +30,10 @@ type Subject struct {
 	Model *gpt2.Model
 	CPU   *kernel.CPU // what the model computes on
 
-	// Weights is the memory that the matrices take, unless they are used where they
-	// lie in a file.
-	Weights [][]byte
-	Close   func()
+	// Weights is the memory that the matrices take, InFile what is used where it lies
+	// in a file.
+	Weights, InFile [][]byte
+	Close           func()
 }
 
 // Options say what to measure. Every number is at least 1, but a depth may be 0.
@@ -43,6 +43,10 @@ type Options struct {
 	Batches      []int // sequences that decode at once
 	Depths       []int // tokens that each has before the decode begins
 	Repetitions  int
+
+	// Shorten lets a decode write fewer tokens where the model has no positions for
+	// all of them.
+	Shorten bool
 }
 
 // Row is one measured test.
@@ -255,14 +259,18 @@ func plan(s *Subject, o Options) ([]*test, error) {
 		return tests, nil
 	}
 	for _, depth := range o.Depths {
+		tokens := o.GenTokens
+		if o.Shorten {
+			tokens = max(1, min(tokens, s.Model.Config.Positions-depth))
+		}
 		for _, batch := range o.Batches {
 			// A step of several sequences reads the weights once.
 			t := &test{row: row, perSec: float64(row.Bytes) / float64(batch) / 1e9}
 			t.row.Batch, t.row.Limit = batch, Read
-			if t.row.Test = fmt.Sprintf("tg%d", o.GenTokens); depth > 0 {
+			if t.row.Test = fmt.Sprintf("tg%d", tokens); depth > 0 {
 				t.row.Test += fmt.Sprintf("@d%d", depth)
 			}
-			t.steps, t.tokens = o.GenTokens, batch
+			t.steps, t.tokens = tokens, batch
 			if err := t.decode(s.Model, batch, depth, token); err != nil {
 				return nil, err
 			}

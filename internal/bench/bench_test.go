@@ -57,7 +57,17 @@ func TestCPUMeter(t *testing.T) {
 			t.Errorf("%s: %v, %v of the weights", limit, l.Median(limit), own.Median(limit))
 		}
 	}
-	// Weights in a file, or a part of them, are no memory of the model's own.
+	// Weights in a file, or a part of them, are no memory of the model's own: the
+	// faster of the two is the limit.
+	file := *s
+	file.Weights, file.InFile = nil, s.Weights
+	both := meter.ForWeights(&file)
+	if both.meter != meter.meter || both.file == nil {
+		t.Errorf("weights in a file: %+v", both)
+	}
+	if v, err := both.Measure(t.Context(), Read); err != nil || !(v > 0) {
+		t.Errorf("of weights in a file: %v, %v", v, err)
+	}
 	for _, memory := range [][][]byte{nil, {s.Weights[0][:100]}} {
 		s.Weights = memory
 		if meter.ForWeights(s) != meter {

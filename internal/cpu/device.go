@@ -48,10 +48,9 @@ type Device struct {
 	free    []byte                // what is left of it
 	rows    []kernel.AttentionRow // reused by Attention
 
-	first, last *matrix // of those that were loaded
-
-	later []*matrix // wait to be copied
-	calls int       // of the model with few rows, while some wait
+	loaded []*matrix // in their order
+	later  []*matrix // wait to be copied
+	calls  int       // of the model with few rows, while some wait
 
 	position []float32 // reused by Embed
 	wide     []byte    // reused by widen
@@ -111,6 +110,16 @@ func (d *Device) alloc(n int) []byte {
 // Memory returns the pieces of memory that the device has given to matrices, as
 // far as they are used. It is valid until Close.
 func (d *Device) Memory() [][]byte { return d.used }
+
+// InFile returns the data of the matrices that are used where they lie.
+func (d *Device) InFile() (data [][]byte) {
+	for _, m := range d.loaded {
+		if !m.own {
+			data = append(data, m.Data)
+		}
+	}
+	return data
+}
 
 // Name returns "cpu".
 func (d *Device) Name() string { return "cpu" }

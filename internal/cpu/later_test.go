@@ -52,7 +52,15 @@ func TestLater(t *testing.T) {
 					t.Errorf("%s: %v matrices wait after each call, want %d at first", name, waiting, all)
 				}
 				check("in the file", 0, laterLogits(t, c, w, k, o, tokens, (*Device).StayInFile))
-				check("settled", all, laterLogits(t, c, w, k, o, tokens, (*Device).Settle))
+				var inFile []int
+				check("settled", all, laterLogits(t, c, w, k, o, tokens, func(d *Device) {
+					inFile = append(inFile, len(d.InFile()))
+					d.Settle()
+					inFile = append(inFile, len(d.InFile()))
+				}))
+				if inFile[0] != all+c.Layers+1 || inFile[1] != c.Layers+1 {
+					t.Errorf("%s: %v matrices are in the file before and after, want %d and %d", name, inFile[:2], all+c.Layers+1, c.Layers+1)
+				}
 			}
 		}
 	}

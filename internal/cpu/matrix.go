@@ -14,6 +14,7 @@ import (
 type matrix struct {
 	kernel.Weight
 	packed bool
+	own    bool // it is a copy in the device's memory
 }
 
 func (m *matrix) Dims() (in, out int) { return m.In, m.Out }
@@ -86,11 +87,8 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 // link says that matrices are multiplied by in the order in which they are loaded, and
 // then from the beginning: with a tied head that is so.
 func (d *Device) link(m *matrix) {
-	if d.first == nil {
-		d.first, d.last = m, m
-	}
-	d.last.Next, m.Next = &m.Weight, &d.first.Weight
-	d.last = m
+	d.loaded = append(d.loaded, m)
+	d.loaded[max(0, len(d.loaded)-2)].Next, m.Next = &m.Weight, &d.loaded[0].Weight
 }
 
 // panelsFrom is the size from which a matrix is worth panels: a smaller one is
@@ -124,7 +122,7 @@ func (d *Device) widen(part *kernel.Weight) {
 // convert makes m a copy of itself as floats of a type, so many numbers at a time.
 func (d *Device) convert(m *matrix, want tensor.DType, numbers int) {
 	have, src, n := m.DType, m.Data, m.In*m.Out
-	m.DType, m.Data = want, d.alloc(want.Bytes(n))
+	m.DType, m.Data, m.own = want, d.alloc(want.Bytes(n)), true
 	for from := 0; from < n; from += numbers {
 		to := min(from+numbers, n)
 		part := src[have.Bytes(from):have.Bytes(to)]
@@ -136,6 +134,7 @@ func (d *Device) convert(m *matrix, want tensor.DType, numbers int) {
 // panels makes m a copy of itself in panels.
 func (d *Device) panels(m *matrix, want tensor.DType) {
 	src := m.Weight
+	m.own = true
 	if m.DType = want; want == tensor.BF16 && d.cpu.Traits().Pairs {
 		m.Data, m.Pairs = d.alloc(kernel.PairBytes(m.In, m.Out)), true
 		d.cpu.PackPairs(m.Data, &src)
@@ -150,6 +149,7 @@ func (d *Device) panels(m *matrix, want tensor.DType) {
 // time.
 func (d *Device) packTiles(m *matrix) {
 	src := m.Weight
+	m.own = true
 	m.Weight = kernel.Weight{In: src.In, Out: src.Out, DType: tensor.BF16, Data: d.alloc(kernel.TileBytes(src.Out, src.In)), Tiles: true}
 	if !src.OutMajor {
 		d.cpu.PackTiles(m.Data, &src)
@@ -175,7 +175,7 @@ func (d *Device) packTiles(m *matrix) {
 // at a time.
 func (d *Device) pack(m *matrix, want tensor.DType) error {
 	src := *m
-	m.DType, m.Data, m.packed = want, d.alloc(kernel.PackedBytes(want, m.In, m.Out)), true
+	m.DType, m.Data, m.packed, m.own = want, d.alloc(kernel.PackedBytes(want, m.In, m.Out)), true, true
 	step := m.Out
 	if m.OutMajor {
 		step = max(1, d.part(src.DType, want)/m.In/kernel.PanelOuts) * kernel.PanelOuts
