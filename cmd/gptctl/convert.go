@@ -209,6 +209,7 @@ func convertHints(o convertOptions, err error) error {
 	var exists *convert.ExistsError
 	var dtype *convert.DTypeError
 	var room *convert.RoomError
+	var large *convert.RangeError
 	switch {
 	case errors.As(err, &exists):
 		return withHints(err, "--force replaces it")
@@ -217,6 +218,10 @@ func convertHints(o convertOptions, err error) error {
 		return &usageError{withHints(err, "gptctl convert "+o.model+" --out "+strings.TrimSuffix(o.Out, ext)+".gguf --dtype "+o.dtype, "--dtype bf16 or f16 takes half the room of f32")}
 	case errors.As(err, &room):
 		return withHints(err, "free some room, or write to another disk")
+	case errors.As(err, &large) && large.Damaged:
+		return withHints(err, "the model in "+o.model+" is not fit for use: fetch or export it again")
+	case errors.As(err, &large):
+		return withHints(err, "--dtype bf16 has the range of f32")
 	case errors.Is(err, fs.ErrNotExist) && isMissing(filepath.Dir(o.Out)):
 		return withHints(err, "mkdir -p "+filepath.Dir(o.Out))
 	case errors.Is(err, fs.ErrNotExist) && o.calibration != "" && isMissing(o.calibration):

@@ -113,7 +113,7 @@ func Check(o Options) error {
 
 // Write writes the model. It replaces nothing but what Options allow, and
 // leaves nothing behind that is not whole. Errors are an *ExistsError, a
-// *DTypeError, a *RoomError, the context's, or the system's.
+// *DTypeError, a *RoomError, a *RangeError, the context's, or the system's.
 func Write(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) {
 	o.To = o.Format()
 	if o.Workers <= 0 {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -463,6 +464,39 @@ func TestEmptyFolder(t *testing.T) {
 	}
 	if _, err := Write(t.Context(), m, Options{Out: ".", Force: true}); err == nil || !strings.Contains(err.Error(), "the folder that this runs in") {
 		t.Errorf("replaced: %v", err)
+	}
+}
+
+// A number that a type cannot hold is refused, before it makes a model of no use.
+func TestRange(t *testing.T) {
+	for _, c := range []struct {
+		value   float32
+		refused []tensor.DType
+		damaged bool
+	}{
+		{1e5, []tensor.DType{tensor.F16}, false},
+		{65519, nil, false}, // rounds to the largest of F16
+		{-1e30, []tensor.DType{tensor.F16, tensor.Q8_0, tensor.Q4_0}, false},
+		{math.MaxFloat32, []tensor.DType{tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0}, false},
+		{float32(math.Inf(-1)), []tensor.DType{tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0}, true},
+		{float32(math.NaN()), []tensor.DType{tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0}, true},
+	} {
+		m := small(t)
+		values, _ := m.Weights.Blocks[1].Down.Weight.Float32s()
+		values[77] = c.value
+		for _, d := range DTypes {
+			dir := t.TempDir()
+			_, err := Write(t.Context(), m, Options{Out: filepath.Join(dir, "m.gguf"), DType: d})
+			var large *RangeError
+			if want := slices.Contains(c.refused, d); errors.As(err, &large) != want {
+				t.Errorf("%g in %v: %v", c.value, d, err)
+			} else if want && (large.Tensor != "h.1.mlp.c_proj.weight" || large.DType != d || large.Damaged != c.damaged) {
+				t.Errorf("%g in %v: %+v", c.value, d, large)
+			}
+			if entries, _ := os.ReadDir(dir); len(entries) != 1 && err == nil || len(entries) > 0 && err != nil {
+				t.Errorf("%g in %v: %v, and %d files", c.value, d, err, len(entries))
+			}
+		}
 	}
 }
 

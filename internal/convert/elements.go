@@ -1,6 +1,9 @@
 package convert
 
 import (
+	"encoding/binary"
+	"fmt"
+
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -45,9 +48,24 @@ func grow[E any](s *[]E, n int) []E {
 	return (*s)[:n]
 }
 
+// RangeError says that a tensor has no form in a type: a number of it is too large,
+// or is none.
+type RangeError struct {
+	Tensor  string // by Hugging Face's name
+	DType   tensor.DType
+	Damaged bool // it is infinite or no number in the model already
+}
+
+func (e *RangeError) Error() string {
+	if e.Damaged {
+		return fmt.Sprintf("the weights are damaged: %s holds a NaN or an infinite number", e.Tensor)
+	}
+	return fmt.Sprintf("%s holds a number that is too large for %v", e.Tensor, e.DType)
+}
+
 // chunk returns the bytes of rows from … to-1. They are valid until the next
 // call, or lie in the source. from is a multiple of rowStep.
-func (t *target) chunk(r *room, from, to int) []byte {
+func (t *target) chunk(r *room, from, to int) ([]byte, error) {
 	_, width := t.rows()
 	lo, hi := from*width, to*width
 	source := t.from
@@ -56,7 +74,7 @@ func (t *target) chunk(r *room, from, to int) []byte {
 	} else {
 		part := source.Data[source.DType.Bytes(lo):source.DType.Bytes(hi)]
 		if t.dtype == source.DType {
-			return part
+			return part, nil
 		}
 		values, ok := []float32(nil), false
 		if source.DType == tensor.F32 {
@@ -71,13 +89,36 @@ func (t *target) chunk(r *room, from, to int) []byte {
 	return t.encode(r, r.floats[:hi-lo])
 }
 
-func (t *target) encode(r *room, values []float32) []byte {
+// encode returns the values in the tensor's type. Damage is copied, but not made.
+func (t *target) encode(r *room, values []float32) ([]byte, error) {
 	if t.dtype == tensor.F32 {
-		return tensor.Bytes(values)
+		return tensor.Bytes(values), nil
 	}
 	out := grow(&r.bytes, t.dtype.Bytes(len(values)))
 	tensor.FromFloat32(out, t.dtype, values)
-	return out
+	if t.dtype == t.from.DType || finite(t.dtype, out) {
+		return out, nil
+	}
+	return nil, &RangeError{t.name, t.dtype, !finite(tensor.F32, tensor.Bytes(values))}
+}
+
+// finite reports whether all numbers are; of blocks, their scales.
+func finite(d tensor.DType, data []byte) bool {
+	size, at, mask := 2, 0, uint16(0x7c00) // where the exponent lies, and its bits
+	switch d {
+	case tensor.F32:
+		size, at, mask = 4, 2, 0x7f80
+	case tensor.BF16:
+		mask = 0x7f80
+	case tensor.Q8_0, tensor.Q4_0:
+		size = d.Bytes(tensor.QuantBlock)
+	}
+	for ; at+2 <= len(data); at += size {
+		if binary.LittleEndian.Uint16(data[at:])&mask == mask {
+			return false
+		}
+	}
+	return true
 }
 
 // transposed writes rows from … to-1 of the target, which are columns of the

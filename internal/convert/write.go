@@ -60,7 +60,11 @@ func writeOutputs(ctx context.Context, o Options, outputs []*output) error {
 				p := pieces[i]
 				t := &p.out.targets[p.tensor]
 				_, width := t.rows()
-				data := t.chunk(&r, p.from, p.to)
+				data, err := t.chunk(&r, p.from, p.to)
+				if err != nil {
+					stop(err)
+					return
+				}
 				if _, err := p.out.file.WriteAt(data, p.out.offsets[p.tensor]+int64(t.dtype.Bytes(p.from*width))); err != nil {
 					stop(err)
 					return
