@@ -500,6 +500,22 @@ func TestRange(t *testing.T) {
 	}
 }
 
+// A name may be as long as the system allows, and of a model any bytes.
+func TestNames(t *testing.T) {
+	m, dir := small(t), t.TempDir()
+	path := filepath.Join(dir, strings.Repeat("x", 250)+".gguf")
+	write(t, m, Options{Out: path, Name: "a\xff\xfeb"})
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if name, _, err := f.Text(gguf.KeyName); err != nil || name != "a\uFFFDb" {
+		t.Errorf("%q, %v", name, err)
+	}
+	write(t, m, Options{Out: filepath.Join(dir, strings.Repeat("y", 255))})
+}
+
 func TestGeneration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.gguf")
 	r := write(t, small(t), Options{Out: path})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/gptctl/gptctl/internal/gguf"
 	"github.com/gptctl/gptctl/internal/gpt2"
@@ -101,7 +102,7 @@ func metadata(m *modelfiles.Model, o Options, d tensor.DType) (values []gguf.KV,
 	}
 	set(gguf.KeyArchitecture, gguf.GPT2)
 	set(gguf.KeyType, "model")
-	set(gguf.KeyName, o.Name)
+	set(gguf.KeyName, strings.ToValidUTF8(o.Name, "\uFFFD")) // a folder's name may be any bytes, and readers want text
 	set(gguf.KeyBlocks, uint32(c.Layers))
 	set(gguf.KeyContextLength, uint32(c.Positions))
 	set(gguf.KeyEmbedding, uint32(c.Embd))
