@@ -42,18 +42,19 @@ func Accumulate(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, de
 	widened(d, panelAhead, y, ldy, x, ldx, rows, depth, w, stride, cols)
 }
 
-// AccumulateNear is Accumulate for processors that read float32 faster if it is asked
-// for later (Intel).
+// AccumulateNear is Accumulate for processors that read faster what is asked for later
+// (Intel).
 func AccumulateNear(d tensor.DType, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
-	ahead := uintptr(panelAhead)
+	ahead := uintptr(6 << 10)
 	if d == tensor.F32 {
-		ahead = panelAhead / 3
+		ahead = 2 << 10
 	}
 	widened(d, ahead, y, ldy, x, ldx, rows, depth, w, stride, cols)
 }
 
-// panelAhead is how many bytes ahead a panel is asked for.
-const panelAhead = 6 << 10
+// panelAhead is how many bytes ahead a panel is asked for: on a Zen 5 eight rows take 2 to 6 %
+// less time than with 6 KB.
+const panelAhead = 8 << 10
 
 func widened(d tensor.DType, ahead uintptr, y []float32, ldy int, x []float32, ldx, rows, depth int, w []byte, stride, cols int) {
 	if rows == 0 || depth == 0 || cols == 0 {
