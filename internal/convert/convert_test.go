@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -514,6 +515,28 @@ func TestNames(t *testing.T) {
 		t.Errorf("%q, %v", name, err)
 	}
 	write(t, m, Options{Out: filepath.Join(dir, strings.Repeat("y", 255))})
+}
+
+// A file that is cut short while it is read ends the conversion, not the program.
+func TestCutShort(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is mapped cannot be cut there")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "m.gguf")
+	write(t, demoModel(t), Options{Out: path})
+	m := open(t, path)
+	if err := os.Truncate(path, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []tensor.DType{tensor.Invalid, tensor.F32} { // a copy is read by the system
+		if _, err := Write(t.Context(), m, Options{Out: filepath.Join(dir, "2.gguf"), DType: d}); !errors.Is(err, errLost) {
+			t.Errorf("%v: %v", d, err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("in the folder: %v, %v", entries, err)
+	}
 }
 
 func TestGeneration(t *testing.T) {
