@@ -16,7 +16,6 @@ import (
 
 	"github.com/gptctl/gptctl/internal/convert"
 	"github.com/gptctl/gptctl/internal/prune"
-	"github.com/gptctl/gptctl/internal/tensor"
 	"github.com/gptctl/gptctl/run"
 )
 
@@ -148,7 +147,7 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 		}
 		defer closeMerged()
 		files = merged
-		keepType(&o, files.DType)
+		o.Changed = files.DType
 	}
 	var smaller *pruning
 	if len(o.prune) > 0 {
@@ -157,7 +156,7 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 			return convertHints(o, err)
 		}
 		defer smaller.close()
-		keepType(&o, files.DType)
+		o.Changed = files.DType
 	}
 	result, err := convert.Write(ctx, files, o.Options)
 	show.close()
@@ -192,14 +191,6 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 		_, err = io.WriteString(t.out, smaller.words())
 	}
 	return err
-}
-
-// keepType asks for the type that a model had before its weights were changed, which
-// are F32 since, if none is asked for and the format has it.
-func keepType(o *convertOptions, was tensor.DType) {
-	if o.DType == tensor.Invalid && (was.IsFloat() || o.Format() == convert.GGUF) {
-		o.DType = was
-	}
 }
 
 const convertSchema = "gptctl.convert/1"

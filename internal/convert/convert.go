@@ -31,6 +31,7 @@ type Options struct {
 	Out      string       // the file or folder to write
 	To       string       // Safetensors or GGUF; "": as the name of Out says
 	DType    tensor.DType // Invalid: each matrix keeps its own
+	Changed  tensor.DType // what F32 becomes then: the type that a model had whose weights were changed; Invalid: it stays
 	Force    bool         // replace what is at Out
 	Workers  int          // 0: one per processor
 	Progress func(done, total int64)
@@ -87,8 +88,8 @@ func ParseDType(name string) (tensor.DType, error) {
 	return tensor.Invalid, fmt.Errorf("dtype %q: want auto, f32, f16, bf16, q8_0 or q4_0", name)
 }
 
-// Format is what To says, or else the name of Out.
-func (o Options) Format() string {
+// format is what To says, or else the name of Out.
+func (o Options) format() string {
 	switch {
 	case o.To != "":
 		return o.To
@@ -101,7 +102,7 @@ func (o Options) Format() string {
 // Check says whether Write would refuse the place, the format or the type, for
 // those who have long work to do before it. Its errors are Write's.
 func Check(o Options) error {
-	o.To = o.Format()
+	o.To = o.format()
 	switch {
 	case o.To != GGUF && o.To != Safetensors:
 		return fmt.Errorf("format %q: want %s or %s", o.To, Safetensors, GGUF)
@@ -115,7 +116,7 @@ func Check(o Options) error {
 // leaves nothing behind that is not whole. Errors are an *ExistsError, a
 // *DTypeError, a *RoomError, a *RangeError, the context's, or the system's.
 func Write(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) {
-	o.To = o.Format()
+	o.To = o.format()
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -170,6 +171,14 @@ func targets(w *gpt2.Weights, layout gpt2.Layout) []target {
 		list = append(list, out)
 	}
 	return list
+}
+
+// kept is the type of a tensor for which no other is asked.
+func (o Options) kept(own tensor.DType) tensor.DType {
+	if own == tensor.F32 && o.Changed != tensor.Invalid {
+		return o.Changed
+	}
+	return own
 }
 
 // errNoType is for a model in types that cannot be written.

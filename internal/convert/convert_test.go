@@ -305,6 +305,30 @@ func TestMixedCopy(t *testing.T) {
 	}
 }
 
+// What was changed is F32, and gets the type that the model had; the rest keeps its own.
+func TestChanged(t *testing.T) {
+	m, dir := small(t), t.TempDir()
+	write(t, m, Options{Out: filepath.Join(dir, "1.gguf"), DType: tensor.Q8_0})
+	mixed := open(t, filepath.Join(dir, "1.gguf")) // Q8_0 and F16
+	down := &mixed.Weights.Blocks[0].Down.Weight
+	down.DType, down.Data = tensor.F32, tensor.Bytes(make([]float32, 64*40))
+	for _, c := range []struct {
+		out            string
+		was            tensor.DType
+		changed, other tensor.DType
+	}{
+		{"q.gguf", tensor.Q8_0, tensor.Q8_0, tensor.Q8_0}, {"h.gguf", tensor.F16, tensor.F16, tensor.Q8_0}, {"n.gguf", tensor.Invalid, tensor.F32, tensor.Q8_0},
+		{"q", tensor.Q8_0, tensor.F32, tensor.F32}, {"h", tensor.BF16, tensor.BF16, tensor.F32},
+	} {
+		path := filepath.Join(dir, c.out)
+		write(t, mixed, Options{Out: path, Changed: c.was})
+		got := open(t, path).Weights
+		if a, b, h := got.Blocks[0].Down.Weight.DType, got.Blocks[1].Down.Weight.DType, got.Head.DType; a != c.changed || b != c.other || h != tensor.F16 {
+			t.Errorf("%s, was %v: %v, %v and %v", c.out, c.was, a, b, h)
+		}
+	}
+}
+
 func TestShards(t *testing.T) {
 	m, dir := demoModel(t), filepath.Join(t.TempDir(), "m")
 	r := write(t, m, Options{Out: dir, DType: tensor.F32, FileBytes: 5e6})

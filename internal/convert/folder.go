@@ -41,11 +41,12 @@ const maxCopied = 64 << 20
 func writeFolder(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) {
 	r := Result{Path: o.Out, Format: Safetensors, DType: o.DType}
 	if r.DType == tensor.Invalid {
-		r.DType = m.DType
+		quantised := m.DType.IsQuantized()
 		for _, t := range m.Weights.Tensors() {
-			if t.DType.IsQuantized() {
-				r.DType = tensor.F32 // which holds every value of it, as the others do not
-			}
+			quantised = quantised || t.DType.IsQuantized()
+		}
+		if r.DType = m.DType; quantised {
+			r.DType = tensor.F32 // which holds every value of them, as the others do not
 		}
 	}
 	if !r.DType.IsFloat() {
@@ -54,7 +55,9 @@ func writeFolder(ctx context.Context, m *modelfiles.Model, o Options) (Result, e
 	list := targets(m.Weights, gpt2.InOut)
 	for i := range list {
 		// Without a wish each tensor keeps its own type.
-		if o.DType != tensor.Invalid || !list[i].dtype.IsFloat() {
+		if own := o.kept(list[i].dtype); o.DType == tensor.Invalid && own.IsFloat() {
+			list[i].dtype = own
+		} else {
 			list[i].dtype = r.DType
 		}
 	}

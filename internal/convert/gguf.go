@@ -37,8 +37,10 @@ func writeGGUF(ctx context.Context, m *modelfiles.Model, o Options) (Result, err
 	for i := range out.targets {
 		t := &out.targets[i]
 		d := r.DType
-		if _, ok := fileTypes[t.dtype]; ok && o.DType == tensor.Invalid {
-			d = t.dtype // without a wish each tensor keeps its own type
+		if own := o.kept(t.dtype); o.DType == tensor.Invalid {
+			if _, ok := fileTypes[own]; ok {
+				d = own // without a wish each tensor keeps its own type
+			}
 		}
 		t.dtype = ggufType(t, d)
 		name, ok := gguf.TensorName(t.name)
