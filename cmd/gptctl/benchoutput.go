@@ -18,7 +18,7 @@ type (
 		Kernels string                   `json:"kernels"`
 		Threads int                      `json:"threads"`
 		KVDType string                   `json:"kv_dtype,omitempty"` // not of training
-		Limits  map[bench.Limit]*float64 `json:"limits"`
+		Limits  map[bench.Limit]*float64 `json:"limits"`             // all of them, null without a rate
 		Rows    []benchRowJSON           `json:"rows"`
 	}
 	benchRowJSON struct {
@@ -260,6 +260,9 @@ func (w *benchWriter) addPerplexity(p predicted) error {
 
 // end prints the limits, nil if none were measured.
 func (w *benchWriter) end(l *bench.Limits) error {
+	for _, limit := range bench.AllLimits {
+		w.json.Limits[limit] = nil // of what was not measured, or what the machine has no instruction for
+	}
 	if l != nil {
 		var words []string
 		for _, limit := range bench.AllLimits {
