@@ -21,6 +21,7 @@ import (
 	"github.com/gptctl/gptctl/internal/cpu"
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/internal/safetensors"
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -71,7 +72,15 @@ func (e *TooLittleError) Error() string {
 
 // Run opens the model and the texts, and trains. Beside Train's its errors are
 // a *ModelError, corpus.Open's, a *MemoryError, and ErrNoData.
-func Run(ctx context.Context, o Options) (Result, error) {
+func Run(ctx context.Context, o Options) (result Result, err error) {
+	err = mapped.Readable(func() error { // the model to begin with
+		result, err = start(ctx, o)
+		return err
+	})
+	return result, err
+}
+
+func start(ctx context.Context, o Options) (Result, error) {
 	s := o.Settings
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }

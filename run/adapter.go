@@ -67,6 +67,7 @@ func Merge(files *modelfiles.Model, dir string, room func(bytes int64) error) (m
 		var c *kernel.CPU
 		if c, err = kernel.New(kernel.Options{}); err == nil {
 			defer c.Close()
+			cpu.SurviveFaults(c)
 			err = bound.FillAll(c)
 		}
 	}

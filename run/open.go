@@ -17,6 +17,7 @@ import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/lora"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
@@ -126,6 +127,9 @@ type UnreadableModelError struct{ Err error }
 func (e *UnreadableModelError) Error() string { return e.Err.Error() }
 func (e *UnreadableModelError) Unwrap() error { return e.Err }
 
+// ErrLost says that a model's file was cut short while it is in use, or its disk fails.
+var ErrLost = mapped.ErrLost
+
 // RefusedError says that the system does not allow a family of kernels that the
 // processor has.
 type RefusedError = kernel.RefusedError
@@ -138,7 +142,7 @@ func CheckFamily(name string) error { return kernel.CheckFamily(name) }
 // Open finds a model and makes it ready: name is "demo", a folder in Hugging
 // Face format, a GGUF file, or a Hub id that is in the shared cache. It never asks the
 // network. Errors are fetch.CachedModel's, a *modelfiles.MissingFilesError, an
-// *UnreadableModelError, a *lora.Error, or the system's.
+// *UnreadableModelError, a *lora.Error, ErrLost, or the system's.
 func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	start := time.Now()
 	if o.Getenv == nil {
@@ -148,7 +152,12 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, path, err := openFiles(name, modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(o.Family).Copied(dtype)}, o.Getenv)
+	var files *modelfiles.Model
+	var path string
+	err = mapped.Readable(func() (err error) {
+		files, path, err = openFiles(name, modelfiles.Options{DType: dtype, Copied: kernel.TraitsOf(o.Family).Copied(dtype)}, o.Getenv)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +171,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 		err = m.bindAdapter(o)
 	}
 	if err == nil {
-		err = m.start(o)
+		err = mapped.Readable(func() error { return m.start(o) })
 	}
 	if err != nil {
 		m.Close()
@@ -293,9 +302,14 @@ func (m *Model) Encode(text string) []int {
 	return tokens
 }
 
-// Generate is the generator's, with the time of Open in its statistics.
+// Generate is the generator's, with the time of Open in its statistics. Its error is
+// also ErrLost, after which the model is of no more use.
 func (m *Model) Generate(ctx context.Context, r Request) (*Result, error) {
-	result, err := m.Generator.Generate(ctx, r)
+	var result *Result
+	err := mapped.Readable(func() (err error) {
+		result, err = m.Generator.Generate(ctx, r)
+		return err
+	})
 	if result != nil {
 		result.Stats.Load = m.Load
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gptctl/gptctl/internal/mapped"
 )
 
 // execute runs one command line and returns its exit code.
@@ -14,7 +16,14 @@ func execute(ctx context.Context, t *terminal, args []string) int {
 	root.SetArgs(args)
 	// An error can come before the flags are parsed, and has to be JSON all the same.
 	t.json = slices.Contains(args, "--json")
-	verb, err := root.ExecuteContextC(ctx)
+	var verb *cobra.Command
+	err := mapped.Readable(func() (err error) { // bench, and others that hold on to a model's files
+		verb, err = root.ExecuteContextC(ctx)
+		return err
+	})
+	if verb == nil { // it came to no end
+		verb, _, _ = root.Find(args)
+	}
 	command := strings.TrimPrefix(strings.TrimPrefix(verb.CommandPath(), "gptctl"), " ")
 	return report(t, command, err)
 }

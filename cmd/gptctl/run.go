@@ -287,6 +287,8 @@ func generateHints(m *run.Model, err error) error {
 		return withHints(err, "give a prompt, or set bos_token_id in the model's config.json")
 	case errors.As(err, &damaged):
 		return withHints(err, "the model in "+m.Path+" is not fit for use: fetch or export it again")
+	case errors.Is(err, run.ErrLost):
+		return &aboutError{m.Path, err}
 	}
 	return err
 }

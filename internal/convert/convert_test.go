@@ -20,6 +20,7 @@ import (
 
 	"github.com/gptctl/gptctl/internal/gguf"
 	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/modelfiles"
 	"github.com/gptctl/gptctl/internal/safetensors"
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -554,7 +555,7 @@ func TestCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range []tensor.DType{tensor.Invalid, tensor.F32} { // a copy is read by the system
-		if _, err := Write(t.Context(), m, Options{Out: filepath.Join(dir, "2.gguf"), DType: d}); !errors.Is(err, errLost) {
+		if _, err := Write(t.Context(), m, Options{Out: filepath.Join(dir, "2.gguf"), DType: d}); !errors.Is(err, mapped.ErrLost) {
 			t.Errorf("%v: %v", d, err)
 		}
 	}

@@ -2,15 +2,14 @@ package convert
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
+
+	"github.com/gptctl/gptctl/internal/mapped"
 )
 
 // output is a file under way.
@@ -65,7 +64,7 @@ func writeOutputs(ctx context.Context, o Options, outputs []*output) error {
 				t := &p.out.targets[p.tensor]
 				_, width := t.rows()
 				var data []byte
-				err := readable(func() (err error) {
+				err := mapped.Readable(func() (err error) {
 					if data, err = t.chunk(&r, p.from, p.to); err == nil {
 						_, err = p.out.file.WriteAt(data, p.out.offsets[p.tensor]+int64(t.dtype.Bytes(p.from*width)))
 					}
@@ -93,27 +92,6 @@ func writeOutputs(ctx context.Context, o Options, outputs []*output) error {
 		}
 	}
 	return nil
-}
-
-// errLost is the error of memory that a file stands behind no more.
-var errLost = errors.New("the model's file cannot be read any more: it was cut short meanwhile, or its disk fails")
-
-// readable does what reads a mapped file. Where that has nothing to read the system
-// ends the program; here it is an error, so that what was begun can be taken away.
-func readable(read func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			if _, fault := r.(interface{ Addr() uintptr }); !fault {
-				panic(r)
-			}
-			err = errLost
-		}
-	}()
-	if err = read(); errors.Is(err, syscall.EFAULT) { // of a write that takes from such memory
-		err = errLost
-	}
-	return err
 }
 
 // finish has a file on the disk and closes it.

@@ -69,6 +69,7 @@ func New(cpu *kernel.CPU, o Options) *Device {
 	if o.KVType == tensor.Invalid {
 		o.KVType = tensor.F32
 	}
+	SurviveFaults(cpu)
 	return &Device{cpu: cpu, options: o}
 }
 

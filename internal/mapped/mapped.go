@@ -3,9 +3,9 @@
 // other process that maps the same file.
 //
 // A file that another process shortens while it is mapped raises a bus error
-// (SIGBUS) where the lost part is touched, which Go cannot recover from. Model
-// files are replaced by renaming, never rewritten in place, so this takes a
-// foreign program that truncates them.
+// (SIGBUS) where the lost part is touched, see Readable. Model files are
+// replaced by renaming, never rewritten in place, so this takes a foreign
+// program that truncates them.
 package mapped
 
 import (
