@@ -18,13 +18,14 @@
 // Z4-Z7 of the second; Z8-Z15 and Z16-Z23 their sums. Z24-Z27 codes and scales of the
 // panels, Z28 those of x, Z31 what makes codes unsigned or masks them.
 
-// How far ahead each panel is asked for. Two threads on two complexes of a Zen 5 want 6 to
+// How far ahead each panel is asked for, past the second-level cache (see stream_amd64.s; into
+// all of them: Q4_0 3 to 6 % slower). Two threads on two complexes of a Zen 5 want 6 to
 // 8 KB (4 KB: eight rows take a tenth longer), on one, which share its way to memory, 3 to
 // 4 KB (8 KB: 5 % longer).
 #define AHEAD 6144
 #define ASK(O) \
-	PREFETCHT0 (O)(SI); \
-	PREFETCHT0 (O)(DI)
+	PREFETCHNTA (O)(SI); \
+	PREFETCHNTA (O)(DI)
 #define NOASK(O)
 
 // F of each row that a half has.

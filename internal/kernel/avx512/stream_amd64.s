@@ -114,9 +114,10 @@ loop: \
 	VZEROUPPER; \
 	RET
 
-// Measured on a Zen 5, whose third-level caches have all of Q4_0 GPT-2: that is best asked
-// for into the second level, from 6 KB away (1 KB: a tenth slower; first level from 3 KB: by
-// a twentieth; 14 KB: as good), Q8_0 into the first.
+// Measured on a Zen 5, two of whose third-level caches have nearly all of Q4_0 GPT-2: that is
+// best asked for past the second level, from 6 KB away, since what leaves that one takes the
+// place of other weights in the third (into the second: one thread, and two on two complexes,
+// a tenth slower). Of Q8_0 they have too little for it to matter.
 #define AHEAD1(PREFETCH, O) \
 	PREFETCH (O)(SI); \
 	PREFETCH (O)(DI)
@@ -235,4 +236,4 @@ TEXT ·stream2Q8(SB), NOSPLIT, $0-48
 TEXT ·stream2Q4(SB), NOSPLIT, $0-48
 	MOVL $0x0f0f0f0f, R10
 	VPBROADCASTD R10, Z31
-	STREAMBLOCKS(Q4ALL, 288, AHEAD5(PREFETCHT1, 6144))
+	STREAMBLOCKS(Q4ALL, 288, AHEAD5(PREFETCHNTA, 6144))
