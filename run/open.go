@@ -171,7 +171,7 @@ func Open(ctx context.Context, name string, o OpenOptions) (*Model, error) {
 		err = m.bindAdapter(o)
 	}
 	if err == nil {
-		err = mapped.Readable(func() error { return m.start(o) })
+		err = mapped.Readable(func() error { return m.start(ctx, o) })
 	}
 	if err != nil {
 		m.Close()
@@ -221,7 +221,7 @@ func isPath(name string) bool {
 	return err == nil
 }
 
-func (m *Model) start(o OpenOptions) error {
+func (m *Model) start(ctx context.Context, o OpenOptions) error {
 	var err error
 	// Who does not ask for a type gets the numbers that the weights have in
 	// float32, even where fewer bits would be faster to multiply.
@@ -230,7 +230,7 @@ func (m *Model) start(o OpenOptions) error {
 		return err
 	}
 	m.Family, m.Threads, m.Skipped = m.cpu.Family(), m.cpu.Threads(), m.cpu.Skipped()
-	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Copied: m.files.Forget}
+	options := cpu.Options{DType: m.dtype, KVType: m.kvDType, Copied: m.files.Forget, Stop: ctx.Err}
 	if m.adapter == nil {
 		options.Later, options.Detach = m.files.InPlace, !m.files.InPlace
 	} else { // what becomes panels does so at once: its sums are in memory that is used again

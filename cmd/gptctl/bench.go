@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,6 +111,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 
 func (o *benchOptions) check(given func(flag string) bool) error {
 	shapeGiven := given("shape")
+	o.shape = strings.ToLower(o.shape)
 	o.anyPrompt, o.speed.Shorten = !given("prompt-tokens"), !given("gen-tokens")
 	for _, word := range o.peerFlags {
 		p, err := bench.ParsePeer(word)
@@ -207,7 +209,7 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 	for i, name := range o.dtypes {
 		s, err := openSubject(ctx, t, o, name)
 		if err != nil {
-			return err
+			return out.breakOff(&limits, err)
 		}
 		if i == 0 {
 			if o.anyPrompt {
@@ -225,7 +227,7 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 		}
 		s.Close()
 		if err != nil {
-			return err
+			return out.breakOff(&limits, damageHints(cmp.Or(o.model, s.Name), err))
 		}
 	}
 	if err := out.end(&limits); err != nil {
@@ -286,14 +288,18 @@ func fits(s *bench.Subject, o bench.Options) error {
 // sequenceRoom refuses texts whose keys and values the memory has no room for:
 // those of all tests are there at once.
 func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
-	asked, err := run.ParseDType(o.dtypes[0])
-	if err != nil {
-		return err
-	}
 	c := s.Model.Config
-	kv, err := run.ParseKVDType(o.kvDType, s.DType, asked, c.HeadDim(), s.CPU.Traits())
-	if err != nil {
-		return err
+	var widest int
+	for _, name := range o.dtypes {
+		asked, err := run.ParseDType(name)
+		if err != nil {
+			return err
+		}
+		kv, err := run.ParseKVDType(o.kvDType, cmp.Or(asked, s.DType), asked, c.HeadDim(), s.CPU.Traits())
+		if err != nil {
+			return err
+		}
+		widest = max(widest, kv.Bytes(c.Embd))
 	}
 	tokens := int64(o.speed.PromptTokens)
 	for _, depth := range o.speed.Depths {
@@ -301,10 +307,14 @@ func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
 			tokens += int64(batch) * int64(depth+o.speed.GenTokens)
 		}
 	}
-	needed := tokens * int64(2*c.Layers*kv.Bytes(c.Embd))
+	needed := tokens * int64(2*c.Layers*widest)
 	if free, ok := freeMemory(ctx, machine.Local()); ok && needed > free {
 		err := fmt.Errorf("the keys and values of these texts need %s of memory, and %s are free", size(needed), size(free))
-		return withHints(err, "a smaller --batch or --depth, or --kv-dtype f16, takes less")
+		hint := "a smaller --batch or --depth takes less"
+		if widest == tensor.F32.Bytes(c.Embd) {
+			hint += ", and so does --kv-dtype f16"
+		}
+		return withHints(err, hint)
 	}
 	return nil
 }
@@ -335,7 +345,7 @@ func openSubject(ctx context.Context, t *terminal, o benchOptions, dtype string)
 	if err == nil {
 		var kv tensor.DType
 		if kv, err = run.ParseKVDType(o.kvDType, d, d, cfg.HeadDim(), k.Traits()); err == nil {
-			s, err = bench.Random(o.shape, cfg, cpu.Options{DType: d, KVType: kv}, k)
+			s, err = bench.Random(o.shape, cfg, cpu.Options{DType: d, KVType: kv, Stop: ctx.Err}, k)
 		}
 	}
 	if err != nil {
@@ -377,7 +387,7 @@ func runPerplexity(ctx context.Context, t *terminal, o benchOptions) error {
 	for _, d := range dtypes {
 		m, err := openModel(ctx, t, runOptions{model: o.model, threads: o.threads, dtype: d, kvDType: o.kvDType})
 		if err != nil {
-			return err
+			return out.breakOff(nil, err)
 		}
 		row, err := predict(ctx, t, m, o, string(text))
 		if err == nil && base == 0 {
@@ -385,7 +395,7 @@ func runPerplexity(ctx context.Context, t *terminal, o benchOptions) error {
 		}
 		m.Close()
 		if err != nil {
-			return err
+			return out.breakOff(nil, err)
 		}
 		if base == 0 {
 			base = row.value.Value

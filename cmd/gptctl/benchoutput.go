@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/gptctl/gptctl/internal/bench"
 	"github.com/gptctl/gptctl/internal/machine"
@@ -256,6 +258,17 @@ func (w *benchWriter) addPerplexity(p predicted) error {
 		Perplexity: number(p.value.Value), Relative: number(p.relative), Tokens: p.value.Tokens,
 	})
 	return w.line(shorten(p.model), dtype, p.value.Tokens, fmt.Sprintf("%.4f", p.value.Value), fmt.Sprintf("%+.4f %%", 100*p.relative))
+}
+
+// breakOff ends a report that err keeps from being whole: what was measured before is
+// worth having.
+func (w *benchWriter) breakOff(l *bench.Limits, err error) error {
+	if len(w.json.Rows) > 0 && !errors.Is(err, syscall.EPIPE) {
+		if err := w.end(l); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // end prints the limits, nil if none were measured.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -61,4 +62,21 @@ func TestBenchColumns(t *testing.T) {
 		must(w.addTrain("gpt2-medium", gpt2.Config{}, []bench.TrainRow{{Training: k, Rates: []float64{225218.12, 34428.33}, Limit: bench.BF16, Bound: 1234567.8, Peak: 12 << 30}}))
 	}
 	check("training")
+}
+
+// What was measured before something went wrong is told.
+func TestBenchBreakOff(t *testing.T) {
+	var out bytes.Buffer
+	failed := errors.New("no")
+	w := benchWriter{t: &terminal{out: &out, json: true}}
+	w.json.Limits = map[bench.Limit]*float64{}
+	if err := w.breakOff(nil, failed); err != failed || out.Len() > 0 {
+		t.Errorf("without a row: %v, %s", err, &out)
+	}
+	if err := w.add([]bench.Row{{Shape: "demo", DType: tensor.F32, Test: "pp8", Batch: 1, Rates: []float64{1}, Limit: bench.F32, Settled: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.breakOff(nil, failed); err != failed || !strings.Contains(out.String(), `"test":"pp8"`) {
+		t.Errorf("%v, %s", err, &out)
+	}
 }

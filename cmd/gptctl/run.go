@@ -277,7 +277,6 @@ func openModel(ctx context.Context, t *terminal, o runOptions) (*run.Model, erro
 func generateHints(m *run.Model, err error) error {
 	var full *run.ContextError
 	var setting *run.SettingError
-	var damaged *gpt2.NonFiniteError
 	switch {
 	case errors.As(err, &full):
 		return withHints(err, fmt.Sprintf("shorten the prompt to %d tokens, or let --context-shift drop its beginning", full.Context))
@@ -285,10 +284,16 @@ func generateHints(m *run.Model, err error) error {
 		return &usageError{err}
 	case errors.Is(err, run.ErrNoStart):
 		return withHints(err, "give a prompt, or set bos_token_id in the model's config.json")
-	case errors.As(err, &damaged):
-		return withHints(err, "the model in "+m.Path+" is not fit for use: fetch or export it again")
 	case errors.Is(err, run.ErrLost):
 		return &aboutError{m.Path, err}
+	}
+	return damageHints(m.Path, err)
+}
+
+// damageHints adds what mends weights that are no numbers, or make none.
+func damageHints(path string, err error) error {
+	if damaged := (*gpt2.NonFiniteError)(nil); errors.As(err, &damaged) {
+		return withHints(err, "the model in "+path+" is not fit for use: fetch or export it again")
 	}
 	return err
 }

@@ -17,8 +17,8 @@ type Options struct {
 	// DType is the type that matrices are multiplied in. Invalid (zero) leaves
 	// each in its own.
 	DType tensor.DType
-	// KVType is the type of the keys and values of a sequence: F32, F16 or BF16.
-	// Invalid (zero) is F32.
+	// KVType is the type of the keys and values of a sequence: F32, F16, BF16 or
+	// Q8_0. Invalid (zero) is F32.
 	KVType tensor.DType
 	// Copy makes the device take a copy even of what it could use in place.
 	Copy bool
@@ -33,6 +33,9 @@ type Options struct {
 	// Needed is told which matrix is about to be read, before it is; nil if nobody
 	// wants to know.
 	Needed func(data []byte)
+	// Stop is asked before each matrix whether to go on: its error ends the loading; nil
+	// if nobody minds.
+	Stop func() error
 	// Copied is told what data of tensors the device has made itself a copy of
 	// and does not read again; nil if nobody wants to know.
 	Copied func(data []byte)

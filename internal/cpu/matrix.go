@@ -57,6 +57,11 @@ func (d *Device) LoadMatrix(t tensor.Tensor, layout gpt2.Layout) (gpt2.Matrix, e
 	if err != nil {
 		return nil, err
 	}
+	if d.options.Stop != nil {
+		if err := d.options.Stop(); err != nil {
+			return nil, err
+		}
+	}
 	if d.options.Needed != nil {
 		d.options.Needed(t.Data)
 	}

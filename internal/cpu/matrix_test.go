@@ -1,9 +1,12 @@
 package cpu
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -46,5 +49,26 @@ func TestHalfFloats(t *testing.T) {
 		if rounded := map[tensor.DType]float32{tensor.F16: 1 + 1.0/256, tensor.BF16: 1 + 1.0/128}[want]; y[0] != rounded {
 			t.Errorf("%v became %v, want %v", x, y[0], rounded)
 		}
+	}
+}
+
+// Loading ends where it is to stop.
+func TestStop(t *testing.T) {
+	k, err := kernel.New(kernel.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	c := gpt2.Config{VocabSize: 64, Positions: 8, Embd: 32, Heads: 4, Layers: 2, Inner: 64, Activation: gpt2.GELUNew, LayerNormEpsilon: 1e-5, TieWordEmbeddings: true}
+	left := 5
+	d := New(k, Options{Stop: func() error {
+		if left--; left < 0 {
+			return context.Canceled
+		}
+		return nil
+	}})
+	defer d.Close()
+	if _, err := gpt2.New(d, c, laterWeights(c, tensor.F32)); !errors.Is(err, context.Canceled) || left != -1 {
+		t.Errorf("%v, %d", err, left)
 	}
 }
