@@ -72,7 +72,7 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.SetNormalizeFunc(huggingFaceNames)
-	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, or a Hub id")
+	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, a .gguf file, or a Hub id")
 	f.StringVar(&o.adapter, "adapter", "", "add the LoRA adapter in `DIR` to the weights; its own base model is the default of --model")
 	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights to multiply by: auto (the file's, with products in f32), "+strings.Join(run.DTypes(), ", "))
 	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values of the text so far: auto (f32; f16 with --dtype f16 and bf16, q8_0 beside quantised weights, or f16 where the CPU has no kernels for it), "+strings.Join(run.KVDTypes(), ", ")+"; f16 takes half the memory, q8_0 a quarter")
@@ -98,7 +98,7 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 			return usagef("--adapter is empty: want the folder of an adapter")
 		}
 		if o.model == "" {
-			return usagef("--model is empty: want demo, a folder, or a Hub id")
+			return usagef("--model is empty: want demo, a folder, a .gguf file, or a Hub id")
 		}
 		var err error
 		if o.settings, err = layer(); err != nil {
