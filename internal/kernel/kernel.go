@@ -242,9 +242,10 @@ type ops struct {
 	// streamsAhead says that members who wait ask for what they will read next.
 	streamsAhead bool
 
-	few   int      // a few rows are best a multiple of it
-	pairs *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32
-	tiles *tileOps // products of many rows in a matrix unit, nil where there is none
+	few     int      // a few rows are best a multiple of it
+	mostFew int      // they are so many, if more than fewRows
+	pairs   *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32
+	tiles   *tileOps // products of many rows in a matrix unit, nil where there is none
 }
 
 // tileOps multiply tiles of bf16; package generic documents each.

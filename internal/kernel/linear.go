@@ -91,11 +91,15 @@ const (
 	depthBlock  = 384
 	colBlock    = 256
 	rowBlock    = 512
-	fewRows     = 16 // up to here reading W takes longer than the arithmetic
+	fewRows     = 16 // up to here reading W takes longer than the arithmetic, see isFew
 	claimElems  = 256 << 10
 	panelClaims = 12
 	dotBlock    = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
 )
+
+// isFew reports whether W streams by so many rows of x, which stay in a cache; more of them
+// are multiplied by a block of W that does.
+func (o *ops) isFew(rows int) bool { return rows <= max(fewRows, o.mostFew) }
 
 // Linear computes y = epilogue(x·W). x is [rows][In], y is [rows][Out]; they
 // do not overlap.
@@ -191,7 +195,7 @@ type linearTask struct {
 	norm      Norm  // that comes before
 	rows      int
 	factor        // x as it is multiplied, unless each member has its own
-	few       int // rows with those that fill up a tile, at most fewRows
+	few       int // rows with those that fill up a tile
 	w         Weight
 	e         Epilogue
 	cols      int // columns of one block
@@ -209,16 +213,16 @@ type linearTask struct {
 func (t *linearTask) plan(threads int) {
 	const line = 16 // columns in a cache line of float32
 	switch {
-	case t.rows <= fewRows && t.w.OutMajor:
+	case t.c.ops.isFew(t.rows) && t.w.OutMajor:
 		// As many claims for each, long enough to be read in a stream.
 		most := max(line, claimElems/max(t.w.In, 1))
 		each := ceilDiv(ceilDiv(t.w.Out, threads), most)
 		t.cols = roundUp(ceilDiv(t.w.Out, threads*each), line)
-	case t.rows <= fewRows && (t.w.Panels || t.w.Pairs):
+	case t.c.ops.isFew(t.rows) && (t.w.Panels || t.w.Pairs):
 		// Each has a run, of several claims, so that who is late leaves little behind.
 		t.cols = panelCols
 		t.most = max(1, ceilDiv(t.w.Out, panelCols)/(panelClaims*threads))
-	case t.rows <= fewRows:
+	case t.c.ops.isFew(t.rows):
 		// Each has its columns in one run.
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
 	case t.w.OutMajor:
@@ -266,7 +270,7 @@ func (t *linearTask) Run(member int) {
 		switch {
 		case t.w.OutMajor:
 			t.dots(s, row, rows, col, cols)
-		case t.rows <= fewRows:
+		case t.c.ops.isFew(t.rows):
 			t.accumulate(s, &t.factor, col, cols)
 		default:
 			t.multiply(s, row, rows, col, cols)

@@ -336,7 +336,7 @@ func (t *streamTask) store(y []float32, first, n int) {
 
 // fewOf reports whether products of a few rows with weights of type d are a streamTask.
 func (o *ops) fewOf(rows int, d tensor.DType) bool {
-	return rows > 1 && rows <= fewRows && d.IsQuantized() && o.fewBlocks != nil && o.fewPays(d, rows)
+	return rows > 1 && o.isFew(rows) && d.IsQuantized() && o.fewBlocks != nil && o.fewPays(d, rows)
 }
 
 // streamed reports whether the product of rows with w is a streamTask.
