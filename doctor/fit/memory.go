@@ -202,23 +202,26 @@ func coded(w Work, operand int) bool {
 }
 
 // operands are x, norm, qkv, att and mid of gpt2.Model: numbers, or tiles and blocks,
-// which share pieces, and then, but for x, numbers of few rows too.
+// which share pieces, and then, but for x, numbers of few rows too. norm and att have one
+// memory, and qkv and mid, but on a GPU.
 func operands(w Work) (total int64) {
 	c, n, few := w.Config, rows(w), int64(fewRows)
-	embd, inner := int64(c.Embd), int64(c.Inner)
-	widths := []int64{embd, product(3, embd), embd, inner} // but for x
-	for _, width := range widths {
-		total = sum(total, product(4, min(few, n), width))
+	embd, inner := int64(c.Embd), max(product(3, int64(c.Embd)), int64(c.Inner))
+	if w.Device != CPU {
+		return product(4, n, sum(product(6, embd), int64(c.Inner)))
 	}
+	total = product(4, min(few, n), sum(embd, inner))
 	if !tiled(w, n) || exact(w) {
 		total = sum(total, floats(product(n, embd)))
 		if n <= few {
 			return total
 		}
-		for i, width := range widths {
-			if coded(w, i) {
+		for i, width := range []int64{embd, inner} {
+			a, b := coded(w, i), coded(w, i+2)
+			if a || b {
 				total = sum(total, codes(n+spareRows, width))
-			} else {
+			}
+			if !a || !b {
 				total = sum(total, floats(product(n, width)))
 			}
 		}
@@ -226,16 +229,27 @@ func operands(w Work) (total int64) {
 	}
 	p := pieces{size: workPiece}
 	p.take(product(2, tiles(n, embd)), 1)
-	for i, width := range widths {
-		numbers, texts := product(n, width), int64(w.Batch)
-		switch attends := i == 1 || i == 2; {
-		case width%panelCols != 0 || i == 1 && (w.KVDType == F32 || c.HeadDim()%panelCols != 0):
-			total = sum(total, floats(numbers))
-		case attends && texts > few: // of a row each, that attention gets and gives as numbers
-			total = sum(total, begun(numbers, product(min(texts, n), width)))
-			fallthrough
-		default:
+	own, texts := []int64{embd, product(3, embd), embd, int64(c.Inner)}, int64(w.Batch)
+	for i, width := range []int64{embd, inner} {
+		var inTiles, inNumbers bool
+		written := int64(0)
+		for _, j := range []int{i, i + 2} {
+			if own[j]%panelCols != 0 || j == 1 && (w.KVDType == F32 || c.HeadDim()%panelCols != 0) {
+				inNumbers = true
+				continue
+			}
+			inTiles = true
+			if (j == 1 || j == 2) && texts > few { // of a row each, that attention gets and gives as numbers
+				written = product(min(texts, n), own[j])
+			}
+		}
+		if inTiles {
 			p.take(tiles(n, width), 1)
+		}
+		if inNumbers {
+			total = sum(total, floats(product(n, width)))
+		} else if written > 0 {
+			total = sum(total, begun(product(n, width), written))
 		}
 	}
 	return sum(total, p.taken, p.end())

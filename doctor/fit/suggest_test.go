@@ -8,9 +8,9 @@ import (
 
 func TestLargestBatch(t *testing.T) {
 	base := Estimate(Work{Config: tiny, Prompt: 1, Context: 16, Batch: 2}).Total()
-	// Up to 16 a sequence more takes 12288 bytes of cache, 1280 of activations,
+	// Up to 16 a sequence more takes 12288 bytes of cache, 768 of activations,
 	// 384 of logits and 1536 of scratch; the second one two lists of a vocabulary, too.
-	const each = 12288 + 1280 + 384 + 1536
+	const each = 12288 + 768 + 384 + 1536
 	const second = 2 * 4 * 64
 	for _, test := range []struct {
 		available int64

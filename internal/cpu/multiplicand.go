@@ -9,13 +9,10 @@ import (
 
 // multiplicand is a buffer that only products read. Where these go through a matrix
 // unit, it holds bfloat16 tiles instead of numbers: a quarter of the memory is
-// moved, and nothing is packed again. Each memory is allocated when it is needed; few
-// rows, which come after a prompt, have their own, so that not all of them is.
+// moved, and nothing is packed again.
 type multiplicand struct {
-	n      int
-	floats buffer
-	lines  buffer // of few rows
-	tiles  []byte
+	n int
+	*operandMemory
 	codes  kernel.Codes
 	tiled  bool // what was written last
 	coded  bool // the same
@@ -27,11 +24,30 @@ type multiplicand struct {
 	reader   tensor.DType // of all matrices that it is multiplied with; Invalid: of several types
 }
 
+// operandMemory is the memory of multiplicands of which only one holds something at a
+// time. Each kind is allocated when it is needed; few rows, which come after a prompt,
+// have their own, so that not all of them is.
+type operandMemory struct {
+	n      int // numbers of the largest
+	floats buffer
+	lines  buffer // of few rows
+	tiles  []byte
+	blocks []kernel.Block
+}
+
 func (o *multiplicand) Len() int { return o.n }
 
+// widest is the width of a row of the largest multiplicand in the same memory.
+func (o *multiplicand) widest(width int) int { return width * o.operandMemory.n / o.n }
+
 // NewOperand implements gpt2.Operands.
-func (d *Device) NewOperand(n int, readers []gpt2.Matrix) (gpt2.Buffer, error) {
-	return &multiplicand{n: n, reader: common(readers)}, nil
+func (d *Device) NewOperand(n int, readers []gpt2.Matrix, beside gpt2.Buffer) (gpt2.Buffer, error) {
+	memory := &operandMemory{n: n}
+	if b, ok := beside.(*multiplicand); ok {
+		memory = b.operandMemory
+		memory.n = max(memory.n, n)
+	}
+	return &multiplicand{n: n, operandMemory: memory, reader: common(readers)}, nil
 }
 
 // common is the type that matrices are held in, Invalid if not all are in the same: a file
@@ -48,7 +64,9 @@ func common(matrices []gpt2.Matrix) (t tensor.DType) {
 }
 
 // NewQKV implements gpt2.Operands.
-func (d *Device) NewQKV(n int) (gpt2.Buffer, error) { return &multiplicand{n: n, attended: true}, nil }
+func (d *Device) NewQKV(n int) (gpt2.Buffer, error) {
+	return &multiplicand{n: n, operandMemory: &operandMemory{n: n}, attended: true}, nil
+}
 
 // qkv returns the memory of queries, keys and values to be written as tiles, if attention
 // takes these, and the column from which they are float16.
@@ -107,12 +125,12 @@ func (o *multiplicand) later(x buffer, n kernel.Norm) {
 func (o *multiplicand) numbers(rows, width int) buffer {
 	if rows <= fewRows {
 		if len(o.lines) < rows*width {
-			o.lines = mapped.Floats(fewRows * width)
+			o.lines = mapped.Floats(fewRows * o.widest(width))
 		}
 		return o.lines
 	}
 	if o.floats == nil {
-		o.floats = mapped.Floats(o.n)
+		o.floats = mapped.Floats(o.operandMemory.n)
 	}
 	return o.floats
 }
@@ -128,10 +146,10 @@ func (d *Device) inBlocks(o *multiplicand, rows, width int) (q kernel.Codes) {
 
 // inCodes returns the memory of rows to be written as codes for weights of type t.
 func (o *multiplicand) inCodes(rows, width int, t tensor.DType) kernel.Codes {
-	if n := kernel.CodeBlocks(rows, width); len(o.codes.Blocks) < n {
-		o.codes.Blocks = kernel.NewBlocks(n)
+	if len(o.blocks) < kernel.CodeBlocks(rows, width) {
+		o.blocks = kernel.NewBlocks(kernel.CodeBlocks(rows, o.widest(width)))
 	}
-	o.codes.DType, o.coded, o.normed = t, true, false
+	o.codes, o.coded, o.normed = kernel.Codes{Blocks: o.blocks, DType: t}, true, false
 	return o.codes
 }
 
@@ -142,8 +160,8 @@ func (d *Device) tiles(o *multiplicand, rows, width int) []byte {
 	if !d.tiled(rows, width) {
 		return nil
 	}
-	if n := kernel.TileBytes(rows, width); len(o.tiles) < n {
-		o.tiles = d.room(n)
+	if len(o.tiles) < kernel.TileBytes(rows, width) {
+		o.tiles = d.room(kernel.TileBytes(rows, o.widest(width)))
 	}
 	o.tiled, o.coded, o.normed = true, false, false
 	return o.tiles

@@ -22,7 +22,8 @@ func (d *Device) TailFrom(rows, first int) int {
 func (d *Device) Tail(x gpt2.Buffer, rows, width, from int) gpt2.Buffer {
 	switch o := x.(type) {
 	case *multiplicand:
-		tail := &multiplicand{n: o.n - from*width, tiled: o.tiled, coded: o.coded}
+		left := o.n - from*width
+		tail := &multiplicand{n: left, operandMemory: &operandMemory{n: left}, tiled: o.tiled, coded: o.coded}
 		switch {
 		case from == 0:
 			return o

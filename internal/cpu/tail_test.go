@@ -101,7 +101,7 @@ func TestTailOfProduct(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mid, err := dev.NewOperand(rows*width, []gpt2.Matrix{w})
+		mid, err := dev.NewOperand(rows*width, []gpt2.Matrix{w}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

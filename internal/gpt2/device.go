@@ -59,8 +59,10 @@ type Device interface {
 type Operands interface {
 	// NewOperand allocates a buffer that is only overwritten by whole results of Norm,
 	// Linear or Attention and only read as the x of Linear, with one of the readers. What
-	// Norm read stays as it is until that: the product may compute the norm.
-	NewOperand(n int, readers []Matrix) (Buffer, error)
+	// Norm read stays as it is until that: the product may compute the norm. It may take
+	// the memory of beside, unless that is nil: one of these or of NewQKV, of as many rows,
+	// which is not read any more once the new one is written, and the other way round.
+	NewOperand(n int, readers []Matrix, beside Buffer) (Buffer, error)
 	// NewQKV allocates a buffer that Linear overwrites and only Attention reads, after an
 	// Embed of the same rows.
 	NewQKV(n int) (Buffer, error)

@@ -160,7 +160,7 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 		}
 	}
 	residual, qkv := alloc, alloc
-	operand := func(b *Buffer, n int, _ []Matrix) { alloc(b, n) }
+	operand := func(b *Buffer, n int, _ []Matrix, _ Buffer) { alloc(b, n) }
 	if o, ok := m.dev.(Operands); ok {
 		with := func(f func(int) (Buffer, error)) func(*Buffer, int) {
 			return func(b *Buffer, n int) {
@@ -170,18 +170,18 @@ func (m *Model) reserve(rows, headRows int) (err error) {
 			}
 		}
 		residual, qkv = with(o.NewResidual), with(o.NewQKV)
-		operand = func(b *Buffer, n int, readers []Matrix) {
-			with(func(n int) (Buffer, error) { return o.NewOperand(n, readers) })(b, n)
+		operand = func(b *Buffer, n int, readers []Matrix, beside Buffer) {
+			with(func(n int) (Buffer, error) { return o.NewOperand(n, readers, beside) })(b, n)
 		}
 	}
 	if rows > m.rows {
 		embd := m.Config.Embd
 		norm, att, mid := m.params.readers()
 		residual(&m.x, rows*embd)
-		operand(&m.norm, rows*embd, norm)
+		operand(&m.norm, rows*embd, norm, nil)
 		qkv(&m.qkv, rows*3*embd)
-		operand(&m.att, rows*embd, att)
-		operand(&m.mid, rows*m.Config.Inner, mid)
+		operand(&m.att, rows*embd, att, m.norm)
+		operand(&m.mid, rows*m.Config.Inner, mid, m.qkv)
 		m.rows = rows
 	}
 	if headRows > m.headRows {

@@ -12,8 +12,8 @@ import (
 // the rows writes them so, a member its own part, where else they would be quantised again
 // before each product, few rows by each member.
 type Codes struct {
-	DType  tensor.DType    // of the weights; Invalid: none are wanted
-	Blocks []generic.Block // see CodeBlocks
+	DType  tensor.DType // of the weights; Invalid: none are wanted
+	Blocks []Block      // see CodeBlocks
 }
 
 // TakesCodes reports whether rows may be Codes for weights of type d, of any width that
@@ -29,8 +29,11 @@ func CodeBlocks(rows, width int) int {
 	return (rows + generic.FewRows) * (width / tensor.QuantBlock)
 }
 
+// Block is one of Codes.
+type Block = generic.Block
+
 // NewBlocks makes room for Codes.
-func NewBlocks(n int) []generic.Block { return make([]generic.Block, n) }
+func NewBlocks(n int) []Block { return make([]Block, n) }
 
 func (q *Codes) wanted() bool { return q.DType != tensor.Invalid }
 
