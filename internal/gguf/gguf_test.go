@@ -158,6 +158,8 @@ func TestParseRefuses(t *testing.T) {
 		{"alignment 0", start(0, 1).str(KeyAlignment).u32(4).u32(0).pad(64), "want a power of two"},
 		{"alignment 48", start(0, 1).str(KeyAlignment).u32(4).u32(48).pad(64), "want a power of two"},
 		{"alignment as text", start(0, 1).str(KeyAlignment).u32(8).str("32").pad(64), "want a whole number"},
+		{"alignment as an empty array", start(0, 1).str(KeyAlignment).u32(9).u32(4).u64(0).pad(64), "is an array of uint32, want a whole number"},
+		{"alignments", start(0, 1).str(KeyAlignment).u32(9).u32(4).u64(2).u32(32).u32(64).pad(64), "has 32 in one place and 64 in another"},
 		{"long name", start(1, 0).tensor(strings.Repeat("n", 65), 0, 0, 1).pad(64), "want at most 64"},
 		{"five dimensions", start(1, 0).tensor("t", 0, 0, 1, 1, 1, 1, 1).pad(64), "has 5 dimensions"},
 		{"sizes overflow", start(1, 0).tensor("t", 0, 0, 1<<40, 1<<40).pad(64), "too large"},
@@ -252,6 +254,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(build(f, sampleValues(), sampleTensors())))
 	f.Add([]byte(build(f, nil, nil)))
 	f.Add([]byte(start(0, 1).str(KeyAlignment).u32(4).u32(64).pad(64)))
+	f.Add([]byte(start(0, 2).str(KeyHeads).u32(9).u32(4).u64(0).str(KeyHeadsKV).u32(9).u32(1).u64(2).pad(64)))
 	f.Add([]byte(start(2, 0).tensor("t", 14, 0, 256).tensor("u", 30, 256, 16).pad(512)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)

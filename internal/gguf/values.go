@@ -31,20 +31,35 @@ func (f *File) Text(key string) (text string, ok bool, err error) {
 	return string(v.data[8:]), true, nil
 }
 
-// Uint returns an integer of any type that is not negative; not ok without one.
+// Uint returns an integer of any type that is not negative; not ok without one. An
+// array, which says it layer by layer, counts as one number if all of it are equal.
 func (f *File) Uint(key string) (n uint64, ok bool, err error) {
+	signed, ok, err := f.Int(key)
+	if signed < 0 && f.values[key].kind != Uint64 {
+		return 0, false, fmt.Errorf("metadata %s is %d, want no negative number", quote(key), signed)
+	}
+	return uint64(signed), ok, err
+}
+
+// Int is Uint for what may be negative; a uint64 beyond 63 bits wraps.
+func (f *File) Int(key string) (n int64, ok bool, err error) {
 	v, ok := f.values[key]
 	if !ok {
 		return 0, false, nil
 	}
-	signed, isInt := v.integer(0)
+	if v.kind == Array && v.n == 0 {
+		return 0, false, v.wrongType(key, "a whole number")
+	}
+	n, isInt := v.integer(0)
 	if !isInt {
 		return 0, false, v.wrongType(key, "a whole number")
 	}
-	if signed < 0 && v.kind != Uint64 {
-		return 0, false, fmt.Errorf("metadata %s is %d, want no negative number", quote(key), signed)
+	for i := 1; i < v.n; i++ { // 0 of what is no array
+		if other, _ := v.integer(i); other != n {
+			return 0, false, fmt.Errorf("metadata %s has %d in one place and %d in another, want the same for all layers", quote(key), n, other)
+		}
 	}
-	return uint64(signed), true, nil
+	return n, true, nil
 }
 
 // integer returns element i of an integer type; a uint64 beyond 63 bits wraps.

@@ -114,6 +114,13 @@ func openGGUF(path string, o Options) (_ *Model, err error) {
 // checkGGUF refuses what is not a GPT-2 in one file, in types that are read or
 // can be brought to one.
 func checkGGUF(f *gguf.File) error {
+	parts, _, err := f.Uint(gguf.KeySplitCount) // first of all: only the first part says more
+	switch {
+	case err != nil:
+		return err
+	case parts > 1:
+		return &gguf.FormatError{Why: fmt.Sprintf("the file is one of %d parts of a model", parts), Mend: "join them with llama.cpp's llama-gguf-split --merge FIRST.gguf FILE.gguf"}
+	}
 	architecture, ok, err := f.Text(gguf.KeyArchitecture)
 	switch {
 	case err != nil:
@@ -122,13 +129,6 @@ func checkGGUF(f *gguf.File) error {
 		return fmt.Errorf("the file does not say which architecture it holds (%s)", gguf.KeyArchitecture)
 	case architecture != gguf.GPT2:
 		return &gpt2.FamilyError{Why: fmt.Sprintf("the file holds a model of architecture %q, want %q", architecture, gguf.GPT2)}
-	}
-	parts, _, err := f.Uint(gguf.KeySplitCount)
-	switch {
-	case err != nil:
-		return err
-	case parts > 1:
-		return &gguf.FormatError{Why: fmt.Sprintf("the file is one of %d parts of a model", parts), Mend: "join them with llama.cpp's llama-gguf-split --merge FIRST.gguf FILE.gguf"}
 	}
 	f.Requantize()
 	return f.CheckTypes()
@@ -156,7 +156,9 @@ func ggufConfig(f *gguf.File, parts tokenizer.Parts) (gpt2.Config, error) {
 			fields[size.field] = n
 		}
 	}
-	if n, ok, err := f.Uint(gguf.KeyHeadsKV); err != nil || ok && n != fields["n_head"] {
+	if n, ok, err := f.Uint(gguf.KeyHeadsKV); err != nil {
+		return gpt2.Config{}, err
+	} else if ok && n != fields["n_head"] {
 		return gpt2.Config{}, fmt.Errorf("metadata %q is %d, want as many as %q", gguf.KeyHeadsKV, n, gguf.KeyHeads)
 	}
 	epsilon, ok, err := f.Float(gguf.KeyEpsilon)
@@ -341,15 +343,15 @@ var sampling = []struct {
 // ggufGeneration writes what the file says about sampling as a
 // generation_config.json; nil if it says nothing.
 func ggufGeneration(f *gguf.File, cfg gpt2.Config) ([]byte, error) {
-	fields := map[string]any{}
+	fields, greedy := map[string]any{}, false
 	for _, s := range sampling {
 		if s.whole {
-			n, ok, err := f.Uint(s.key)
+			n, ok, err := f.Int(s.key)
 			if err != nil {
 				return nil, err
 			}
 			if ok {
-				fields[s.field] = n
+				fields[s.field] = max(n, 0) // llama.cpp's -1 is off, as 0
 			}
 			continue
 		}
@@ -359,13 +361,13 @@ func ggufGeneration(f *gguf.File, cfg gpt2.Config) ([]byte, error) {
 		}
 		if ok && !math.IsNaN(x) && !math.IsInf(x, 0) {
 			fields[s.field] = number(x)
+			greedy = greedy || s.key == gguf.KeyTemperature && x <= 0 // as in llama.cpp
 		}
 	}
 	if len(fields) == 0 {
 		return nil, nil
 	}
-	fields["do_sample"] = fields["temperature"] != json.Number("0")
-	if fields["do_sample"] == false {
+	if fields["do_sample"] = !greedy; greedy {
 		delete(fields, "temperature")
 	}
 	if cfg.BOS >= 0 {

@@ -101,11 +101,29 @@ func TestOpenGGUFSettings(t *testing.T) {
 	}
 }
 
+// What llama.cpp reads so: a temperature or a number of tokens below zero switches
+// sampling, or the bound, off; a number of heads may be an array of the layers'.
+func TestOpenGGUFAsLlama(t *testing.T) {
+	m, err := Open(tiny(t, tensor.F32, map[string]any{
+		gguf.KeyTemperature: float32(-1), gguf.KeyTopK: int32(-1), gguf.KeyHeadsKV: []int32{2}, gguf.KeyFeedForward: []int32{128},
+	}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if text := string(m.GenerationConfig); !strings.Contains(text, `"top_k": 0`) || !strings.Contains(text, `"do_sample": false`) || strings.Contains(text, "temperature") {
+		t.Errorf("got %s", text)
+	}
+}
+
 func TestOpenGGUFRefuses(t *testing.T) {
 	for want, changes := range map[string]map[string]any{
 		`architecture "llama", want "gpt2"`:              {gguf.KeyArchitecture: "llama"},
 		"does not say which architecture":                {gguf.KeyArchitecture: nil},
-		"one of 3 parts":                                 {gguf.KeySplitCount: uint32(3)},
+		"one of 3 parts":                                 {gguf.KeySplitCount: uint32(3), gguf.KeyArchitecture: nil},
+		"8 in one place and 4 in another":                {gguf.KeyHeads: []int32{8, 4}},
+		`head_count_kv" has 2 in one place`:              {gguf.KeyHeadsKV: []int32{2, 1}},
+		`head_count" is an array of int32`:               {gguf.KeyHeads: []int32{}},
 		`"gpt2.block_count" is missing`:                  {gguf.KeyBlocks: nil},
 		`"gpt2.attention.layer_norm_epsilon" is missing`: {gguf.KeyEpsilon: nil},
 		"n_head":     {gguf.KeyHeads: uint32(3)},
