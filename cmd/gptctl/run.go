@@ -245,7 +245,7 @@ func kernelFamily(t *terminal) (string, error) {
 }
 
 func allowedFamily(name string, check func(string) error) (family, note string, err error) {
-	if name == "" {
+	if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
 		return "", "", nil
 	}
 	var refused *run.RefusedError
@@ -253,7 +253,7 @@ func allowedFamily(name string, check func(string) error) (family, note string, 
 	case errors.As(err, &refused):
 		return "", fmt.Sprintf("GPTCTL_CPU=%q in the environment: %v; the best of the others is used", name, err), nil
 	case err != nil:
-		return "", "", usagef("GPTCTL_CPU=%q in the environment: %v", name, err)
+		return "", "", withHints(usagef("GPTCTL_CPU=%q in the environment: %v", name, err), "without it the fastest of them is used")
 	}
 	return name, "", nil
 }

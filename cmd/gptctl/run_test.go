@@ -23,6 +23,7 @@ func TestAllowedFamily(t *testing.T) {
 	for _, c := range []struct{ name, family, note, err string }{
 		{name: ""},
 		{name: "avx512", family: "avx512"},
+		{name: " AVX512", family: "avx512"},
 		{name: "amx", note: `GPTCTL_CPU="amx" in the environment: the system refuses AMX`},
 		{name: "neon", err: `GPTCTL_CPU="neon" in the environment: this machine has avx512`},
 	} {
