@@ -60,7 +60,11 @@ func roomFor(w fit.Work, available int64) error {
 	if needed <= available {
 		return nil
 	}
-	err := fmt.Errorf("%d texts of up to %d tokens need %s of memory beside the weights, and %s are free", w.Batch, w.Context, size(needed), size(available))
+	need := "need"
+	if w.Batch == 1 {
+		need = "needs"
+	}
+	err := fmt.Errorf("%s of up to %d tokens %s %s of memory beside the weights, and %s are free", count(w.Batch, "text"), w.Context, need, size(needed), size(available))
 	fewer := w
 	for fewer.Batch > 1 && own(fewer) > available {
 		fewer.Batch /= 2

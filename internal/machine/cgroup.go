@@ -32,7 +32,7 @@ func (h *Host) Cgroup() Cgroup {
 			}
 			c.Version = max(c.Version, 2)
 			h.upwards(root, line.path, func(dir string) {
-				c.limitMemory(h, dir, "memory.max", "memory.current", "inactive_file ")
+				c.limitMemory(h, dir, "memory.max", "memory.current", "")
 				if quota, period, ok := strings.Cut(h.line(dir+"/cpu.max"), " "); ok {
 					c.limitCPU(quota, period)
 				}
@@ -45,7 +45,7 @@ func (h *Host) Cgroup() Cgroup {
 			case "memory":
 				c.Version = 1
 				h.upwards(root, line.path, func(dir string) {
-					c.limitMemory(h, dir, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
+					c.limitMemory(h, dir, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 				})
 			case "cpu":
 				c.Version = 1
@@ -70,7 +70,10 @@ func (h *Host) upwards(root, group string, visit func(dir string)) {
 	}
 }
 
-func (c *Cgroup) limitMemory(h *Host, dir, limit, used, cache string) {
+// limitMemory takes the limit of a group if it is the tightest. What memory.stat, whose
+// names begin with prefix, has of files can be dropped, what was used again (a model's
+// file that was run twice) as well: MemAvailable of /proc/meminfo counts both, too.
+func (c *Cgroup) limitMemory(h *Host, dir, limit, used, prefix string) {
 	n, err := strconv.ParseUint(h.line(dir+"/"+limit), 10, 64)
 	if err != nil || n == 0 || n >= 1<<60 { // "max", and version 1's "no limit" is almost 1<<63
 		return
@@ -82,10 +85,12 @@ func (c *Cgroup) limitMemory(h *Host, dir, limit, used, cache string) {
 	c.MemoryUsed, _ = strconv.ParseUint(h.line(dir+"/"+used), 10, 64)
 	stat, _ := h.ReadFile(dir + "/memory.stat")
 	for line := range strings.Lines(string(stat)) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(line), cache); ok {
-			if droppable, err := strconv.ParseUint(v, 10, 64); err == nil {
-				c.MemoryUsed -= min(c.MemoryUsed, droppable)
-			}
+		name, v, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name != prefix+"inactive_file" && name != prefix+"active_file" {
+			continue
+		}
+		if droppable, err := strconv.ParseUint(v, 10, 64); err == nil {
+			c.MemoryUsed -= min(c.MemoryUsed, droppable)
 		}
 	}
 }

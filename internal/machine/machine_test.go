@@ -252,7 +252,8 @@ max
 3000000000
 -- sys/fs/cgroup/a/memory.stat --
 anon 1
-inactive_file 1000000000
+inactive_file 700000000
+active_file 300000000
 -- sys/fs/cgroup/a/b/cpu.max --
 150000 100000
 -- sys/fs/cgroup/a/cpu.max --
@@ -265,7 +266,13 @@ max 100000
 -- sys/fs/cgroup/memory/memory.limit_in_bytes --
 2000000000
 -- sys/fs/cgroup/memory/memory.usage_in_bytes --
-500000000
+700000000
+-- sys/fs/cgroup/memory/memory.stat --
+inactive_file 1
+active_file 2
+total_inactive_anon 3
+total_inactive_file 50000000
+total_active_file 150000000
 -- sys/fs/cgroup/cpu/cpu.cfs_quota_us --
 50000
 -- sys/fs/cgroup/cpu/cpu.cfs_period_us --
