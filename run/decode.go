@@ -133,7 +133,7 @@ func (run *generation) prefill(ctx context.Context, s sequence, next func(logits
 
 // rest goes on until every sample has ended.
 func (run *generation) rest(ctx context.Context, samples []*continuation) error {
-	active := unfinished(samples)
+	active := slices.DeleteFunc(slices.Clone(samples), (*continuation).ended)
 	for _, c := range active {
 		if c.sequence != nil {
 			continue
@@ -171,7 +171,7 @@ func (run *generation) rest(ctx context.Context, samples []*continuation) error 
 		for i, c := range active {
 			run.settle(c, starts[i])
 		}
-		active = unfinished(active)
+		active = slices.DeleteFunc(active, (*continuation).ended)
 	}
 	return nil
 }
@@ -187,15 +187,7 @@ func (run *generation) unread(c *continuation) []int {
 	return tokens[start+c.sequence.Len():]
 }
 
-func unfinished(list []*continuation) []*continuation {
-	var left []*continuation
-	for _, c := range list {
-		if c.finish == "" {
-			left = append(left, c)
-		}
-	}
-	return left
-}
+func (c *continuation) ended() bool { return c.finish != "" }
 
 // advance chooses a sample's next token, decides whether it is the last, and
 // streams what is settled. It uses logits up.

@@ -34,7 +34,7 @@ type Generator struct {
 func New(m *gpt2.Model, t Tokenizer) *Generator {
 	c := m.Config
 	return &Generator{
-		model: gpt2Model{m}, tokenizer: t,
+		model: &gpt2Model{Model: m}, tokenizer: t,
 		vocab: c.VocabSize, context: c.Positions, bos: c.BOS, eos: c.EOS,
 	}
 }

@@ -102,6 +102,9 @@ func (run *generation) guess(c *continuation, unread []int, most int) []int {
 		run.limit-length-1, // one token more is chosen than was guessed
 		run.context-(length-run.windowStart(length)))
 	c.draft = c.drafter.draft(c.history.tokens, most)
+	if len(c.draft) == 0 {
+		return unread
+	}
 	return slices.Concat(unread, c.draft)
 }
 

@@ -34,11 +34,14 @@ type input struct {
 // change until it returns.
 type visitor func(input, token int, logits []float32) error
 
-type gpt2Model struct{ *gpt2.Model }
+type gpt2Model struct {
+	*gpt2.Model
+	inputs []gpt2.Input // kept from call to call
+}
 
 type gpt2Sequence struct{ *gpt2.Sequence }
 
-func (m gpt2Model) newSequence(capacity int) (sequence, error) {
+func (m *gpt2Model) newSequence(capacity int) (sequence, error) {
 	s, err := m.Model.NewSequence(capacity)
 	if err != nil {
 		return nil, err
@@ -46,11 +49,13 @@ func (m gpt2Model) newSequence(capacity int) (sequence, error) {
 	return gpt2Sequence{s}, nil
 }
 
-func (m gpt2Model) forward(ctx context.Context, inputs []input, visit visitor) error {
-	in := make([]gpt2.Input, len(inputs))
-	for i, x := range inputs {
-		in[i] = gpt2.Input{Sequence: x.sequence.(gpt2Sequence).Sequence, Tokens: x.tokens, Logits: x.logits}
+func (m *gpt2Model) forward(ctx context.Context, inputs []input, visit visitor) error {
+	in := m.inputs[:0]
+	for _, x := range inputs {
+		in = append(in, gpt2.Input{Sequence: x.sequence.(gpt2Sequence).Sequence, Tokens: x.tokens, Logits: x.logits})
 	}
+	m.inputs = in
+	defer clear(in) // they hold on to the texts
 	return m.Model.Forward(ctx, in, visit)
 }
 

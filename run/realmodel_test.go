@@ -48,7 +48,7 @@ func TestRealModel(t *testing.T) {
 		}
 		return ids
 	}
-	model := m.Generator.model.(gpt2Model).Model
+	model := m.Generator.model.(*gpt2Model).Model
 	forward := func(tokens []int, wanted gpt2.Wanted, visit func(i int, logits []float32)) {
 		t.Helper()
 		s, err := model.NewSequence(len(tokens))

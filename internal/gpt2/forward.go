@@ -82,10 +82,11 @@ func (m *Model) Forward(ctx context.Context, inputs []Input, visit func(input, t
 	if err := m.check(inputs); err != nil {
 		return err
 	}
-	before := make([]int, len(inputs))
-	for i, in := range inputs {
-		before[i] = in.Sequence.len
+	before := m.lists.before[:0]
+	for _, in := range inputs {
+		before = append(before, in.Sequence.len)
 	}
+	m.lists.before = before
 	err := m.forward(ctx, inputs, visit)
 	if err != nil {
 		for i, in := range inputs {
@@ -113,20 +114,26 @@ func (m *Model) check(inputs []Input) error {
 // place names a row of a chunk by the input and the token it came from.
 type place struct{ input, token int }
 
+// lists are Forward's own. They are kept from call to call, so that a token needs no
+// new memory.
+type lists struct {
+	before []int // the lengths of the sequences
+	rows   []Row
+	places []place
+	wanted []int // rows whose logits are
+}
+
 // forward cuts the inputs into chunks of chunkRows positions.
 func (m *Model) forward(ctx context.Context, inputs []Input, visit func(input, token int, logits []float32) error) error {
-	total := 0
-	for _, in := range inputs {
-		total += len(in.Tokens)
-	}
-	rows := make([]Row, 0, min(total, chunkRows))
-	places := make([]place, 0, cap(rows))
+	rows, places := m.lists.rows[:0], m.lists.places[:0]
 	flush := func() error {
 		if len(rows) == 0 {
 			return nil
 		}
 		err := m.chunk(ctx, inputs, rows, places, visit)
+		clear(rows) // they hold on to the keys and values of texts
 		rows, places = rows[:0], places[:0]
+		m.lists.rows, m.lists.places = rows, places
 		return err
 	}
 	for i, in := range inputs {
@@ -145,13 +152,14 @@ func (m *Model) forward(ctx context.Context, inputs []Input, visit func(input, t
 }
 
 func (m *Model) chunk(ctx context.Context, inputs []Input, rows []Row, places []place, visit func(input, token int, logits []float32) error) error {
-	var wanted []int
+	wanted := m.lists.wanted[:0]
 	for r, p := range places {
 		in := inputs[p.input]
 		if in.Logits == AllLogits || in.Logits == LastLogits && p.token == len(in.Tokens)-1 {
 			wanted = append(wanted, r)
 		}
 	}
+	m.lists.wanted = wanted
 	if err := m.reserve(len(rows), min(len(wanted), logitsRows)); err != nil {
 		return err
 	}

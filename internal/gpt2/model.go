@@ -44,6 +44,8 @@ type Model struct {
 	x, norm, qkv, att, mid Buffer // [rows][embd|embd|3·embd|embd|inner]
 	headRows               int
 	picked, logits         Buffer // [headRows][embd], [headRows][vocab]
+
+	lists lists
 }
 
 // params are the weights as the device holds them.
@@ -153,7 +155,14 @@ func (p *params) readers() (norm, att, mid []Matrix) {
 func (m *Model) Device() Device { return m.dev }
 
 // reserve makes the activations large enough for a call.
-func (m *Model) reserve(rows, headRows int) (err error) {
+func (m *Model) reserve(rows, headRows int) error {
+	if rows <= m.rows && headRows <= m.headRows {
+		return nil
+	}
+	return m.grow(rows, headRows)
+}
+
+func (m *Model) grow(rows, headRows int) (err error) {
 	alloc := func(b *Buffer, n int) {
 		if err == nil {
 			*b, err = m.dev.NewBuffer(n)
