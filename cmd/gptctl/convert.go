@@ -99,6 +99,7 @@ func newConvert(t *terminal, start func(context.Context, *terminal, convertOptio
 }
 
 func checkConvert(o *convertOptions, args []string) (err error) {
+	o.To, o.dtype = strings.ToLower(o.To), strings.ToLower(o.dtype)
 	switch {
 	case len(args) == 0:
 		return withHints(usagef("there is no model"), "gptctl convert gpt2 --out gpt2.gguf")

@@ -201,6 +201,7 @@ func doctorRun(t *terminal, o doctorOptions) (doctor.Options, error) {
 	if o.threads > 0 {
 		options.Threads = o.threads
 	}
+	o.dtype, o.kvDType = strings.ToLower(o.dtype), strings.ToLower(o.kvDType)
 	w := fit.Work{Purpose: fit.Purpose(o.purpose), Model: o.model, DType: fit.DType(o.dtype), AsIs: o.dtype == "auto", Batch: o.batch, Context: o.context}
 	if w.AsIs {
 		w.DType = fit.F32 // as the Hub has them
