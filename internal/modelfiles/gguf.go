@@ -128,7 +128,7 @@ func checkGGUF(f *gguf.File) error {
 	case !ok:
 		return fmt.Errorf("the file does not say which architecture it holds (%s)", gguf.KeyArchitecture)
 	case architecture != gguf.GPT2:
-		return &gpt2.FamilyError{Why: fmt.Sprintf("the file holds a model of architecture %q, want %q", architecture, gguf.GPT2)}
+		return &gpt2.FamilyError{Why: fmt.Sprintf("the file holds a model of architecture %.60q, want %q", architecture, gguf.GPT2)}
 	}
 	f.Requantize()
 	return f.CheckTypes()
@@ -232,14 +232,14 @@ func ggufParts(f *gguf.File) (tokenizer.Parts, error) {
 		return p, orMissing(nil, gguf.KeyTokenizer)
 	}
 	if kind != "gpt2" {
-		return p, &gpt2.FamilyError{Why: fmt.Sprintf("metadata %q is %q, want \"gpt2\"", gguf.KeyTokenizer, kind)}
+		return p, &gpt2.FamilyError{Why: fmt.Sprintf("metadata %q is %.60q, want \"gpt2\"", gguf.KeyTokenizer, kind)}
 	}
 	pre, _, err := f.Text(gguf.KeyPre)
 	if err != nil {
 		return p, err
 	}
 	if !slices.Contains(preTokenizers, pre) {
-		return p, &gpt2.FamilyError{Why: fmt.Sprintf("metadata %q is %q, want \"gpt-2\"", gguf.KeyPre, pre)}
+		return p, &gpt2.FamilyError{Why: fmt.Sprintf("metadata %q is %.60q, want \"gpt-2\"", gguf.KeyPre, pre)}
 	}
 	if err := ggufTokens(f, &p); err != nil {
 		return p, err
