@@ -98,10 +98,21 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	o.train.flags(f)
 	f.StringArrayVar(&o.peerFlags, "peer", nil, "another program's `NAME=COMMAND`, which is run in turns with ours (may be repeated)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := o.train.check(&o, f.Changed); err != nil {
+		// What stands in the environment or the file may be meant for another use of this
+		// verb, or for another verb: it gives way to what is typed.
+		typed := func(flag string) bool { return f.Changed(flag) && !fromSettings(t, flag) }
+		given := f.Changed
+		switch {
+		case typed("shape") && !typed("model"):
+			o.model = ""
+			given = func(flag string) bool { return f.Changed(flag) && flag != "model" }
+		case typed("model") && !typed("shape"):
+			given = func(flag string) bool { return f.Changed(flag) && flag != "shape" }
+		}
+		if err := o.train.check(&o, given, typed); err != nil {
 			return err
 		}
-		if err := o.check(f.Changed); err != nil {
+		if err := o.check(given, typed); err != nil {
 			return err
 		}
 		return start(cmd.Context(), t, o)
@@ -109,7 +120,7 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	return cmd
 }
 
-func (o *benchOptions) check(given func(flag string) bool) error {
+func (o *benchOptions) check(given, typed func(flag string) bool) error {
 	shapeGiven := given("shape")
 	o.shape = strings.ToLower(o.shape)
 	o.anyPrompt, o.speed.Shorten = !given("prompt-tokens"), !given("gen-tokens")
@@ -131,7 +142,7 @@ func (o *benchOptions) check(given func(flag string) bool) error {
 		}
 	}
 	for _, flag := range []string{"context", "stride"} {
-		if o.perplexity == "" && !o.train.on && given(flag) {
+		if o.perplexity == "" && !o.train.on && typed(flag) {
 			return usagef("--%s is of --perplexity; --depth is how many tokens come before those that are written", flag)
 		}
 	}
@@ -171,7 +182,7 @@ func (o *benchOptions) check(given func(flag string) bool) error {
 		return usagef("--peer is of the speed of pp and tg, not of --perplexity or --train")
 	case o.model != "" && shapeGiven:
 		return usagef("--model and --shape exclude each other")
-	case o.perplexity != "" && shapeGiven:
+	case o.perplexity != "" && typed("shape"):
 		return usagef("--perplexity and --shape exclude each other: random weights predict nothing")
 	case o.perplexity != "":
 		if o.model == "" {

@@ -42,20 +42,21 @@ func (b *benchTrain) flags(f *pflag.FlagSet) {
 }
 
 // check fills in what was not given.
-func (b *benchTrain) check(o *benchOptions, given func(flag string) bool) error {
+func (b *benchTrain) check(o *benchOptions, given, typed func(flag string) bool) error {
 	if !b.on {
 		for _, flag := range []string{"precision", "checkpointing", "lora"} {
-			if given(flag) {
+			if typed(flag) {
 				return usagef("--%s is of --train", flag)
 			}
 		}
 		return nil
 	}
 	for _, flag := range []string{"perplexity", "dtype", "kv-dtype", "prompt-tokens", "gen-tokens", "depth", "stride"} {
-		if given(flag) {
+		if typed(flag) {
 			return usagef("--%s and --train exclude each other", flag)
 		}
 	}
+	o.perplexity = "" // of the environment or the file
 	if len(b.precisions) == 0 {
 		return usagef("--precision is empty")
 	}

@@ -87,7 +87,7 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.list {
 			for _, name := range []string{"for", "skip", "since", "fix", "strict", "deep"} {
-				if cmd.Flags().Changed(name) && !fromSettings(t, cmd, name) {
+				if cmd.Flags().Changed(name) && !fromSettings(t, name) {
 					return usagef("--list only names the checks: --%s does not go with it", name)
 				}
 			}
@@ -103,7 +103,7 @@ func newDoctor(t *terminal, start func(context.Context, *terminal, doctorOptions
 					continue // of the Hub: may it be read?
 				}
 				// From the environment or a file they may be meant for other verbs.
-				if cmd.Flags().Changed(name) && !fromSettings(t, cmd, name) {
+				if cmd.Flags().Changed(name) && !fromSettings(t, name) {
 					return withHints(usagef("--%s says what the work needs, and there is none", name), "gptctl doctor --for run --"+name+" …")
 				}
 			}

@@ -85,13 +85,13 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 		given := func(flag string) bool { return cmd.Flags().Changed(flag) }
 		flags := func(s *finetune.Settings, fromFile bool) error {
 			for name, value := range text {
-				if given(name) && fromSettings(t, cmd, name) == fromFile {
+				if given(name) && fromSettings(t, name) == fromFile {
 					if err := finetune.Override(s, name+"="+quoteSetting(*value)); err != nil {
 						return err
 					}
 				}
 			}
-			if given("data") && fromSettings(t, cmd, "data") == fromFile {
+			if given("data") && fromSettings(t, "data") == fromFile {
 				s.Data = append([]string(nil), data...)
 			}
 			return nil
@@ -152,7 +152,7 @@ func newFinetune(t *terminal, start func(context.Context, *terminal, finetuneOpt
 		if err := o.settings.Validate(); err != nil {
 			return withHints(&usageError{inRecipe(recipe, err)}, aboutSettings)
 		}
-		typed := func(flag string) bool { return given(flag) && !fromSettings(t, cmd, flag) }
+		typed := func(flag string) bool { return given(flag) && !fromSettings(t, flag) }
 		switch {
 		case typed("model") && o.settings.Init != "":
 			return withHints(usagef("--model %s begins with a model, and init = %s makes a new one: want one of them", o.settings.Model, o.settings.Init), "leave one of them out")

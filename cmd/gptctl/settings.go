@@ -29,7 +29,7 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	t.settings, t.settingsFile = tables, path
+	t.settings, t.settingsFile, t.applied = tables, path, map[string]bool{}
 	table := tables[cmd.Name()]
 	var failed error
 	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
@@ -41,6 +41,7 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 			if cmd.Flags().Set(f.Name, v) != nil {
 				failed = usagef("%s=%q in the environment: want %s", variable, v, wanted(f))
 			}
+			t.applied[f.Name] = true
 			return
 		}
 		v, ok := table[settingKey(f.Name)]
@@ -54,6 +55,7 @@ func applySettings(t *terminal, cmd *cobra.Command) error {
 		if !ok {
 			failed = usagef("%s: %s.%s is %v, want %s", path, cmd.Name(), settingKey(f.Name), v, wanted(f))
 		}
+		t.applied[f.Name] = true
 	})
 	return failed
 }
@@ -109,11 +111,8 @@ func flagError(err error) error {
 }
 
 // fromSettings reports whether a flag has its value from the environment or
-// the file.
-func fromSettings(t *terminal, cmd *cobra.Command, flag string) bool {
-	_, inFile := t.settings[cmd.Name()][settingKey(flag)]
-	return inFile || t.getenv("GPTCTL_"+strings.ToUpper(settingKey(flag))) != ""
-}
+// the file: one that was typed has not.
+func fromSettings(t *terminal, flag string) bool { return t.applied[flag] }
 
 func settingKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 

@@ -30,6 +30,7 @@ type terminal struct {
 
 	settings     map[string]map[string]any // gptctl.toml: verb → key → value
 	settingsFile string                    // that they were read from, "" if from none
+	applied      map[string]bool           // the flags that have their values from there or from the environment
 }
 
 func newTerminal(in, out, err *os.File, env func(string) (string, bool)) *terminal {
