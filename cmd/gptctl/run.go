@@ -13,6 +13,7 @@ import (
 
 	"github.com/gptctl/gptctl/fetch"
 	"github.com/gptctl/gptctl/internal/gpt2"
+	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/run"
 )
 
@@ -174,6 +175,7 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		return err
 	}
 	defer m.Close()
+	mapped.ForgetProgram()
 	t.detail("model %s: %s, %d parameters, %s; %s kernels on %s", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, count(m.Threads, "thread"))
 
 	for _, s := range m.Skipped {

@@ -54,6 +54,7 @@ const (
 const (
 	programBytes   = 22 << 20
 	programFile    = 14 << 20 // of it, what is used of the program's file
+	programLeft    = 12 << 20 // the same, after what its start needed is forgotten
 	tokenizerBytes = 220
 	ggufTokenBytes = 260
 	serverBytes    = 16 << 20 // HTTP connections and queues: a guess
@@ -91,11 +92,17 @@ func Estimate(w Work) Memory {
 		m.Overhead, m.Host = cudaContext, sum(overhead, product(4, int64(logitsRows), int64(w.Config.VocabSize)))
 		return m
 	}
-	work := scratch(w)
-	m.Overhead = sum(overhead, gaps(w), work)
-	// While weights are read, some of the file is in memory, and nothing of what
-	// computes.
-	m.Overhead = sum(m.Overhead, max(0, loading(w)-sum(m.Weights, m.KV, m.Activations, m.Logits, work)))
+	// While weights are read, some of the file is in memory, and nothing of what computes;
+	// after that run forgets most of the program, where the system lets it.
+	work, load, forgotten := scratch(w), loading(w), int64(0)
+	if w.Copied {
+		load = max(load, m.Weights)
+	}
+	if w.Purpose == Run {
+		forgotten = max(0, w.Program-programLeft)
+	}
+	m.Overhead = sum(overhead-forgotten, gaps(w), work)
+	m.Overhead = sum(m.Overhead, max(0, sum(load, forgotten)-sum(m.Weights, m.KV, m.Activations, m.Logits, work)))
 	return m
 }
 

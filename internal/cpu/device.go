@@ -5,6 +5,7 @@ package cpu
 
 import (
 	"slices"
+	"weak"
 
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
@@ -58,6 +59,8 @@ type Device struct {
 	position []float32 // reused by Embed
 	wide     []byte    // reused by widen
 	work     []byte    // what is left of a piece, see room
+
+	operands []weak.Pointer[operandMemory]
 
 	finite    buffer // what the last product has seen to be finite
 	allFinite bool

@@ -21,6 +21,9 @@ func (d *Device) layOut(rows int) {
 	if d.calls++; d.calls <= laterAfter {
 		return
 	}
+	if d.calls == laterAfter+1 {
+		d.freeMany() // of the prompt: a matrix is in memory twice for a moment
+	}
 	for bytes := 0; len(d.later) > 0 && bytes < laterBytes; d.later = d.later[1:] {
 		bytes += len(d.later[0].Data)
 		d.take(d.later[0])

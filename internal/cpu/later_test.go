@@ -66,6 +66,69 @@ func TestLater(t *testing.T) {
 	}
 }
 
+// What a prompt was computed in goes back before matrices are in memory twice, and the next
+// prompt gives the same bits in new memory.
+func TestManyRowsGoBack(t *testing.T) {
+	c := gpt2.Config{
+		VocabSize: 64, Positions: 128, Embd: 480, Heads: 8, Layers: 2, Inner: 1920,
+		Activation: gpt2.GELUNew, LayerNormEpsilon: 1e-5, TieWordEmbeddings: true, ScaleAttnWeights: true,
+	}
+	k, err := kernel.New(kernel.Options{Threads: 2, Wide: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	d := New(k, Options{Later: true})
+	defer d.Close()
+	m, err := gpt2.New(d, c, laterWeights(c, tensor.F32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := m.NewSequence(c.Positions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prompt := make([]int, 60)
+	for i := range prompt {
+		prompt[i] = i * 7 % c.VocabSize
+	}
+	call := func(tokens []int) (logits []float32) {
+		err := m.Forward(context.Background(), []gpt2.Input{{Sequence: s, Tokens: tokens}}, func(_, _ int, l []float32) error {
+			logits = slices.Clone(l)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return logits
+	}
+	memory := func(want int) {
+		t.Helper()
+		n := 0
+		for _, p := range d.operands {
+			if m := p.Value(); m != nil && m.many != nil {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%d operands have memory for many rows, want %d", n, want)
+		}
+	}
+	want := call(prompt)
+	memory(2)
+	for range laterAfter {
+		call(prompt[:1])
+	}
+	memory(2)
+	call(prompt[:1])
+	memory(0)
+	s.Truncate(0)
+	if got := call(prompt); !slices.Equal(got, want) {
+		t.Error("the same prompt gives other bits afterwards")
+	}
+	memory(2)
+}
+
 // laterLogits are those of a prompt and more tokens; after is called after each.
 func laterLogits(t *testing.T, c gpt2.Config, w *gpt2.Weights, k *kernel.CPU, o Options, tokens []int, after func(*Device)) (logits []float32) {
 	t.Helper()

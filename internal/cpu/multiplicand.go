@@ -1,6 +1,10 @@
 package cpu
 
 import (
+	"runtime"
+	"slices"
+	"weak"
+
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
 	"github.com/gptctl/gptctl/internal/mapped"
@@ -29,7 +33,8 @@ type multiplicand struct {
 // have their own, so that not all of them is.
 type operandMemory struct {
 	n      int // numbers of the largest
-	floats buffer
+	many   *mapped.Memory
+	floats buffer // in many
 	lines  buffer // of few rows
 	tiles  []byte
 	blocks []kernel.Block
@@ -42,12 +47,28 @@ func (o *multiplicand) widest(width int) int { return width * o.operandMemory.n 
 
 // NewOperand implements gpt2.Operands.
 func (d *Device) NewOperand(n int, readers []gpt2.Matrix, beside gpt2.Buffer) (gpt2.Buffer, error) {
-	memory := &operandMemory{n: n}
 	if b, ok := beside.(*multiplicand); ok {
-		memory = b.operandMemory
-		memory.n = max(memory.n, n)
+		b.operandMemory.n = max(b.operandMemory.n, n)
+		return &multiplicand{n: n, operandMemory: b.operandMemory, reader: common(readers)}, nil
 	}
-	return &multiplicand{n: n, operandMemory: memory, reader: common(readers)}, nil
+	return &multiplicand{n: n, operandMemory: d.newOperandMemory(n), reader: common(readers)}, nil
+}
+
+func (d *Device) newOperandMemory(n int) *operandMemory {
+	m := &operandMemory{n: n}
+	d.operands = slices.DeleteFunc(d.operands, func(p weak.Pointer[operandMemory]) bool { return p.Value() == nil })
+	d.operands = append(d.operands, weak.Make(m))
+	return m
+}
+
+// freeMany gives back the numbers of many rows, until there are many again.
+func (d *Device) freeMany() {
+	for _, p := range d.operands {
+		if m := p.Value(); m != nil && m.many != nil {
+			_ = m.many.Free()
+			m.many, m.floats = nil, nil
+		}
+	}
 }
 
 // common is the type that matrices are held in, Invalid if not all are in the same: a file
@@ -65,7 +86,7 @@ func common(matrices []gpt2.Matrix) (t tensor.DType) {
 
 // NewQKV implements gpt2.Operands.
 func (d *Device) NewQKV(n int) (gpt2.Buffer, error) {
-	return &multiplicand{n: n, operandMemory: &operandMemory{n: n}, attended: true}, nil
+	return &multiplicand{n: n, operandMemory: d.newOperandMemory(n), attended: true}, nil
 }
 
 // qkv returns the memory of queries, keys and values to be written as tiles, if attention
@@ -130,7 +151,9 @@ func (o *multiplicand) numbers(rows, width int) buffer {
 		return o.lines
 	}
 	if o.floats == nil {
-		o.floats = mapped.Floats(o.operandMemory.n)
+		o.many = mapped.Anonymous(4 * o.operandMemory.n)
+		runtime.AddCleanup(o.operandMemory, func(m *mapped.Memory) { _ = m.Free() }, o.many)
+		o.floats, _ = tensor.View[float32](o.many.Data)
 	}
 	return o.floats
 }

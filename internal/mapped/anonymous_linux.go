@@ -25,3 +25,9 @@ func forget(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }
 // smallPages keeps a touch of one byte from mapping 2 MB of the file, which
 // would bring back what was forgotten around it.
 func smallPages(data []byte) { _ = unix.Madvise(data, unix.MADV_NOHUGEPAGE) }
+
+// forgetAt is smallPages and forget of what is not Go's memory.
+func forgetAt(address, size uintptr) {
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address, size, unix.MADV_NOHUGEPAGE)
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address, size, unix.MADV_DONTNEED)
+}

@@ -11,3 +11,5 @@ func mapAnonymous(int) (data []byte, unmap func() error, err error) {
 func forget([]byte)     {}
 func smallPages([]byte) {}
 func hugePages([]byte)  {}
+
+func forgetAt(address, size uintptr) {}

@@ -3,6 +3,7 @@ package mapped
 import (
 	"bufio"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,8 +15,11 @@ Rss:                  50 kB
 Size:              10448 kB
 Rss:                7688 kB
 Pss:                7688 kB
+Anonymous:             0 kB
+AnonHugePages:         0 kB
 00e34000-018df000 r--p 00a34000 fe:00 123  /usr/bin/gptctl
 Rss:                6000 kB
+Anonymous:             8 kB
 018df000-02158000 rw-p 014df000 fe:00 123  /usr/bin/gptctl
 Rss:                8000 kB
 7f00-7f01 r-xp 00000000 fe:00 5  /lib/usr/bin/gptctl
@@ -25,10 +29,16 @@ Rss:                 200 kB
 7f04-7f05 r--p 00000000 fe:00 123  /usr/bin/gptctl
 Rss:                 400 kB
 `
-	if got, want := programOf(bufio.NewScanner(strings.NewReader(smaps)), "/usr/bin/gptctl"), int64(13688<<10); got != want {
-		t.Errorf("%d bytes, want %d", got, want)
+	want := []mapping{{0x400000, 0xe34000, 7688 << 10, 0}, {0xe34000, 0x18df000, 6000 << 10, 8 << 10}}
+	if got := programOf(bufio.NewScanner(strings.NewReader(smaps)), "/usr/bin/gptctl"); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got := Program(); runtime.GOOS == "linux" && got < 100<<10 || got < 0 {
-		t.Errorf("%d bytes of this program", got)
+	before := Program()
+	if runtime.GOOS == "linux" && before < 100<<10 || before < 0 {
+		t.Errorf("%d bytes of this program", before)
+	}
+	ForgetProgram()
+	if after := Program(); after > before || runtime.GOOS == "linux" && after == 0 {
+		t.Errorf("%d bytes of this program, and %d after most were forgotten", before, after)
 	}
 }
