@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gptctl/gptctl/internal/gguf"
 	"github.com/gptctl/gptctl/internal/safetensors"
 	"github.com/gptctl/gptctl/internal/torchfile"
 )
@@ -71,7 +72,7 @@ func findFiles(dir string, files fs.FS) (open func() (weightFile, error), err er
 	if i < 0 {
 		other := findOther(files)
 		if filepath.Ext(other) == ggufExt {
-			return nil, fmt.Errorf("model %s has its weights only in %s, which is a model by itself: name that file instead of the folder", dir, other)
+			return nil, &gguf.FormatError{Why: fmt.Sprintf("model %s has its weights only in %s, which is a model by itself", dir, other), Mend: "name " + filepath.Join(dir, other)}
 		}
 		if other != "" {
 			return nil, fmt.Errorf("model %s has its weights only in %s, a format that cannot be read yet: save the model as model.safetensors (save_pretrained in transformers does)", dir, other)
