@@ -40,12 +40,13 @@ func ParsePeer(s string) (Peer, error) {
 	if !some {
 		return p, nil
 	}
+	weightTypes := []tensor.DType{tensor.F32, tensor.F16, tensor.BF16, tensor.Q8_0, tensor.Q4_0}
 	for word := range strings.SplitSeq(types, ",") {
-		d, err := tensor.ParseDType(strings.ToUpper(strings.TrimSpace(word)))
-		if err != nil || !d.IsFloat() && !d.IsQuantized() {
-			return p, fmt.Errorf("%q is no type of weights", word)
+		i := slices.IndexFunc(weightTypes, func(d tensor.DType) bool { return strings.EqualFold(d.String(), strings.TrimSpace(word)) })
+		if i < 0 {
+			return p, fmt.Errorf("%q is no type of weights: want f32, f16, bf16, q8_0 or q4_0", word)
 		}
-		p.DTypes = append(p.DTypes, d)
+		p.DTypes = append(p.DTypes, weightTypes[i])
 	}
 	return p, nil
 }

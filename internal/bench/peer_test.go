@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,10 +20,11 @@ func TestParsePeer(t *testing.T) {
 	}{
 		{"llama.cpp=python x.py --a=b", Peer{Name: "llama.cpp", Command: "python x.py --a=b"}, true},
 		{" torch : f32, BF16 = run ", Peer{Name: "torch", Command: "run", DTypes: []tensor.DType{tensor.F32, tensor.BF16}}, true},
+		{"llama.cpp:q8_0,Q4_0=run", Peer{Name: "llama.cpp", Command: "run", DTypes: []tensor.DType{tensor.Q8_0, tensor.Q4_0}}, true},
 		{"torch", Peer{}, false}, {"=run", Peer{}, false}, {"a=", Peer{}, false}, {"a:=run", Peer{}, false}, {"a:i8=run", Peer{}, false}, {"", Peer{}, false},
 	} {
 		p, err := ParsePeer(c.in)
-		if (err == nil) != c.ok || c.ok && (p.Name != c.want.Name || p.Command != c.want.Command || len(p.DTypes) != len(c.want.DTypes)) {
+		if (err == nil) != c.ok || c.ok && (p.Name != c.want.Name || p.Command != c.want.Command || !slices.Equal(p.DTypes, c.want.DTypes)) {
 			t.Errorf("%q: %+v, %v", c.in, p, err)
 		}
 	}
