@@ -158,17 +158,18 @@ keep: \
 	KMOVW R9, K2
 
 // One row of x against many of W, in four streams: the next results of a stream
-// follow each other, and rows of W do too. Requests for what follows go to the
-// second-level cache, past the first's, which has too few of them.
+// follow each other, and rows of W do too. Nothing is prefetched, since AMD's hardware keeps
+// pace and Intel's has FourDots: on Zen 5 a head in float32 is read 4 % faster than with
+// requests, and as much again because of the steps by six, with which a row of GPT-2 ends in
+// no branch that was guessed wrong.
 //
 // R8 is where the streams are, R10 the bytes of a result, R13 the results left
 // of each.
-#define AHEAD4 1536
-#define PREFETCH4 \
-	PREFETCHT1 AHEAD4(AX); \
-	PREFETCHT1 AHEAD4(AX)(BX*1); \
-	PREFETCHT1 AHEAD4(AX)(BX*2); \
-	PREFETCHT1 AHEAD4(AX)(DX*1)
+#define STEP4(MUL, LOADW, LOADX, BYTES) \
+	LOAD4(LOADW); \
+	ROWS1(MUL, LOADX); \
+	ADDQ $BYTES, AX; \
+	ADDQ $64, SI
 
 #define DOTROW(MUL, LOADW, LOADWK, LOADX, LOADXK, STEP, BYTES, TAIL) \
 	MOVQ y+0(FP), DI; \
@@ -184,14 +185,22 @@ next: \
 	MOVQ n+48(FP), CX; \
 	MOVQ R8, AX; \
 	ROWS1(ZEROL, 0); \
+six: \
+	SUBQ $(6*STEP), CX; \
+	JLT  few; \
+	STEP4(MUL, LOADW, LOADX, BYTES); \
+	STEP4(MUL, LOADW, LOADX, BYTES); \
+	STEP4(MUL, LOADW, LOADX, BYTES); \
+	STEP4(MUL, LOADW, LOADX, BYTES); \
+	STEP4(MUL, LOADW, LOADX, BYTES); \
+	STEP4(MUL, LOADW, LOADX, BYTES); \
+	JMP  six; \
+few: \
+	ADDQ $(6*STEP), CX; \
 loop: \
 	CMPQ CX, $STEP; \
 	JLT  tail; \
-	PREFETCH4; \
-	LOAD4(LOADW); \
-	ROWS1(MUL, LOADX); \
-	ADDQ $BYTES, AX; \
-	ADDQ $64, SI; \
+	STEP4(MUL, LOADW, LOADX, BYTES); \
 	SUBQ $STEP, CX; \
 	JMP  loop; \
 tail: \
