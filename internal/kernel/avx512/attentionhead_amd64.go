@@ -21,7 +21,8 @@ type heads struct {
 	k, v           *byte
 	stepK, stepV   uintptr
 	n, heads       int
-	aheadK, aheadV uintptr // bytes from k and v to what is asked for
+	aheadK, aheadV uintptr // bytes from what is read of k and v to what is asked for
+	turnV          uintptr // bytes from the end of a head's values to the next one's
 	factor         float32
 }
 
@@ -42,13 +43,23 @@ func CodeHeads(h *generic.CodeHeads) {
 		a.out, a.scores, a.lds, a.query = &h.Out[first*generic.CodedHead], &h.S[0], uintptr(panels*positions*4), &h.Q[first*blocks]
 		a.k, a.v, a.stepK, a.stepV = &k[0], &v[0], uintptr(h.StepK), uintptr(h.StepV)
 		a.n, a.heads, a.factor = h.N, n, h.Scale
-		if len(h.NextK) > 0 && len(h.NextV) > 0 {
+		a.turnV = a.stepV - uintptr(bytes)
+		if n*bytes > nearBytes {
+			a.aheadK, a.aheadV = aheadBytes, aheadBytes
+		} else if len(h.NextK) > 0 && len(h.NextV) > 0 {
 			a.aheadK = uintptr(unsafe.Pointer(&h.NextK[0])) - uintptr(unsafe.Pointer(&k[0]))
 			a.aheadV = uintptr(unsafe.Pointer(&h.NextV[0])) - uintptr(unsafe.Pointer(&v[0]))
 		}
 		codeHeads(&a)
 	}
 }
+
+// A panel ahead is asked for, since the first-level cache has no room for what the next heads
+// read, except for short texts, whose keys stay below nearBytes.
+const (
+	aheadBytes = positions * (generic.CodedHead + generic.CodedHead/16)
+	nearBytes  = 8 << 10
+)
 
 // headsAtOnce is how many codeHeads keeps sums of.
 const headsAtOnce = 16

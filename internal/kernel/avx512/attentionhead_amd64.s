@@ -23,29 +23,45 @@
 #define HEADS  72(AX)
 #define AHEADK 80(AX)
 #define AHEADV 88(AX)
-#define FACTOR 96(AX)
+#define TURNV  96(AX)
+#define FACTOR 104(AX)
 
-// What comes next is as far ahead of what is read as D says. A panel of 32 keys or values
-// is 34 lines; 17 of them, from O on, are asked for at a time: a core has about 64 requests
-// under way, and forgets what is too much.
+// Half a panel of 32 keys or values is 17 lines, from O bytes after P on; those that are read
+// D later are asked for: the hardware alone is too slow where the memory of a head begins, and
+// where instructions that wait for memory fill the core (on Zen 5 it reads 30 to 35 GB/s instead of
+// 26 to 29; 42 if it does nothing else).
 #define ASK(O, P, D) \
-	PREFETCHT1 (O+0)(P)(D*1); \
-	PREFETCHT1 (O+64)(P)(D*1); \
-	PREFETCHT1 (O+128)(P)(D*1); \
-	PREFETCHT1 (O+192)(P)(D*1); \
-	PREFETCHT1 (O+256)(P)(D*1); \
-	PREFETCHT1 (O+320)(P)(D*1); \
-	PREFETCHT1 (O+384)(P)(D*1); \
-	PREFETCHT1 (O+448)(P)(D*1); \
-	PREFETCHT1 (O+512)(P)(D*1); \
-	PREFETCHT1 (O+576)(P)(D*1); \
-	PREFETCHT1 (O+640)(P)(D*1); \
-	PREFETCHT1 (O+704)(P)(D*1); \
-	PREFETCHT1 (O+768)(P)(D*1); \
-	PREFETCHT1 (O+832)(P)(D*1); \
-	PREFETCHT1 (O+896)(P)(D*1); \
-	PREFETCHT1 (O+960)(P)(D*1); \
-	PREFETCHT1 (O+1024)(P)(D*1)
+	PREFETCHT0 (O+0)(P)(D*1); \
+	PREFETCHT0 (O+64)(P)(D*1); \
+	PREFETCHT0 (O+128)(P)(D*1); \
+	PREFETCHT0 (O+192)(P)(D*1); \
+	PREFETCHT0 (O+256)(P)(D*1); \
+	PREFETCHT0 (O+320)(P)(D*1); \
+	PREFETCHT0 (O+384)(P)(D*1); \
+	PREFETCHT0 (O+448)(P)(D*1); \
+	PREFETCHT0 (O+512)(P)(D*1); \
+	PREFETCHT0 (O+576)(P)(D*1); \
+	PREFETCHT0 (O+640)(P)(D*1); \
+	PREFETCHT0 (O+704)(P)(D*1); \
+	PREFETCHT0 (O+768)(P)(D*1); \
+	PREFETCHT0 (O+832)(P)(D*1); \
+	PREFETCHT0 (O+896)(P)(D*1); \
+	PREFETCHT0 (O+960)(P)(D*1); \
+	PREFETCHT0 (O+1024)(P)(D*1)
+
+// Values are read after the weights: their first lines come while these are computed.
+#define ASKVALUES \
+	PREFETCHT0 (BX); \
+	PREFETCHT0 64(BX); \
+	PREFETCHT0 128(BX); \
+	PREFETCHT0 192(BX); \
+	PREFETCHT0 256(BX); \
+	PREFETCHT0 320(BX); \
+	PREFETCHT0 384(BX); \
+	PREFETCHT0 448(BX); \
+	PREFETCHT0 512(BX); \
+	PREFETCHT0 576(BX); \
+	ADDQ $640, BX
 
 // Four codes of 16 keys at O(R) times four of the query in Q.
 #define DOT(O, R, Q, ACC) \
@@ -93,7 +109,8 @@ TEXT ·codeHeads(SB), NOSPLIT, $64-8
 	MOVQ a+0(FP), AX
 
 // Scores: R13 heads left, R10 the head's keys, SI and BX two panels of 16 of them, DI where
-// scores go, R11 those of the head, R8 the query, R9 how far ahead is asked for, R12 positions
+// scores go, R11 those of the head, R8 the query, R9 how far ahead is asked for, R15 a panel of
+// the head's values, whose scales are asked for, since the weights need them, R12 positions
 // left. Z0-Z15 are the query's codes, Z16-Z19 the offsets and scales of its blocks, Z28 the
 // factor, Z29 the largest scores, DX where the largest one goes.
 	MOVQ AHEADK, R9
@@ -101,6 +118,7 @@ TEXT ·codeHeads(SB), NOSPLIT, $64-8
 	MOVQ KEYS, R10
 	MOVQ SCORES, R11
 	MOVQ QUERY, R8
+	MOVQ VALUES, R15
 	LEAQ most-64(SP), DX
 	VBROADCASTSS FACTOR, Z28
 	MOVL $0x80808080, CX
@@ -140,6 +158,9 @@ query:
 
 pair:
 	ASK(0, SI, R9)
+	PREFETCHT0 (R15)
+	PREFETCHT0 64(R15)
+	ADDQ $2176, R15
 	CMPQ R12, $16
 	JLE  single
 	LEAQ 1088(SI), BX
@@ -149,6 +170,7 @@ pair:
 
 whole:
 	SCORES16(SI, Z20, Z21, Z26)
+	ASK(1088, SI, R9)
 	SCORES16(BX, Z22, Z23, Z27)
 	VMOVUPS Z26, (DI)
 	VMOVUPS Z27, 64(DI)
@@ -177,19 +199,17 @@ largest:
 	VMAXPS X20, X29, X29
 	VMOVSS X29, (DX)
 	ADDQ $4, DX
+	ADDQ TURNV, R15
 	DECQ R13
 	JNZ  query
 
 // Weights, which take the place of the scores, 32 at a time: codes, 64 bytes later the steps
 // of both blocks. R13 heads left, R11 the head's scores, DI 32 of them, R10 the head's values,
-// R8 a panel, which begins with scales, R15 the head's keys, SI a panel, R9 and BX how far ahead
-// keys and values are asked for, R12 positions left, DX where Z6, the largest score, is and
-// the inverse of the sum in Z8 goes.
+// R8 a panel, which begins with scales, BX lines of them that are asked for, R12 positions left,
+// DX where Z6, the largest score, is and the inverse of the sum in Z8 goes.
 	MOVQ HEADS, R13
 	MOVQ SCORES, R11
 	MOVQ VALUES, R10
-	MOVQ KEYS, R15
-	MOVQ AHEADV, BX
 	LEAQ most-64(SP), DX
 	EXPCONST
 	CONSTANTS
@@ -197,7 +217,7 @@ largest:
 weights:
 	MOVQ R11, DI
 	MOVQ R10, R8
-	MOVQ R15, SI
+	MOVQ R10, BX
 	MOVQ N, R12
 	VBROADCASTSS (DX), Z6
 	ZERO(Z8)
@@ -221,13 +241,11 @@ exp:
 	VMOVAPS.Z Z0, K2, Z5
 	VADDPS Z5, Z8, Z8
 	WEIGHTS(64)
-	ASK(1088, SI, R9)
-	ASK(0, R8, BX)
+	ASKVALUES
 	VMOVDQU64 Z0, (DI)
 	VMOVSS X2, 64(DI)
 	VMOVSS X3, 68(DI)
 	ADDQ $128, DI
-	ADDQ $2176, SI
 	ADDQ $2176, R8
 	SUBQ $32, R12
 	JGT  weigh
@@ -235,7 +253,6 @@ exp:
 	VDIVSS X8, X24, X8
 	VMOVSS X8, (DX)
 	ADDQ $4, DX
-	ADDQ STEPK, R15
 	ADDQ STEPV, R10
 	ADDQ LDS, R11
 	DECQ R13
@@ -267,13 +284,14 @@ panel:
 	ZERO(Z13)
 	ZERO(Z14)
 	ZERO(Z15)
-	ASK(960, BX, R9)
+	ASK(-128, BX, R9)
 	VBROADCASTSS 64(CX), Z2
 	VBROADCASTSS 68(CX), Z3
 	FOUR64(0, 0)
 	FOUR64(16, 256)
 	FOUR64(32, 512)
 	FOUR64(48, 768)
+	ASK(960, BX, R9)
 	FOUR64(4, 1024)
 	FOUR64(20, 1280)
 	FOUR64(36, 1536)
