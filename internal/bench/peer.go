@@ -87,7 +87,8 @@ func (ps *Peers) Run(ctx context.Context, p Peer, threads int) error {
 		shell = []string{"cmd", "/C", command}
 	}
 	cmd := exec.CommandContext(ctx, shell[0], shell[1:]...)
-	cmd.WaitDelay = time.Second // what the shell has started may live on
+	endsAsGroup(cmd)
+	cmd.WaitDelay = time.Second // what the shell has started may live on elsewhere
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()

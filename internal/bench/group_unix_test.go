@@ -1,0 +1,58 @@
+//go:build unix
+
+package bench
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gptctl/gptctl/internal/tensor"
+)
+
+// Who interrupts the bench leaves no peer behind, though it is the child of a shell.
+func TestPeerEndsWithItsShell(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Beside(tensor.F32).Run(ctx, Peer{Name: "p", Command: "sleep 600 & echo $! > '" + file + ".new'; mv '" + file + ".new' '" + file + "'; wait"}, 1)
+	}()
+	var word []byte
+	for word == nil {
+		select {
+		case err := <-ended:
+			t.Fatalf("it ended before: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+		word, _ = os.ReadFile(file)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(word)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	for range 1000 { // whoever inherits it may not collect it at once, or ever: a zombie will do
+		if syscall.Kill(pid, 0) != nil || zombie(pid) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	t.Error("the shell's child lives on")
+}
+
+func zombie(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && strings.Contains(string(b), ") Z ")
+}
