@@ -136,14 +136,14 @@ func (o *benchOptions) check(given, typed func(flag string) bool) error {
 		}
 		o.peers = append(o.peers, p)
 	}
-	for flag, empty := range map[string]bool{"model": o.model == "", "dtype": len(o.dtypes) == 0, "perplexity": o.perplexity == ""} {
+	for flag, empty := range map[string]bool{"model": o.model == "", "shape": o.shape == "", "dtype": len(o.dtypes) == 0, "kv-dtype": o.kvDType == "", "perplexity": o.perplexity == ""} {
 		if empty && given(flag) {
 			return usagef("--%s is empty", flag)
 		}
 	}
-	for _, flag := range []string{"context", "stride"} {
+	for flag, of := range map[string]string{"context": "--perplexity and --train", "stride": "--perplexity"} {
 		if o.perplexity == "" && !o.train.on && typed(flag) {
-			return usagef("--%s is of --perplexity; --depth is how many tokens come before those that are written", flag)
+			return usagef("--%s is of %s; --depth is how many tokens come before those that are written", flag, of)
 		}
 	}
 	for i, d := range o.dtypes {

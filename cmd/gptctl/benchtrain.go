@@ -128,7 +128,7 @@ func runBenchTrain(ctx context.Context, t *terminal, o benchOptions) error {
 			err = out.addTrain(name, cfg, rows)
 		}
 		if err != nil {
-			return err
+			return out.breakOff(&limits, err)
 		}
 	}
 	return out.end(&limits)

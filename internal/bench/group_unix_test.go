@@ -42,6 +42,29 @@ func TestPeerEndsWithItsShell(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
+	ends(t, pid)
+}
+
+// What a peer's command leaves behind would compute beside what is measured next.
+func TestPeerThatGoesOn(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	err := Beside(tensor.F32).Run(t.Context(), Peer{Name: "p", Command: "sleep 600 & echo $! > '" + file + "'; echo '{\"tg8\":5}'"}, 1)
+	if err == nil || !strings.Contains(err.Error(), "goes on and keeps its output open") {
+		t.Errorf("got %v", err)
+	}
+	word, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(word)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends(t, pid)
+}
+
+func ends(t *testing.T, pid int) {
+	t.Helper()
 	for range 1000 { // whoever inherits it may not collect it at once, or ever: a zombie will do
 		if syscall.Kill(pid, 0) != nil || zombie(pid) {
 			return
@@ -49,7 +72,7 @@ func TestPeerEndsWithItsShell(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	t.Error("the shell's child lives on")
+	t.Error("what the shell started lives on")
 }
 
 func zombie(pid int) bool {

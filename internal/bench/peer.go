@@ -78,6 +78,10 @@ func Beside(d tensor.DType) *Peers { return &Peers{dtype: d} }
 
 var peerTest = regexp.MustCompile(`^((?:pp|tg)[1-9][0-9]{0,6})(?:x([1-9][0-9]{0,3}))?$`)
 
+// mostRate is in tokens a second: whoever states more is in error, and a mean of such
+// numbers may be infinite, which JSON cannot say.
+const mostRate = 1e15
+
 // Run runs a peer once.
 func (ps *Peers) Run(ctx context.Context, p Peer, threads int) error {
 	dtype := strings.ToLower(ps.dtype.String())
@@ -94,6 +98,10 @@ func (ps *Peers) Run(ctx context.Context, p Peer, threads int) error {
 	out, err := cmd.Output()
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		_ = cmd.Cancel() // it would compute beside what is measured next
+		return fmt.Errorf("peer %s: its command ended, but something that it has started goes on and keeps its output open", p.Name)
 	}
 	if err != nil {
 		err = fmt.Errorf("peer %s: %w", p.Name, err)
@@ -117,6 +125,9 @@ func (ps *Peers) Run(ctx context.Context, p Peer, threads int) error {
 		}
 		if rate <= 0 {
 			continue
+		}
+		if rate > mostRate {
+			return fmt.Errorf("peer %s: its %s of %.3g tokens a second is no speed", p.Name, key, rate)
 		}
 		found = true
 		batch := 1

@@ -68,7 +68,7 @@ func TestPeers(t *testing.T) {
 	}
 	for line, part := range map[string]string{
 		"": "no JSON object", "[1]": "no JSON object", "{}": "no tokens a second", `{"pp512":-1}`: "no tokens a second",
-		`{"dtype":"f32","pp512":1}`: "measures f32, not bf16",
+		`{"dtype":"f32","pp512":1}`: "measures f32, not bf16", `{"tg128x8":1e308}`: "tg128x8 of 1e+308 tokens a second is no speed",
 	} {
 		if err := Beside(tensor.BF16).Run(t.Context(), say(line), 2); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q: %v", line, err)
