@@ -15,7 +15,10 @@
 // a token's logits depend on whether it came with more than 15 others, or with more
 // than 15 of its own text, on nothing else.
 //
-// NaN and Inf go through as in IEEE 754 arithmetic. The package panics when a
+// NaN and Inf go through as in IEEE 754 arithmetic, but for two things: the processor's
+// products of bf16 by bf16 take subnormal numbers as zero (zero times Inf is NaN), and a
+// block of keys or values in codes with one of 8.3 million or more, whose scale has no
+// float16, is not finite. The package panics when a
 // slice is shorter than its shape says, which is a programmer's error.
 package kernel
 
