@@ -54,11 +54,12 @@ func CodeHeads(h *generic.CodeHeads) {
 	}
 }
 
-// A panel ahead is asked for, since the first-level cache has no room for what the next heads
-// read, except for short texts, whose keys stay below nearBytes.
+// A panel ahead is asked for. Of texts so short that some heads read no more than nearBytes of
+// keys too much of it would be in vain, since it is no longer theirs: all that the next heads
+// read is.
 const (
 	aheadBytes = positions * (generic.CodedHead + generic.CodedHead/16)
-	nearBytes  = 8 << 10
+	nearBytes  = 40 << 10
 )
 
 // headsAtOnce is how many codeHeads keeps sums of.
