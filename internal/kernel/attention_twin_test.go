@@ -392,7 +392,7 @@ func TestTwinNarrowWiden(t *testing.T) {
 	assembly(t, func(t *testing.T, o, _ *ops) {
 		rng := rand.New(rand.NewPCG(19, 20))
 		for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
-			for _, n := range append(lengths(), 100_000) {
+			eachLength(t, 0, func(t *testing.T, n int) {
 				v := special(rng, random(rng, n))
 				for i := range v {
 					if n > 300 { // every exponent
@@ -411,7 +411,7 @@ func TestTwinNarrowWiden(t *testing.T) {
 				if at := same(wide, v); at >= 0 {
 					t.Fatalf("%v: %v widened to %v", d, v[at], wide[at])
 				}
-			}
+			}, 100_000)
 		}
 	})
 }

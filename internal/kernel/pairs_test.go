@@ -61,7 +61,7 @@ func wild(rng *rand.Rand, n int) []float32 {
 func TestTwinPairs(t *testing.T) {
 	withPairs(t, func(t *testing.T, o *ops) {
 		rng := rand.New(rand.NewPCG(15, 16))
-		for _, n := range lengths() {
+		eachLength(t, 0, func(t *testing.T, n int) {
 			for range 4 {
 				x := guardedFloats(t, wild(rng, n))
 				got, want := guardedPairs(t, make([]uint32, (n+1)/2)), make([]uint32, (n+1)/2)
@@ -73,8 +73,8 @@ func TestTwinPairs(t *testing.T) {
 					}
 				}
 			}
-		}
-		for _, cols := range lengths() {
+		})
+		eachLength(t, 0, func(t *testing.T, cols int) {
 			for _, depth := range []int{0, 1, 2, 7, 8, 9, 67} {
 				for _, rows := range []int{1, 2, 5, 8, 13} {
 					ldx, ld := (depth+1)/2+1, cols
@@ -107,7 +107,7 @@ func TestTwinPairs(t *testing.T) {
 					}
 				}
 			}
-		}
+		})
 		for rows := range 18 {
 			for _, deep := range []int{0, 1, 3, 4, 5, 8, 33} {
 				ldx, ldy := deep+3, panelCols+2
@@ -143,7 +143,7 @@ func TestTwinPairs(t *testing.T) {
 				}
 			}
 		}
-		for _, in := range append(lengths(), 1601) {
+		eachLength(t, 0, func(t *testing.T, in int) {
 			for _, outs := range []int{1, 3, 4, 9} {
 				for _, rows := range []int{1, 3, 4, 8, 31} {
 					ldx := (in+1)/2 + 2
@@ -159,7 +159,7 @@ func TestTwinPairs(t *testing.T) {
 					near(t, "dots", got, want, 0)
 				}
 			}
-		}
+		}, 1601)
 	})
 }
 

@@ -35,7 +35,7 @@ func filled(t *testing.T, n int) []byte {
 func TestTwinPackRowTiles(t *testing.T) {
 	needsPacking(t)
 	rng := rand.New(rand.NewPCG(21, 22))
-	for _, depth := range lengths() {
+	eachLength(t, 0, func(t *testing.T, depth int) {
 		for _, rows := range []int{0, 1, 15, 16, 17, 31, 32} {
 			ldx := depth + rows%3
 			x := special(rng, random(rng, max(0, rows*ldx-rows%3)))
@@ -51,7 +51,7 @@ func TestTwinPackRowTiles(t *testing.T) {
 				t.Fatalf("%d rows of %d differ", rows, depth)
 			}
 		}
-	}
+	})
 }
 
 func TestTwinPackTiles(t *testing.T) {
@@ -59,7 +59,7 @@ func TestTwinPackTiles(t *testing.T) {
 	rng := rand.New(rand.NewPCG(23, 24))
 	for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
 		for _, depth := range []int{1, 2, 3, 16, 31, 32, 33, 63, 64, 95, 100} {
-			for _, cols := range lengths()[1:] {
+			eachLength(t, 1, func(t *testing.T, cols int) {
 				for _, major := range []bool{false, true} {
 					in, out := depth, cols+5 // a part of a wider matrix
 					if major {
@@ -79,7 +79,7 @@ func TestTwinPackTiles(t *testing.T) {
 						t.Fatalf("%v, outputs first %v: depth %d, %d columns differ", d, major, depth, cols)
 					}
 				}
-			}
+			})
 		}
 	}
 }
@@ -279,7 +279,7 @@ func TestTwinHalfTiles(t *testing.T) {
 func TestTwinGate(t *testing.T) {
 	needsPacking(t)
 	rng := rand.New(rand.NewPCG(43, 44))
-	for _, n := range lengths() {
+	eachLength(t, 0, func(t *testing.T, n int) {
 		for _, b := range []float32{0, 0.07135481} {
 			x := random(rng, n)
 			for i := range x {
@@ -297,7 +297,7 @@ func TestTwinGate(t *testing.T) {
 				}
 			}
 		}
-	}
+	})
 }
 
 func TestTwinNormTile(t *testing.T) {

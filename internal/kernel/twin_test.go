@@ -3,6 +3,8 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/gptctl/gptctl/internal/tensor"
@@ -65,18 +67,24 @@ func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 	}
 }
 
-func lengths() []int {
-	var n []int
-	for i := range 70 {
-		n = append(n, i)
+// eachLength calls f for each length from least to 257, with -short for those to 69 and some
+// others, and for more.
+func eachLength(t *testing.T, least int, f func(t *testing.T, n int), more ...int) {
+	some := []int{100, 127, 128, 129, 257}
+	for n := least; n <= 257; n++ {
+		if n < 70 || slices.Contains(some, n) || !testing.Short() {
+			t.Run(strconv.Itoa(n), func(t *testing.T) { f(t, n) }) // which ends guarded memory
+		}
 	}
-	return append(n, 100, 127, 128, 129, 257)
+	for _, n := range more {
+		t.Run(strconv.Itoa(n), func(t *testing.T) { f(t, n) })
+	}
 }
 
 func TestTwinVectors(t *testing.T) {
 	assembly(t, func(t *testing.T, o, g *ops) {
 		rng := rand.New(rand.NewPCG(3, 4))
-		for _, n := range lengths() {
+		eachLength(t, 0, func(t *testing.T, n int) {
 			for _, odd := range []bool{false, true} {
 				fresh := func() []float32 { return guardedFloats(t, random(rng, n)) }
 				x, y := fresh(), fresh()
@@ -113,7 +121,7 @@ func TestTwinVectors(t *testing.T) {
 					near(t, "gate", got, want, 1e-6)
 				}
 			}
-		}
+		})
 	})
 }
 
@@ -121,7 +129,7 @@ func TestTwinAccumulate(t *testing.T) {
 	assembly(t, func(t *testing.T, o, g *ops) {
 		rng := rand.New(rand.NewPCG(5, 6))
 		for _, d := range weightTypes {
-			for _, cols := range lengths() {
+			eachLength(t, 0, func(t *testing.T, cols int) {
 				for _, depth := range []int{0, 1, 7, 8, 9, 17} {
 					for _, rows := range []int{1, 2, 5} {
 						v, x := random(rng, depth*cols), guardedFloats(t, random(rng, rows*depth))
@@ -142,7 +150,7 @@ func TestTwinAccumulate(t *testing.T) {
 						}
 					}
 				}
-			}
+			})
 		}
 	})
 }
@@ -150,7 +158,7 @@ func TestTwinAccumulate(t *testing.T) {
 func TestTwinPack(t *testing.T) {
 	assembly(t, func(t *testing.T, o, _ *ops) {
 		rng := rand.New(rand.NewPCG(7, 8))
-		for _, cols := range lengths() {
+		eachLength(t, 0, func(t *testing.T, cols int) {
 			for _, rows := range []int{0, 1, 3, 33} {
 				for _, d := range weightTypes {
 					// The packed matrix is the right part of a wider one.
@@ -174,7 +182,7 @@ func TestTwinPack(t *testing.T) {
 					}
 				}
 			}
-		}
+		})
 		for n := 1; n <= o.nr; n++ {
 			for _, dim := range []int{1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 64, 80} {
 				src := guardedFloats(t, special(rng, random(rng, n*dim)))
@@ -233,7 +241,7 @@ func TestTwinDots(t *testing.T) {
 	assembly(t, func(t *testing.T, o, g *ops) {
 		rng := rand.New(rand.NewPCG(11, 12))
 		for _, d := range weightTypes {
-			for _, in := range lengths() {
+			eachLength(t, 0, func(t *testing.T, in int) {
 				for _, outs := range []int{1, 2, 3, 4, 5, 9} {
 					for _, rows := range []int{1, 3, 4, 8, 16} {
 						v := random(rng, in*outs)
@@ -248,7 +256,7 @@ func TestTwinDots(t *testing.T) {
 						near(t, d.String(), got, want, 5e-5)
 					}
 				}
-			}
+			})
 		}
 	})
 }
