@@ -34,15 +34,11 @@ func TestPeerEndsWithItsShell(t *testing.T) {
 		}
 		word, _ = os.ReadFile(file)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(word)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	ends(t, pid)
+	ends(t, word)
 }
 
 // What a peer's command leaves behind would compute beside what is measured next.
@@ -56,15 +52,16 @@ func TestPeerThatGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ends(t, word)
+}
+
+// ends waits for the end of the process that a shell has written down.
+func ends(t *testing.T, word []byte) {
+	t.Helper()
 	pid, err := strconv.Atoi(strings.TrimSpace(string(word)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends(t, pid)
-}
-
-func ends(t *testing.T, pid int) {
-	t.Helper()
 	for range 1000 { // whoever inherits it may not collect it at once, or ever: a zombie will do
 		if syscall.Kill(pid, 0) != nil || zombie(pid) {
 			return

@@ -11,11 +11,10 @@
 // F16 and F32 a token takes 3 to 20 % less so).
 #define AHEAD 4096
 
-// From here on, which is BX, prefetch what is next, and never come back.
+// From here on, which is BX, prefetch what is next.
 #define TURN \
 	MOVQ R11, R9; \
-	SUBQ BX, R9; \
-	MOVQ $0x7fffffffffffffff, R10
+	SUBQ BX, R9
 
 // One step of 32 scores: BX a row of the panel, AX the element of the query.
 #define SCORESF32(PF, O) \
@@ -176,6 +175,7 @@ loop: \
 	CMPQ BX, R10; \
 	JLT  within; \
 	TURN; \
+	MOVQ $0x7fffffffffffffff, R10; \
 within: \
 	VBROADCASTSS (AX), Z2; \
 	PREFETCHT1 (BX)(R9*1); \

@@ -54,9 +54,8 @@ func CodeHeads(h *generic.CodeHeads) {
 	}
 }
 
-// A panel ahead is asked for. Of texts so short that some heads read no more than nearBytes of
-// keys too much of it would be in vain, since it is no longer theirs: all that the next heads
-// read is.
+// The next panel is asked for, aheadBytes on; but what the next heads read, if these read no
+// more than nearBytes of keys: of short texts too much of a next panel lies behind the end.
 const (
 	aheadBytes = positions * (generic.CodedHead + generic.CodedHead/16)
 	nearBytes  = 40 << 10

@@ -28,8 +28,8 @@
 
 // Half a panel of 32 keys or values is 17 lines, from O bytes after P on; those that are read
 // D later are asked for: the hardware alone is too slow where the memory of a head begins, and
-// where instructions that wait for memory fill the core (on Zen 5 it reads 30 to 35 GB/s instead of
-// 26 to 29; 42 if it does nothing else).
+// where instructions that wait for memory fill the core (on Zen 5 it reads 30 to 35 GB/s
+// instead of 26 to 29; 42 if it does nothing else).
 #define ASK(O, P, D) \
 	PREFETCHT0 (O+0)(P)(D*1); \
 	PREFETCHT0 (O+64)(P)(D*1); \
