@@ -1,5 +1,7 @@
 package cpu
 
+import "runtime/debug"
+
 // laterAfter is how many tokens come before matrices are copied, and laterBytes about how
 // much is while each of the next is computed: a layer of GPT-2 124M, some 10 ms. All of it
 // costs what it saves with 30 tokens, and where the system is slow to find memory with 100:
@@ -13,16 +15,18 @@ const (
 const takePart = 1 << 20
 
 // layOut copies some of the matrices that wait for it, see Options.Later. What computes
-// many rows reads little memory for each and does not wait.
+// many rows reads little memory for each and does not wait. The first token after a prompt
+// gives back what that was computed in: the cache goes on growing, and a part of a matrix
+// is in memory twice.
 func (d *Device) layOut(rows int) {
-	if len(d.later) == 0 || rows > manyRows {
+	if rows > manyRows || len(d.later) == 0 && d.calls > laterAfter {
 		return
+	}
+	if d.options.Later && d.freeMany() {
+		debug.FreeOSMemory()
 	}
 	if d.calls++; d.calls <= laterAfter {
 		return
-	}
-	if d.calls == laterAfter+1 {
-		d.freeMany() // of the prompt: a matrix is in memory twice for a moment
 	}
 	for bytes := 0; len(d.later) > 0 && bytes < laterBytes; d.later = d.later[1:] {
 		bytes += len(d.later[0].Data)
@@ -35,6 +39,7 @@ func (d *Device) take(m *matrix) {
 	if m.OutMajor {
 		d.convert(m, m.DType, takePart)
 	} else {
+		d.copied(m.Data) // comes back in parts
 		d.panels(m, m.DType)
 	}
 }

@@ -145,7 +145,15 @@ func (d *Device) panels(m *matrix, want tensor.DType) {
 		d.cpu.PackPairs(m.Data, &src)
 	} else {
 		m.Data, m.Panels = d.alloc(kernel.PanelBytes(want, m.In, m.Out)), true
-		d.cpu.PackPanels(m.Data, &src, want)
+		// What is read of the file goes back soon: all panels are written to from the
+		// first part on.
+		step := max(1, takePart/m.Out)
+		for from := 0; from < m.In; from += step {
+			to := min(from+step, m.In)
+			d.cpu.PackPanels(m.Data, &src, want, from, to)
+			d.copied(src.Data[src.DType.Bytes(from*m.Out):src.DType.Bytes(to*m.Out)])
+		}
+		return
 	}
 	d.copied(src.Data)
 }

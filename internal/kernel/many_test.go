@@ -51,7 +51,8 @@ func TestManyTask(t *testing.T) {
 				w, _ := weight(rng, s.in, s.out, false, d)
 				p := *w
 				p.Panels, p.Data = true, make([]byte, PanelBytes(d, s.in, s.out))
-				c.PackPanels(p.Data, w, d)
+				c.PackPanels(p.Data, w, d, 0, s.in/3)
+				c.PackPanels(p.Data, w, d, s.in/3, s.in)
 				for _, e := range []Epilogue{{}, {Bias: bias, Activation: GELUTanh}, {Bias: bias, Add: true}} {
 					want := append([]float32(nil), before...)
 					plain.Linear(want, x, s.rows, w, e)

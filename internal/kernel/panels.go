@@ -12,16 +12,16 @@ func PanelBytes(d tensor.DType, in, out int) int {
 	return roundUp(out, panelCols) * in * d.Size()
 }
 
-// PackPanels converts an [In][Out] weight of floats to panels of type d. dst
-// has PanelBytes.
-func (c *CPU) PackPanels(dst []byte, w *Weight, d tensor.DType) {
-	if w.OutMajor || w.Panels || w.Pairs || w.Tiles || !w.DType.IsFloat() || !d.IsFloat() || len(w.Data) < w.bytes() || len(dst) < PanelBytes(d, w.In, w.Out) {
+// PackPanels converts the inputs first to end of an [In][Out] weight of floats to panels
+// of type d. dst has PanelBytes.
+func (c *CPU) PackPanels(dst []byte, w *Weight, d tensor.DType, first, end int) {
+	if w.OutMajor || w.Panels || w.Pairs || w.Tiles || !w.DType.IsFloat() || !d.IsFloat() || len(w.Data) < w.bytes() || len(dst) < PanelBytes(d, w.In, w.Out) || first < 0 || end > w.In {
 		panic(fmt.Sprintf("kernel: panels of %v of %d×%d %v: %d bytes into %d", d, w.In, w.Out, w.DType, len(w.Data), len(dst)))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	to := Weight{In: w.In, Out: w.Out, DType: d, Data: dst, Panels: true}
-	c.share(&panelTask{o: c.ops, from: *w, to: to}, w.In*w.Out)
+	c.share(&panelTask{o: c.ops, from: *w, to: to, first: first, end: end}, (end-first)*w.Out)
 }
 
 // PairBytes returns the size of an in × out weight of BF16 as panels of pairs.
@@ -36,13 +36,14 @@ func (c *CPU) PackPairs(dst []byte, w *Weight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	to := Weight{In: w.In, Out: w.Out, DType: tensor.BF16, Data: dst, Pairs: true}
-	c.share(&panelTask{o: c.ops, from: *w, to: to}, w.In*w.Out)
+	c.share(&panelTask{o: c.ops, from: *w, to: to, end: w.In}, w.In*w.Out)
 }
 
 type panelTask struct {
-	o        *ops
-	from, to Weight
-	next     atomic.Int64
+	o          *ops
+	from, to   Weight
+	first, end int // inputs
+	next       atomic.Int64
 }
 
 // Run claims inputs until none is left.
@@ -52,11 +53,11 @@ func (t *panelTask) Run(int) {
 	var halves []byte
 	var row [claim][]float32 // of rows, or of the weight
 	for {
-		first := (int(t.next.Add(1)) - 1) * claim
-		if first >= t.from.In {
+		first := t.first + (int(t.next.Add(1))-1)*claim
+		if first >= t.end {
 			return
 		}
-		n := min(claim, t.from.In-first)
+		n := min(claim, t.end-first)
 		if t.to.Pairs {
 			if halves == nil && t.from.DType != tensor.BF16 {
 				halves = make([]byte, claim*t.from.Out*tensor.BF16.Size())

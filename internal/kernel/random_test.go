@@ -181,7 +181,9 @@ func randomWeights(t *testing.T, rng *rand.Rand, c *CPU, d tensor.DType, w []flo
 	byOutputs := &Weight{In: in, Out: out, DType: d, OutMajor: true, Data: bytes(w)}
 	byInputs := &Weight{In: in, Out: out, DType: d, Data: bytes(transposed(w, out, in))}
 	panels := &Weight{In: in, Out: out, DType: d, Panels: true, Data: make([]byte, PanelBytes(d, in, out))}
-	c.PackPanels(panels.Data, byInputs, d)
+	part := rng.IntN(in + 1)
+	c.PackPanels(panels.Data, byInputs, d, 0, part)
+	c.PackPanels(panels.Data, byInputs, d, part, in)
 	all = []*Weight{byOutputs, byInputs, panels}
 	if c.ops.pairs != nil && d == tensor.BF16 {
 		all = append(all, inPairs(c, byInputs))

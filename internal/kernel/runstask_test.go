@@ -27,7 +27,7 @@ func TestRunsTask(t *testing.T) {
 				w, _ := weight(rng, s.in, s.out, false, tensor.F32)
 				p := *w
 				p.Panels, p.Data = true, alignedBytes(PanelBytes(tensor.F32, s.in, s.out))
-				c.PackPanels(p.Data, w, tensor.F32)
+				c.PackPanels(p.Data, w, tensor.F32, 0, w.In)
 				if c.ops.byRuns(s.rows, w) || !c.ops.byRuns(s.rows, &p) {
 					t.Fatalf("%+v: by runs without panels, or not with them", s)
 				}

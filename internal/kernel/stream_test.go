@@ -224,7 +224,7 @@ func fourWeights(t *testing.T, c *CPU, rng *rand.Rand, in, out int) []*Weight {
 	var list []*Weight
 	for _, d := range weightTypes {
 		w := &Weight{In: in, Out: out, DType: d, Data: make([]byte, PanelBytes(d, in, out)), Panels: true}
-		c.PackPanels(w.Data, src, d)
+		c.PackPanels(w.Data, src, d, 0, src.In)
 		list = append(list, w)
 	}
 	if c.ops.pairs != nil {
