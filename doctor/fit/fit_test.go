@@ -243,8 +243,8 @@ func TestKnownSizes(t *testing.T) {
 	if want := int64(tokens * (40*768 + 4*heads)); layer != want {
 		t.Errorf("a layer keeps %d bytes, want %d", layer, want)
 	}
-	// While c_fc is laid out in panels it is there twice.
-	if got := Estimate(Work{Model: "openai-community/gpt2", AsIs: true, FileMapped: true}); got.Weights != 4*124439808 || got.FileRest != 4*768*3072 {
+	// While c_fc is laid out in panels a part of it is there twice.
+	if got := Estimate(Work{Model: "openai-community/gpt2", AsIs: true, FileMapped: true}); got.Weights != 4*124439808 || got.FileRest != 4<<20 {
 		t.Errorf("the mapped file of gpt2 counts %d and %d bytes", got.Weights, got.FileRest)
 	}
 }

@@ -90,26 +90,22 @@ func later(w Work) bool {
 	return w.FileMapped && !w.Copied && w.Device == CPU && w.DType == w.FileDType && !quantised(w.DType) && w.Purpose != Finetune
 }
 
-// twice is what is in memory both in the file and as a copy, at most: a matrix, or, of one
-// by its outputs, a part.
+// twice is what is in memory both in the file and as a copy, at most: a part of a matrix.
 func twice(w Work) (most int64) {
 	if !later(w) {
 		return 0
 	}
 	tables, layer := matricesHeld(w)
-	if tables[0].copied {
-		most = min(tables[0].bytes, w.FileDType.bytes(takePart))
-	}
-	for _, m := range layer {
+	for _, m := range append(layer, tables[0]) {
 		if m.copied {
-			most = max(most, m.bytes)
+			most = max(most, min(m.bytes, w.FileDType.bytes(takePart)))
 		}
 	}
 	return most
 }
 
 // convertPart is how many numbers internal/cpu converts at a time, takePart how many it
-// copies of a matrix that stays as it is.
+// copies.
 const convertPart, takePart = 4 << 20, 1 << 20
 
 // loading is the most memory that weights take while they are converted: those that are

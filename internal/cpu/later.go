@@ -11,7 +11,7 @@ const (
 	laterBytes = 24 << 20
 )
 
-// takePart is how many numbers of a matrix that is not laid out anew are in memory twice.
+// takePart is how many numbers of a matrix are in memory twice while it is copied.
 const takePart = 1 << 20
 
 // layOut copies some of the matrices that wait for it, see Options.Later. What computes

@@ -136,26 +136,25 @@ func (d *Device) convert(m *matrix, want tensor.DType, numbers int) {
 	}
 }
 
-// panels makes m a copy of itself in panels.
+// panels makes m a copy of itself in panels, so many numbers at a time: all of it is
+// written to from the first part on, but what is read goes back soon.
 func (d *Device) panels(m *matrix, want tensor.DType) {
 	src := m.Weight
+	var pack func(from, to int)
 	m.own = true
 	if m.DType = want; want == tensor.BF16 && d.cpu.Traits().Pairs {
 		m.Data, m.Pairs = d.alloc(kernel.PairBytes(m.In, m.Out)), true
-		d.cpu.PackPairs(m.Data, &src)
+		pack = func(from, to int) { d.cpu.PackPairs(m.Data, &src, from, to) }
 	} else {
 		m.Data, m.Panels = d.alloc(kernel.PanelBytes(want, m.In, m.Out)), true
-		// What is read of the file goes back soon: all panels are written to from the
-		// first part on.
-		step := max(1, takePart/m.Out)
-		for from := 0; from < m.In; from += step {
-			to := min(from+step, m.In)
-			d.cpu.PackPanels(m.Data, &src, want, from, to)
-			d.copied(src.Data[src.DType.Bytes(from*m.Out):src.DType.Bytes(to*m.Out)])
-		}
-		return
+		pack = func(from, to int) { d.cpu.PackPanels(m.Data, &src, want, from, to) }
 	}
-	d.copied(src.Data)
+	step := max(2, takePart/m.Out/2*2)
+	for from := 0; from < m.In; from += step {
+		to := min(from+step, m.In)
+		pack(from, to)
+		d.copied(src.Data[src.DType.Bytes(from*m.Out):src.DType.Bytes(to*m.Out)])
+	}
 }
 
 // packTiles makes m a copy of itself in tiles. Rows of [out][in] are packed some at a

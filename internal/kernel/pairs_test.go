@@ -166,7 +166,9 @@ func TestTwinPairs(t *testing.T) {
 // inPairs returns a weight as panels of pairs.
 func inPairs(c *CPU, w *Weight) *Weight {
 	p := &Weight{In: w.In, Out: w.Out, DType: tensor.BF16, Pairs: true, Data: alignedBytes(PairBytes(w.In, w.Out))}
-	c.PackPairs(p.Data, w)
+	half := w.In / 2 &^ 1
+	c.PackPairs(p.Data, w, 0, half)
+	c.PackPairs(p.Data, w, half, w.In)
 	return p
 }
 

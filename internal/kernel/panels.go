@@ -27,16 +27,16 @@ func (c *CPU) PackPanels(dst []byte, w *Weight, d tensor.DType, first, end int) 
 // PairBytes returns the size of an in × out weight of BF16 as panels of pairs.
 func PairBytes(in, out int) int { return PanelBytes(tensor.BF16, roundUp(in, 2), out) }
 
-// PackPairs converts an [In][Out] weight of floats to panels of pairs of BF16, see
-// Weight.Pairs. dst has PairBytes.
-func (c *CPU) PackPairs(dst []byte, w *Weight) {
-	if w.OutMajor || w.Panels || w.Pairs || !w.DType.IsFloat() || len(w.Data) < w.bytes() || len(dst) < PairBytes(w.In, w.Out) || c.ops.pairs == nil {
+// PackPairs converts the inputs first to end of an [In][Out] weight of floats to panels of
+// pairs of BF16, see Weight.Pairs; first is even. dst has PairBytes.
+func (c *CPU) PackPairs(dst []byte, w *Weight, first, end int) {
+	if w.OutMajor || w.Panels || w.Pairs || !w.DType.IsFloat() || len(w.Data) < w.bytes() || len(dst) < PairBytes(w.In, w.Out) || c.ops.pairs == nil || first < 0 || first%2 != 0 || end > w.In {
 		panic(fmt.Sprintf("kernel: pairs of %d×%d %v: %d bytes into %d", w.In, w.Out, w.DType, len(w.Data), len(dst)))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	to := Weight{In: w.In, Out: w.Out, DType: tensor.BF16, Data: dst, Pairs: true}
-	c.share(&panelTask{o: c.ops, from: *w, to: to, end: w.In}, w.In*w.Out)
+	c.share(&panelTask{o: c.ops, from: *w, to: to, first: first, end: end}, (end-first)*w.Out)
 }
 
 type panelTask struct {
