@@ -43,7 +43,8 @@ const benchHelp = `Measure the speed of a model beside what the machine allows.
 
 Without --model the weights are random ones of a published size (--shape), so
 that no download is needed. ppN reads a prompt of N tokens, tgN writes N tokens
-one after the other (tgN@dM: after M others), of --batch texts at once.
+one after the other (tgN@dM: after M others), of --batch texts at once. Lists of
+numbers are separated by commas: -p 128,512 -d 0,512,896.
 
 Each row is held against the limit that bounds it, measured every 20 ms of its
 repetitions by this program's own loops: reading the weights for tg (every token
@@ -87,8 +88,8 @@ func newBench(t *terminal, start func(context.Context, *terminal, benchOptions) 
 	f.StringSliceVar(&o.dtypes, "dtype", nil, "`TYPES` of the weights, separated by commas (default: all five; with --model the file's)")
 	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values: auto (f32; f16 beside f16 and bf16, q8_0 beside quantised types, or f16 where the CPU has no kernels for it), "+strings.Join(run.KVDTypes(), ", "))
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
-	f.IntVarP(&o.speed.PromptTokens, "prompt-tokens", "p", 512, "`TOKENS` of the prompt that pp reads (0: no pp; without the flag fewer if the model has fewer positions)")
-	f.IntVarP(&o.speed.GenTokens, "gen-tokens", "n", 128, "`TOKENS` that tg writes (0: no tg; without the flag fewer if no more fit)")
+	f.IntSliceVarP(&o.speed.PromptTokens, "prompt-tokens", "p", []int{512}, "tokens of the prompts that pp reads, `NUMBERS` (0: no pp; without the flag fewer if the model has fewer positions)")
+	f.IntSliceVarP(&o.speed.GenTokens, "gen-tokens", "n", []int{128}, "tokens that tg writes, `NUMBERS` (0: no tg; without the flag fewer if no more fit)")
 	f.IntSliceVarP(&o.speed.Batches, "batch", "b", []int{1}, "texts that tg writes, or --train reads, at once, `NUMBERS`")
 	f.IntSliceVarP(&o.speed.Depths, "depth", "d", []int{0}, "tokens before those that tg writes, `NUMBERS`")
 	f.IntVarP(&o.speed.Repetitions, "repetitions", "r", 5, "`TIMES` that each test is run")
@@ -160,8 +161,8 @@ func (o *benchOptions) check(given, typed func(flag string) bool) error {
 		least, max int
 	}{
 		{"threads", []int{o.threads}, 0, 1024},
-		{"prompt-tokens", []int{o.speed.PromptTokens}, 0, 1 << 20},
-		{"gen-tokens", []int{o.speed.GenTokens}, 0, 1 << 20},
+		{"prompt-tokens", o.speed.PromptTokens, 0, 1 << 20},
+		{"gen-tokens", o.speed.GenTokens, 0, 1 << 20},
 		{"batch", o.speed.Batches, 1, 4096},
 		{"depth", o.speed.Depths, 0, 1 << 20},
 		{"repetitions", []int{o.speed.Repetitions}, 1, 10000},
@@ -188,7 +189,7 @@ func (o *benchOptions) check(given, typed func(flag string) bool) error {
 		if o.model == "" {
 			o.model = "gpt2"
 		}
-	case o.speed.PromptTokens == 0 && o.speed.GenTokens == 0:
+	case slices.Max(o.speed.PromptTokens) == 0 && slices.Max(o.speed.GenTokens) == 0:
 		return usagef("--prompt-tokens 0 and --gen-tokens 0 leave nothing to measure")
 	}
 	if o.model == "" {
@@ -224,7 +225,7 @@ func runBench(ctx context.Context, t *terminal, o benchOptions) error {
 		}
 		if i == 0 {
 			if o.anyPrompt {
-				o.speed.PromptTokens = min(o.speed.PromptTokens, s.Model.Config.Positions)
+				o.speed.PromptTokens[0] = min(o.speed.PromptTokens[0], s.Model.Config.Positions)
 			}
 			if err = fits(s, o.speed); err == nil {
 				err = sequenceRoom(ctx, s, o)
@@ -283,14 +284,15 @@ func measureSubject(ctx context.Context, t *terminal, o benchOptions, s *bench.S
 // fits refuses tests that are longer than the model's context.
 func fits(s *bench.Subject, o bench.Options) error {
 	positions := s.Model.Config.Positions
-	if o.PromptTokens > positions {
-		return usagef("--prompt-tokens %d: the model has %d positions", o.PromptTokens, positions)
+	if n := slices.Max(o.PromptTokens); n > positions {
+		return usagef("--prompt-tokens %d: the model has %d positions", n, positions)
 	}
-	depth, tokens := slices.Max(o.Depths), o.GenTokens
+	depth, longest := slices.Max(o.Depths), slices.Max(o.GenTokens)
+	tokens := longest
 	if o.Shorten {
 		tokens = 1
 	}
-	if o.GenTokens > 0 && depth+tokens > positions {
+	if longest > 0 && depth+tokens > positions {
 		return usagef("--depth %d and --gen-tokens %d: the model has %d positions", depth, tokens, positions)
 	}
 	return nil
@@ -312,10 +314,18 @@ func sequenceRoom(ctx context.Context, s *bench.Subject, o benchOptions) error {
 		}
 		widest = max(widest, kv.Bytes(c.Embd))
 	}
-	tokens := int64(o.speed.PromptTokens)
-	for _, depth := range o.speed.Depths {
-		for _, batch := range o.speed.Batches {
-			tokens += int64(batch) * int64(depth+o.speed.GenTokens)
+	var tokens int64
+	for _, n := range o.speed.PromptTokens {
+		tokens += int64(n)
+	}
+	for _, n := range o.speed.GenTokens {
+		if n == 0 {
+			continue
+		}
+		for _, depth := range o.speed.Depths {
+			for _, batch := range o.speed.Batches {
+				tokens += int64(batch) * int64(depth+n)
+			}
 		}
 	}
 	needed := tokens * int64(2*c.Layers*widest)

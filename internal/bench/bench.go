@@ -38,8 +38,8 @@ type Subject struct {
 
 // Options say what to measure. Every number is at least 1, but a depth may be 0.
 type Options struct {
-	PromptTokens int   // of a prefill; 0 leaves it out
-	GenTokens    int   // of a decode; 0 leaves it out
+	PromptTokens []int // of each prefill; 0 leaves it out
+	GenTokens    []int // of each decode; 0 leaves it out
 	Batches      []int // sequences that decode at once
 	Depths       []int // tokens that each has before the decode begins
 	Repetitions  int
@@ -233,51 +233,64 @@ func plan(s *Subject, o Options) ([]*test, error) {
 	row := Row{Shape: s.Name, DType: s.DType, KV: s.KV, Batch: 1, Bytes: s.Model.TokenBytes()}
 	random := rand.New(rand.NewPCG(1, 2))
 	token := func() int { return random.IntN(s.Model.Config.VocabSize) }
-	if o.PromptTokens > 0 {
-		seq, err := s.Model.NewSequence(o.PromptTokens)
-		if err != nil {
+	for _, n := range o.PromptTokens {
+		if n == 0 {
+			continue
+		}
+		t := &test{row: row, perSec: prefillCost(s.Model.Config, n) / 1e9}
+		t.row.Test, t.row.Limit = fmt.Sprintf("pp%d", n), peakOf(s.CPU, s.DType)
+		if err := t.prefill(s.Model, n, token); err != nil {
 			return nil, err
-		}
-		t := &test{row: row, perSec: prefillCost(s.Model.Config, o.PromptTokens) / 1e9}
-		t.row.Test, t.row.Limit = fmt.Sprintf("pp%d", o.PromptTokens), peakOf(s.CPU, s.DType)
-		prompt := make([]int, o.PromptTokens)
-		t.steps, t.tokens = 1, len(prompt)
-		t.least = promptsTime
-		t.begin = func(context.Context) error {
-			for i := range prompt {
-				prompt[i] = token()
-			}
-			return nil
-		}
-		t.step = func(ctx context.Context) error {
-			seq.Truncate(0)
-			return s.Model.Forward(ctx, []gpt2.Input{{Sequence: seq, Tokens: prompt}}, ignore)
 		}
 		tests = append(tests, t)
 	}
-	if o.GenTokens == 0 {
-		return tests, nil
-	}
-	for _, depth := range o.Depths {
-		tokens := o.GenTokens
-		if o.Shorten {
-			tokens = max(1, min(tokens, s.Model.Config.Positions-depth))
+	for _, n := range o.GenTokens {
+		if n == 0 {
+			continue
 		}
-		for _, batch := range o.Batches {
-			// A step of several sequences reads the weights once.
-			t := &test{row: row, perSec: float64(row.Bytes) / float64(batch) / 1e9}
-			t.row.Batch, t.row.Limit = batch, Read
-			if t.row.Test = fmt.Sprintf("tg%d", tokens); depth > 0 {
-				t.row.Test += fmt.Sprintf("@d%d", depth)
+		for _, depth := range o.Depths {
+			tokens := n
+			if o.Shorten {
+				tokens = max(1, min(tokens, s.Model.Config.Positions-depth))
 			}
-			t.steps, t.tokens = tokens, batch
-			if err := t.decode(s.Model, batch, depth, token); err != nil {
-				return nil, err
+			for _, batch := range o.Batches {
+				// A step of several sequences reads the weights once.
+				t := &test{row: row, perSec: float64(row.Bytes) / float64(batch) / 1e9}
+				t.row.Batch, t.row.Limit = batch, Read
+				if t.row.Test = fmt.Sprintf("tg%d", tokens); depth > 0 {
+					t.row.Test += fmt.Sprintf("@d%d", depth)
+				}
+				t.steps, t.tokens = tokens, batch
+				if err := t.decode(s.Model, batch, depth, token); err != nil {
+					return nil, err
+				}
+				tests = append(tests, t)
 			}
-			tests = append(tests, t)
 		}
 	}
 	return tests, nil
+}
+
+// prefill reads prompts of n tokens.
+func (t *test) prefill(m *gpt2.Model, n int, token func() int) error {
+	seq, err := m.NewSequence(n)
+	if err != nil {
+		return err
+	}
+	prompt := make([]int, n)
+	t.steps, t.tokens = 1, n
+	t.least = promptsTime
+	t.begin = func(context.Context) error {
+		for i := range prompt {
+			prompt[i] = token()
+		}
+		return nil
+	}
+	t.step = func(ctx context.Context) error {
+		seq.Truncate(0)
+		return m.Forward(ctx, []gpt2.Input{{Sequence: seq, Tokens: prompt}}, ignore)
+	}
+	return nil
 }
 
 // decode lets batch sequences of depth tokens each grow.

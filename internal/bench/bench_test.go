@@ -80,7 +80,7 @@ func TestRun(t *testing.T) {
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16, tensor.Q8_0, tensor.Q4_0} {
 		s := subject(t, d)
 		rounds := 0
-		o := Options{PromptTokens: 20, GenTokens: 5, Batches: []int{1, 3}, Depths: []int{0, 7}, Repetitions: 2}
+		o := Options{PromptTokens: []int{20}, GenTokens: []int{5}, Batches: []int{1, 3}, Depths: []int{0, 7}, Repetitions: 2}
 		rows, err := Run(t.Context(), s, o, steady{}, func(int) error { rounds++; return nil })
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +111,7 @@ func TestRun(t *testing.T) {
 
 func TestRunEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := Run(ctx, subject(t, tensor.F32), Options{PromptTokens: 2, Repetitions: 100}, steady{}, func(round int) error {
+	_, err := Run(ctx, subject(t, tensor.F32), Options{PromptTokens: []int{2}, Repetitions: 100}, steady{}, func(round int) error {
 		if round == 1 {
 			cancel()
 		}
