@@ -232,7 +232,8 @@ func (t *streamTask) sums(s *scratch, y0, y1 []float32, ld, first, second, pairs
 	if t.e.Bias != nil {
 		p.Bias0, p.Bias1 = t.e.Bias[first:], t.e.Bias[second:]
 	}
-	each := ceilDiv(t.rows, ceilDiv(t.rows, generic.FewRows))
+	// Kernels are of an even number of rows: 10 are 6 and 4, not 5 and 5.
+	each := 2 * ceilDiv(t.rows, 2*ceilDiv(t.rows, generic.FewRows))
 	for r := 0; r < t.rows; r += each {
 		p.Rows, p.X = min(each, t.rows-r), t.coding(s)[r*n:][:generic.FewRows*n]
 		p.Y0, p.Y1 = y0[r*ld:], y1[r*ld:]
