@@ -31,7 +31,7 @@ func (m Memory) Total() int64 {
 // internal/kernel cuts a product of many rows.
 const (
 	chunkRows  = 512
-	logitsRows = 16
+	logitsRows = 32
 	fewRows    = 16
 	depthBlock = 384
 	colBlock   = 256

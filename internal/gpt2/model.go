@@ -27,7 +27,7 @@ import (
 // rows are a vocabulary wide.
 const (
 	chunkRows  = 512
-	logitsRows = 16
+	logitsRows = 32
 )
 
 // Model is a GPT-2 on a device. It is not safe for concurrent use: its
