@@ -18,7 +18,7 @@ type factor struct {
 func (t *linearTask) prepare() {
 	c, in := t.c, t.w.In
 	t.floats, t.ldf, t.few = t.x, in, t.rows
-	if t.rows > 1 && c.ops.isFew(t.rows) && !t.w.OutMajor && c.ops.few > 1 {
+	if t.rows > 1 && c.ops.isFew(t.rows, &t.w) && !t.w.OutMajor && c.ops.few > 1 {
 		t.few = roundUp(t.rows, c.ops.few)
 	}
 	switch {
@@ -46,7 +46,7 @@ func (t *linearTask) inPairs() bool { return t.w.DType == tensor.BF16 && t.c.ops
 // moved reports whether a few rows of x are copied: some are missing to a tile, or they
 // are a power of two apart, where they would evict each other from the cache.
 func (t *linearTask) moved() bool {
-	return t.few > t.rows || t.rows > 1 && t.c.ops.isFew(t.rows) && t.c.ops.few > 1 && !t.w.OutMajor && t.w.In%512 == 0
+	return t.few > t.rows || t.rows > 1 && t.c.ops.isFew(t.rows, &t.w) && t.c.ops.few > 1 && !t.w.OutMajor && t.w.In%512 == 0
 }
 
 // own reports whether each member brings x into the form that it multiplies for itself,

@@ -14,11 +14,6 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// mostFew rows of x stay in the second-level cache of an AMD core while W streams by: on a Zen 5
-// prompts of 18 to 48 tokens take 10 to 30 % less time so, 24 to 48 texts at once 15 to 35 %;
-// 96 rows of bf16 would take a tenth more.
-const mostFew = 48
-
 func families() []*ops {
 	var have []*ops
 	if x := &cpu.X86; x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL {
@@ -33,7 +28,7 @@ func families() []*ops {
 			normalize: avx512.Normalize, scaleMax: avx512.ScaleMax, expSum: avx512.ExpSum, gate: avx512.Gate,
 			train: avx512TrainOps(), peak: avx512.Peak, reads: []func([]byte) float32{avx512.Read, avx512.ReadTwo, avx512.ReadTwoAhead, avx512.ReadOne, avx512.ReadFourAhead},
 			quantize: avx2.Quantize, products: avx2.Products, packTile: avx512.PackTile, peakInt8: avx2.PeakInt8,
-			few: 4, mostFew: mostFew, streamsAhead: true, pairs: bf16Pairs(),
+			few: 4, moreFew: true, streamsAhead: true, pairs: bf16Pairs(),
 		}
 		if x.HasAVX512VNNI {
 			o.quantize, o.products, o.peakInt8 = avx512.Quantize, avx512.Products, avx512.PeakInt8
@@ -97,8 +92,8 @@ func withTiles(o ops) *ops {
 	}
 	o.scoreRows = avx512.ScoreRows
 	o.peakBF16, o.peakInt8 = amx.PeakBF16, amx.PeakInt8
-	o.pairs = nil // bf16 goes by tiles
-	o.mostFew = 0 // more than fewRows go by tiles
+	o.pairs = nil     // bf16 goes by tiles
+	o.moreFew = false // more than fewRows go by tiles
 	return &o
 }
 
@@ -116,7 +111,7 @@ func tilesPay(d tensor.DType, rows int) bool {
 // readAhead takes the kernels that ask for memory ahead of the hardware, which
 // Intel's cores read a tenth faster with, and AMD's slower.
 func readAhead(o *ops) {
-	o.hints, o.mostFew = true, 0
+	o.hints, o.moreFew = true, false
 	o.four, o.fourDots, o.accumulate = avx512.Four, avx512.FourDots, avx512.AccumulateNear
 	o.scores, o.values = avx512.ScoresAhead, avx512.ValuesAhead
 	if o.streamBlocks != nil {

@@ -246,7 +246,7 @@ type ops struct {
 	streamsAhead bool
 
 	few     int      // a few rows are best a multiple of it
-	mostFew int      // they are so many, if more than fewRows
+	moreFew bool     // they may be more than fewRows, see isFew
 	pairs   *pairOps // bf16 weights times x rounded to bf16; nil: they are widened to float32
 	tiles   *tileOps // products of many rows in a matrix unit, nil where there is none
 }

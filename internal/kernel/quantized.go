@@ -26,16 +26,21 @@ const (
 func (c *CPU) linearQuantized(y, x []float32, codes Codes, rows int, w *Weight, e Epilogue) {
 	t := &c.quantized
 	t.c, t.y, t.x, t.rows, t.w, t.e = c, y, x, rows, *w, e
-	t.n = w.In / tensor.QuantBlock
-	if codes.wanted() {
+	if t.n = w.In / tensor.QuantBlock; codes.wanted() {
 		t.blocks = codes.Blocks[:rows*t.n]
-	} else if rows*w.In > ownElems {
-		c.blocks = growBlocks(c.blocks, rows*t.n)
-		t.blocks = c.blocks
-		t.quantize()
 	}
 	t.multiply()
 	*t = quantizedTask{claims: t.claims}
+}
+
+// coded quantises rows of x for w, each member a part of them.
+func (c *CPU) coded(x []float32, rows int, w *Weight) Codes {
+	c.blocks = growBlocks(c.blocks, CodeBlocks(rows, w.In))
+	t := &c.quantized
+	t.c, t.x, t.rows, t.w, t.n, t.blocks = c, x, rows, *w, w.In/tensor.QuantBlock, c.blocks
+	t.quantize()
+	*t = quantizedTask{claims: t.claims}
+	return Codes{DType: w.DType, Blocks: c.blocks}
 }
 
 func growBlocks(b []generic.Block, n int) []generic.Block {

@@ -256,11 +256,11 @@ func TestPackWeight(t *testing.T) {
 func TestLinearQuantized(t *testing.T) {
 	for _, family := range Families() {
 		t.Run(family, func(t *testing.T) {
-			cpus := []*CPU{newCPU(t, family, 1), newCPU(t, family, 2), newCPU(t, family, 5)}
+			cpus := []*CPU{newCPU(t, family, 1), newCPU(t, family, 2), newCPU(t, family, 5), byBlocks(t, family, 2)}
 			rng := rand.New(rand.NewPCG(25, 1))
 			for _, s := range [][2]int{{0, 5}, {32, 1}, {32, 257}, {96, 100}, {64, 600}, {416, 33}} {
 				for _, d := range quantTypes {
-					for _, rows := range []int{1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 29, 48, 49, 75} {
+					for _, rows := range []int{1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 29, 48, 49, 75, 202} {
 						if family == "generic" && rows > 16 {
 							continue
 						}
@@ -295,6 +295,15 @@ func TestLinearQuantized(t *testing.T) {
 			}
 		})
 	}
+}
+
+// byBlocks multiplies more than fewRows with a block of W that stays in a cache.
+func byBlocks(t *testing.T, family string, threads int) *CPU {
+	c := newCPU(t, family, threads)
+	o := *c.ops
+	o.moreFew = false
+	c.ops = &o
+	return c
 }
 
 // Every number of outputs, with y that ends where it ends.

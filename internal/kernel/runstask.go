@@ -31,7 +31,7 @@ const (
 
 // byRuns reports whether the product of rows with w is a runsTask.
 func (o *ops) byRuns(rows int, w *Weight) bool {
-	if o.isFew(rows) || w.In == 0 {
+	if o.isFew(rows, w) || w.In == 0 {
 		return false
 	}
 	return w.Pairs || !o.hints && o.multiplyAhead != nil && w.direct(o)

@@ -27,6 +27,11 @@ type streamTask struct {
 // operation waits for what was read ahead (256 KB: a token of Q4_0 takes 2 % longer).
 const streamBytes = 1 << 20
 
+// claimBytes is what the results of a claim of many rows take, about: half of the
+// second-level cache (512 tokens of Q8_0 in 128 KB take 6 % longer, and without a bound a
+// member has 5 MB).
+const claimBytes = 512 << 10
+
 // workApart keeps what members work in apart: a processor that reads ahead in one would
 // take lines of the other, which are written all the time (side by side: Q4_0 a quarter
 // slower, with two threads only; the reason is a guess).
@@ -58,6 +63,9 @@ func (t *streamTask) run(l *linearTask) {
 		longest = max(longest, n)
 	}
 	t.step = min(longest, max(1, streamBytes/(2*t.unit*t.bytes))) // each has room for so many results
+	if t.rows > fewRows {
+		t.step = min(t.step, max(1, claimBytes/(4*t.rows*2*t.unit*t.cols)))
+	}
 	c.share(t, l.rows*l.w.In*l.w.Out)
 	t.told(!t.fewBlocks() || l.e.Activation == None)
 	t.linearTask, t.bias = nil, nil
@@ -337,7 +345,7 @@ func (t *streamTask) store(y []float32, first, n int) {
 
 // fewOf reports whether products of a few rows with weights of type d are a streamTask.
 func (o *ops) fewOf(rows int, d tensor.DType) bool {
-	return rows > 1 && o.isFew(rows) && d.IsQuantized() && o.fewBlocks != nil && o.fewPays(d, rows)
+	return rows > 1 && d.IsQuantized() && o.fewBlocks != nil && o.isFew(rows, &Weight{DType: d}) && o.fewPays(d, rows)
 }
 
 // streamed reports whether the product of rows with w is a streamTask.
