@@ -147,6 +147,13 @@ func (o *benchOptions) check(given, typed func(flag string) bool) error {
 			return usagef("--%s is of %s; --depth is how many tokens come before those that are written", flag, of)
 		}
 	}
+	if o.perplexity != "" { // a text is read once, by windows of its own
+		for _, flag := range []string{"prompt-tokens", "gen-tokens", "batch", "depth", "repetitions"} {
+			if typed(flag) {
+				return usagef("--%s is of the speed of pp and tg, not of --perplexity", flag)
+			}
+		}
+	}
 	for i, d := range o.dtypes {
 		if o.dtypes[i] = strings.ToLower(strings.TrimSpace(d)); !slices.Contains(run.DTypes(), o.dtypes[i]) {
 			return usagef("--dtype %s: want %s", d, strings.Join(run.DTypes(), ", "))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,7 +132,7 @@ func runConvert(ctx context.Context, t *terminal, o convertOptions) error {
 	}
 	defer files.Close()
 	o.Source = path
-	if o.Name = files.Name; path != "" {
+	if o.Name = cmp.Or(files.Title, files.Name); files.Title == "" && path != "" {
 		if _, err := os.Stat(o.model); err != nil { // a Hub id; the folder is called after its commit
 			o.Name = o.model[strings.LastIndexByte(o.model, '/')+1:]
 		}

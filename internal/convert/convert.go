@@ -3,6 +3,7 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func Write(ctx context.Context, m *modelfiles.Model, o Options) (Result, error) 
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if o.Name == "" {
-		o.Name = m.Name
+		o.Name = cmp.Or(m.Title, m.Name)
 	}
 	if err := Check(o); err != nil {
 		return Result{}, err

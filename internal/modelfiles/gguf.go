@@ -101,6 +101,7 @@ func openGGUF(path string, o Options) (_ *Model, err error) {
 	if err = m.bindWeights(path); err != nil {
 		return nil, err
 	}
+	m.Title, _, _ = f.Text(gguf.KeyName) // nothing depends on it
 	m.prepare(o)
 	if m.Tokenizer, err = tokenizer.New(parts); err != nil {
 		return nil, fmt.Errorf("read tokenizer of %s: %w", path, err)

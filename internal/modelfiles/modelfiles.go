@@ -20,6 +20,7 @@ import (
 // until Close.
 type Model struct {
 	Name             string // of the folder or file, or "demo"
+	Title            string // what a GGUF file calls its model, whatever the file is called; may be empty
 	Config           gpt2.Config
 	Weights          *gpt2.Weights
 	Tokenizer        *tokenizer.Tokenizer
