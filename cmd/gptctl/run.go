@@ -76,7 +76,7 @@ func newRun(t *terminal, start func(context.Context, *terminal, runOptions) erro
 	f.SetNormalizeFunc(huggingFaceNames)
 	f.StringVarP(&o.model, "model", "m", "gpt2", "the `MODEL` to run: demo, a folder, a .gguf file, or a Hub id")
 	f.StringVar(&o.adapter, "adapter", "", "add the LoRA adapter in `DIR` to the weights; its own base model is the default of --model")
-	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights to multiply by: auto (the file's, with products in f32), "+strings.Join(run.DTypes(), ", "))
+	f.StringVar(&o.dtype, "dtype", "auto", "`TYPE` of the weights to multiply by: auto (the file's, with products in f32), "+strings.Join(run.DTypes(), ", ")+" (f16 is rounded to bf16 on CPUs that multiply bf16 by bf16)")
 	f.StringVar(&o.kvDType, "kv-dtype", "auto", "`TYPE` of the keys and values of the text so far: auto (f32; f16 with --dtype f16 and bf16, q8_0 beside quantised weights, or f16 where the CPU has no kernels for it), "+strings.Join(run.KVDTypes(), ", ")+"; f16 takes half the memory, q8_0 a quarter")
 	f.IntVar(&o.threads, "threads", 0, "threads to compute with (0: one per physical core)")
 	f.StringVarP(&o.file, "file", "f", "", "read the prompt from `FILE` (-: stdin)")
