@@ -251,7 +251,9 @@ func (t *linearTask) plan(threads int) {
 		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, max(t.c.ops.nr, panelCols), colBlock)
 	}
 	t.colBlocks = ceilDiv(t.w.Out, t.cols)
-	t.rowsBlock = min(t.rows, rowBlock)
+	if t.rowsBlock = t.rows; !t.c.ops.isFew(t.rows, &t.w) {
+		t.rowsBlock = min(t.rows, rowBlock)
+	}
 	t.blocks = t.colBlocks * ceilDiv(t.rows, t.rowsBlock)
 	t.next.Store(0)
 	if t.most > 0 {

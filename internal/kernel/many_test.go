@@ -38,7 +38,7 @@ func withAhead(t *testing.T, family string, threads int, ahead bool) *CPU {
 // Products of many rows are the same numbers, however they are cut into parts.
 func TestManyTask(t *testing.T) {
 	type shape struct{ rows, in, out int }
-	shapes := []shape{{17, 5, 3}, {29, 48, 33}, {133, 70, 300}, {270, 800, 40}, {27, 1700, 290}, {530, 20, 70}, {143, 1600, 320}}
+	shapes := []shape{{17, 5, 3}, {29, 48, 33}, {133, 70, 300}, {270, 800, 40}, {27, 1700, 290}, {530, 20, 70}, {1030, 8, 29}, {143, 1600, 320}}
 	if testing.Short() {
 		shapes = shapes[:2] // for the emulated CPU
 	}
@@ -57,7 +57,7 @@ func TestManyTask(t *testing.T) {
 					want := append([]float32(nil), before...)
 					plain.Linear(want, x, s.rows, w, e)
 					for _, w := range []*Weight{w, &p} {
-						for _, c := range []*CPU{many, alone} {
+						for _, c := range []*CPU{many, alone, plain} {
 							y := append([]float32(nil), before...)
 							c.Linear(y, x, s.rows, w, e)
 							if at := same(y, want); at >= 0 {

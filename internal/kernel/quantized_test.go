@@ -260,7 +260,7 @@ func TestLinearQuantized(t *testing.T) {
 			rng := rand.New(rand.NewPCG(25, 1))
 			for _, s := range [][2]int{{0, 5}, {32, 1}, {32, 257}, {96, 100}, {64, 600}, {416, 33}} {
 				for _, d := range quantTypes {
-					for _, rows := range []int{1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 29, 48, 49, 75, 202} {
+					for _, rows := range []int{1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 29, 48, 49, 75, 202, 515} {
 						if family == "generic" && rows > 16 {
 							continue
 						}
