@@ -50,6 +50,10 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 		}
 		return
 	}
+	if rows > manyDots && in <= 2*dotDepth {
+		dotsOfMany(d, y, ldy, x, ldx, rows, in, w, stride, outs)
+		return
+	}
 	block := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows)
 	for r := 0; r < rows; r += block {
 		n := min(block, rows-r)
@@ -58,6 +62,24 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 			dotBlock(d, y[r*ldy+o:], ldy, q, px, ldx, n, &w[o*stride], uintptr(q*stride), in)
 		}
 		for o := 4 * q; o < outs; o++ {
+			// One output, four times.
+			dotBlock(d, y[r*ldy+o:], ldy, 0, px, ldx, n, &w[o*stride], 0, in)
+		}
+	}
+}
+
+// manyDots rows are so many that W comes from the second-level cache for most.
+const manyDots = 16
+
+// dotsOfMany is dots for many rows of x, of which six stay in the first-level cache while
+// rows of W that follow each other stream by.
+func dotsOfMany(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w []byte, stride, outs int) {
+	for r := 0; r < rows; r += dotRows {
+		n, px := min(dotRows, rows-r), unsafe.Add(x, r*ldx*4)
+		for o := 0; o+4 <= outs; o += 4 {
+			dotBlock(d, y[r*ldy+o:], ldy, 1, px, ldx, n, &w[o*stride], uintptr(stride), in)
+		}
+		for o := outs / 4 * 4; o < outs; o++ {
 			// One output, four times.
 			dotBlock(d, y[r*ldy+o:], ldy, 0, px, ldx, n, &w[o*stride], 0, in)
 		}

@@ -13,14 +13,15 @@
 // their stride; CX elements left. DI y, R10 its stride, R11 the distance of
 // the results of two rows of W, R12 3·R11.
 
-// AHEAD is how many bytes further on is prefetched.
+// AHEAD is how many bytes further on is prefetched, at R14; of rows of W that follow each
+// other, those that come next.
 #define AHEAD 1024
 
 #define PREFETCHW \
-	PREFETCHT0 AHEAD(AX); \
-	PREFETCHT0 AHEAD(AX)(BX*1); \
-	PREFETCHT0 AHEAD(AX)(BX*2); \
-	PREFETCHT0 AHEAD(AX)(DX*1)
+	PREFETCHT0 (R14); \
+	PREFETCHT0 (R14)(BX*1); \
+	PREFETCHT0 (R14)(BX*2); \
+	PREFETCHT0 (R14)(DX*1)
 
 #define LOAD4(LOADW) \
 	LOADW((AX), Z0); \
@@ -94,6 +95,15 @@
 	VMOVSS X3, (DI)(R12*1); \
 	ADDQ R10, DI
 
+#define STEPS(ROWS, MUL, LOADW, LOADX, BYTES) \
+	PREFETCHW; \
+	LOAD4(LOADW); \
+	ROWS(MUL, LOADX); \
+	ADDQ $BYTES, AX; \
+	ADDQ $BYTES, R14; \
+	ADDQ $64, SI; \
+	ADDQ $64, R13
+
 // STEP elements (BYTES of W, XBYTES of x) at a time. TAIL sets the masks.
 #define DOTS(ROWS, MUL, LOADW, LOADWK, LOADX, LOADXK, STEP, BYTES, TAIL) \
 	MOVQ y+0(FP), DI; \
@@ -109,21 +119,31 @@
 	LEAQ (R11)(R11*2), R12; \
 	LEAQ (SI)(R8*2), R13; \
 	ADDQ R8, R13; \
+	LEAQ AHEAD(AX), R14; \
+	LEAQ (AX)(BX*4), DX; \
+	CMPQ R11, $4; \
+	CMOVQEQ DX, R14; \
+	LEAQ (BX)(BX*2), DX; \
 	CMPB load+72(FP), $0; \
 	JEQ  zero; \
 	ROWS(LOADL, 0); \
-	JMP  loop; \
+	JMP  four; \
 zero: \
 	ROWS(ZEROL, 0); \
+four: \
+	SUBQ $(4*STEP), CX; \
+	JLT  few; \
+	STEPS(ROWS, MUL, LOADW, LOADX, BYTES); \
+	STEPS(ROWS, MUL, LOADW, LOADX, BYTES); \
+	STEPS(ROWS, MUL, LOADW, LOADX, BYTES); \
+	STEPS(ROWS, MUL, LOADW, LOADX, BYTES); \
+	JMP  four; \
+few: \
+	ADDQ $(4*STEP), CX; \
 loop: \
 	CMPQ CX, $STEP; \
 	JLT  tail; \
-	PREFETCHW; \
-	LOAD4(LOADW); \
-	ROWS(MUL, LOADX); \
-	ADDQ $BYTES, AX; \
-	ADDQ $64, SI; \
-	ADDQ $64, R13; \
+	STEPS(ROWS, MUL, LOADW, LOADX, BYTES); \
 	SUBQ $STEP, CX; \
 	JMP  loop; \
 tail: \
