@@ -17,7 +17,7 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 }
 
 // dotDepth is how many inputs of ten rows lie in the first-level cache, and
-// dotBytes what a block of rows of x may take of the second.
+// dotBytes what a block of rows of x, or of W, may take of the second.
 const (
 	dotDepth = 768
 	dotBytes = 320 << 10
@@ -50,7 +50,7 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 		}
 		return
 	}
-	if rows > manyDots && in <= 2*dotDepth {
+	if rows > manyDots && in <= 2*dotDepth && outs*stride <= dotBytes {
 		dotsOfMany(d, y, ldy, x, ldx, rows, in, w, stride, outs)
 		return
 	}
@@ -68,7 +68,8 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 	}
 }
 
-// manyDots rows are so many that W comes from the second-level cache for most.
+// manyDots rows are so many that W, if the second-level cache has room for it, comes from
+// there for most.
 const manyDots = 16
 
 // dotsOfMany is dots for many rows of x, of which six stay in the first-level cache while
