@@ -37,8 +37,8 @@ type Options struct {
 	// Stop is asked before each matrix whether to go on: its error ends the loading; nil
 	// if nobody minds.
 	Stop func() error
-	// Copied is told what data of tensors the device has made itself a copy of
-	// and does not read again; nil if nobody wants to know.
+	// Copied is told what data of tensors the device has made itself a copy of and does
+	// not read again, or, with Later, is about to copy in parts; nil if nobody wants to know.
 	Copied func(data []byte)
 }
 
