@@ -163,6 +163,7 @@ func (c *CPU) linearOf(y, x []float32, codes Codes, rows int, n Norm, w *Weight,
 	if e.Codes.wanted() && !c.ops.takesCodes(rows, w.DType) {
 		panic(fmt.Sprintf("kernel: linear %d×%d %v on %d rows gives no codes", w.In, w.Out, w.DType, rows))
 	}
+	// (Each member of a stream quantises a few rows for itself.)
 	if w.DType.IsQuantized() && !codes.wanted() && rows*w.In > ownElems && !(streamed && rows <= fewRows) {
 		codes = c.coded(x, rows, w)
 	}
@@ -232,17 +233,18 @@ type linearTask struct {
 // together. Results do not depend on it.
 func (t *linearTask) plan(threads int) {
 	const line = 16 // columns in a cache line of float32
+	few := t.c.ops.isFew(t.rows, &t.w)
 	switch {
-	case t.c.ops.isFew(t.rows, &t.w) && t.w.OutMajor:
+	case few && t.w.OutMajor:
 		// As many claims for each, long enough to be read in a stream.
 		most := max(line, claimElems/max(t.w.In, 1))
 		each := ceilDiv(ceilDiv(t.w.Out, threads), most)
 		t.cols = roundUp(ceilDiv(t.w.Out, threads*each), line)
-	case t.c.ops.isFew(t.rows, &t.w) && (t.w.Panels || t.w.Pairs):
+	case few && (t.w.Panels || t.w.Pairs):
 		// Each has a run, of several claims, so that who is late leaves little behind.
 		t.cols = panelCols
 		t.most = max(1, ceilDiv(t.w.Out, panelCols)/(panelClaims*threads))
-	case t.c.ops.isFew(t.rows, &t.w):
+	case few:
 		// Each has its columns in one run.
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
 	case t.w.OutMajor:
@@ -251,7 +253,7 @@ func (t *linearTask) plan(threads int) {
 		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, max(t.c.ops.nr, panelCols), colBlock)
 	}
 	t.colBlocks = ceilDiv(t.w.Out, t.cols)
-	if t.rowsBlock = t.rows; !t.c.ops.isFew(t.rows, &t.w) {
+	if t.rowsBlock = t.rows; !few {
 		t.rowsBlock = min(t.rows, rowBlock)
 	}
 	t.blocks = t.colBlocks * ceilDiv(t.rows, t.rowsBlock)

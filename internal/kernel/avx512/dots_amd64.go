@@ -17,11 +17,13 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 }
 
 // dotDepth is how many inputs of ten rows lie in the first-level cache, and
-// dotBytes what a block of rows of x, or of W, may take of the second.
+// dotBytes what a block of rows of x, or of W, may take of the second. With manyDots rows
+// of x most of W comes from there.
 const (
 	dotDepth = 768
 	dotBytes = 320 << 10
 	dotRows  = 6
+	manyDots = 16
 )
 
 // dots has rows of x, in float32 or in pairs, ldx elements or pairs apart.
@@ -50,37 +52,19 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 		}
 		return
 	}
+	block, apart, next := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows), q, 1
 	if rows > manyDots && in <= 2*dotDepth && outs*stride <= dotBytes {
-		dotsOfMany(d, y, ldy, x, ldx, rows, in, w, stride, outs)
-		return
+		// Six rows of x stay in the first-level cache, while W streams by: four neighbours,
+		// since rows far apart may be in each other's way there.
+		block, apart, next = dotRows, 1, 4
 	}
-	block := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows)
 	for r := 0; r < rows; r += block {
 		n := min(block, rows-r)
 		px := unsafe.Add(x, r*ldx*4)
-		for o := range q {
-			dotBlock(d, y[r*ldy+o:], ldy, q, px, ldx, n, &w[o*stride], uintptr(q*stride), in)
+		for o := 0; o < q*next; o += next {
+			dotBlock(d, y[r*ldy+o:], ldy, apart, px, ldx, n, &w[o*stride], uintptr(apart*stride), in)
 		}
 		for o := 4 * q; o < outs; o++ {
-			// One output, four times.
-			dotBlock(d, y[r*ldy+o:], ldy, 0, px, ldx, n, &w[o*stride], 0, in)
-		}
-	}
-}
-
-// manyDots rows are so many that W, if the second-level cache has room for it, comes from
-// there for most.
-const manyDots = 16
-
-// dotsOfMany is dots for many rows of x, of which six stay in the first-level cache while
-// rows of W that follow each other stream by.
-func dotsOfMany(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w []byte, stride, outs int) {
-	for r := 0; r < rows; r += dotRows {
-		n, px := min(dotRows, rows-r), unsafe.Add(x, r*ldx*4)
-		for o := 0; o+4 <= outs; o += 4 {
-			dotBlock(d, y[r*ldy+o:], ldy, 1, px, ldx, n, &w[o*stride], uintptr(stride), in)
-		}
-		for o := outs / 4 * 4; o < outs; o++ {
 			// One output, four times.
 			dotBlock(d, y[r*ldy+o:], ldy, 0, px, ldx, n, &w[o*stride], 0, in)
 		}
