@@ -94,7 +94,7 @@ const (
 	fewRows     = 16 // up to here reading W takes longer than the arithmetic, see isFew
 	claimElems  = 256 << 10
 	panelClaims = 12
-	dotBlock    = 64 // rows of an [Out][In] weight that one claim covers when there are many rows
+	dotBlock    = 128 // rows of an [Out][In] weight that one claim covers at most when there are many rows
 )
 
 // isFew reports whether W streams by so many rows of x, which stay in a cache; more of them
@@ -248,7 +248,7 @@ func (t *linearTask) plan(threads int) {
 		// Each has its columns in one run.
 		t.cols = roundUp(ceilDiv(t.w.Out, threads), line)
 	case t.w.OutMajor:
-		t.cols = dotBlock
+		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, line, dotBlock)
 	default:
 		t.cols = balanced(t.w.Out, ceilDiv(t.rows, rowBlock), threads, max(t.c.ops.nr, panelCols), colBlock)
 	}

@@ -71,7 +71,40 @@ func TestManyTask(t *testing.T) {
 	})
 }
 
-// So are those of training.
+// With an [out][in] weight rows are the same among many, whose inputs go in parts, as alone.
+func TestManyDots(t *testing.T) {
+	type shape struct{ rows, in, out int }
+	shapes := []shape{{40, 300, 6}, {35, 1100, 5}, {33, 2085, 150}, {49, 4200, 67}, {99, 3072, 3}, {520, 70, 133}}
+	if testing.Short() {
+		shapes = shapes[:2] // for the emulated CPU
+	}
+	eachFamily(t, func(t *testing.T, c *CPU) {
+		alone := newCPU(t, c.Family(), 1)
+		for _, s := range shapes {
+			rng := rand.New(rand.NewPCG(uint64(s.in), uint64(s.out)))
+			x := random(rng, s.rows*s.in)
+			for _, d := range []tensor.DType{tensor.F32, tensor.F16, tensor.BF16} {
+				w, _ := weight(rng, s.in, s.out, true, d)
+				if c.ops.tiled(s.rows, w) {
+					continue
+				}
+				want := make([]float32, s.rows*s.out)
+				for r := range s.rows {
+					alone.Linear(want[r*s.out:], x[r*s.in:], 1, w, Epilogue{})
+				}
+				for _, c := range []*CPU{c, alone} {
+					y := make([]float32, s.rows*s.out)
+					c.Linear(y, x, s.rows, w, Epilogue{})
+					if at := same(y, want); at >= 0 {
+						t.Fatalf("%+v %v threads %d: element %d is %v, %v alone", s, d, c.Threads(), at, y[at], want[at])
+					}
+				}
+			}
+		}
+	})
+}
+
+// Products of training are the same numbers, however they are cut.
 func TestProductAhead(t *testing.T) {
 	type shape struct{ m, n, k int }
 	shapes := []shape{{17, 5, 3}, {29, 48, 33}, {300, 70, 133}, {40, 290, 800}, {150, 35, 1700}}

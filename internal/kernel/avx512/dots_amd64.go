@@ -8,7 +8,7 @@ import (
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
-// Dots computes products with rows of w, by blocks of four rows of w and six of x.
+// Dots computes products with rows of w, by tiles of four rows of w and six of x.
 func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []byte, stride, outs int) {
 	if rows > 0 && outs > 0 && in > 0 {
 		_ = x[rows*in-1]
@@ -17,13 +17,16 @@ func Dots(d tensor.DType, y []float32, ldy int, x []float32, rows, in int, w []b
 }
 
 // dotDepth is how many inputs of ten rows lie in the first-level cache, and
-// dotBytes what a block of rows of x, or of W, may take of the second. With manyDots rows
-// of x most of W comes from there.
+// dotBytes what a block of rows of x may take of the second. With more than manyDots rows of
+// x to a byte of W's elements, most of W comes from there.
 const (
 	dotDepth = 768
 	dotBytes = 320 << 10
 	dotRows  = 6
-	manyDots = 16
+	manyDots = 8
+
+	// How many bytes further on W is asked for.
+	farAhead, nearAhead = 1024, 512
 )
 
 // dots has rows of x, in float32 or in pairs, ldx elements or pairs apart.
@@ -52,21 +55,64 @@ func dots(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w [
 		}
 		return
 	}
-	block, apart, next := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows), q, 1
-	if rows > manyDots && in <= 2*dotDepth && outs*stride <= dotBytes {
-		// Six rows of x stay in the first-level cache, while W streams by: four neighbours,
-		// since rows far apart may be in each other's way there.
-		block, apart, next = dotRows, 1, 4
+	if rows > manyDots*d.size() && outs >= 4 {
+		manyRows(d, y, ldy, x, ldx, rows, in, w, stride, outs)
+		return
 	}
+	block := max(dotRows, dotBytes/(ldx*4)/dotRows*dotRows)
 	for r := 0; r < rows; r += block {
 		n := min(block, rows-r)
 		px := unsafe.Add(x, r*ldx*4)
-		for o := 0; o < q*next; o += next {
-			dotBlock(d, y[r*ldy+o:], ldy, apart, px, ldx, n, &w[o*stride], uintptr(apart*stride), in)
+		for o := range q {
+			dotBlock(d, y[r*ldy+o:], ldy, q, px, ldx, n, &w[o*stride], uintptr(q*stride), in)
 		}
 		for o := 4 * q; o < outs; o++ {
 			// One output, four times.
 			dotBlock(d, y[r*ldy+o:], ldy, 0, px, ldx, n, &w[o*stride], 0, in)
+		}
+	}
+}
+
+// Of many rows of x, manyDepth bytes of six stay in the first-level cache while rows of W
+// stream by, four neighbours at a time (Zen 5: those far apart may be in each other's way),
+// and manyBytes of W in the second.
+const (
+	manyDepth = 4 << 10
+	manyBytes = 384 << 10
+)
+
+// manyRows is dots for many rows of x.
+func manyRows(d kind, y []float32, ldy int, x unsafe.Pointer, ldx, rows, in int, w []byte, stride, outs int) {
+	perX, depth := 4, in
+	if d == pairs {
+		perX = 2
+	}
+	if parts := (in*perX + manyDepth - 1) / manyDepth; parts > 1 {
+		depth = ((in+parts-1)/parts + 63) / 64 * 64
+	}
+	// Lanes of a part of the inputs wait for the next.
+	var lanes [16][4 * dotRows * 16]float32
+	group := max(4, manyBytes/stride/4*4)
+	if depth < in {
+		group = min(group, 4*len(lanes))
+	}
+	for first := 0; first < outs; first += group {
+		last := min(first+group, outs)
+		// The first rows of x find W in memory, its next rows are asked for; the others in the
+		// second-level cache, and the less of it the first holds the more of x stays there.
+		ahead := uintptr(4 * stride)
+		for r := 0; r < rows; {
+			n := 0
+			for k := 0; k < in; k += depth {
+				px, deep := unsafe.Add(x, r*ldx*4+k*perX), min(depth, in-k)
+				for o := first; o < last; o += 4 {
+					c := min(o, outs-4) // the last ones are computed twice rather than apart
+					n = dot(d, rows-r, &y[r*ldy+c], uintptr(ldy*4), 4, px, uintptr(ldx*4), &w[c*stride+k*d.size()], uintptr(stride), deep,
+						&lanes[(o-first)/4%len(lanes)][0], k > 0, k+deep < in, ahead)
+				}
+			}
+			r += n
+			ahead = nearAhead
 		}
 	}
 }
@@ -121,7 +167,7 @@ func dotBlock(d kind, y []float32, ldy, step int, x unsafe.Pointer, ldx, rows in
 		return
 	}
 	for r := 0; r < rows; {
-		r += dot(d, rows-r, &y[r*ldy], uintptr(ldy*4), uintptr(step*4), unsafe.Add(x, r*ldx*4), uintptr(ldx*4), w, stride, in, nil, false, false)
+		r += dot(d, rows-r, &y[r*ldy], uintptr(ldy*4), uintptr(step*4), unsafe.Add(x, r*ldx*4), uintptr(ldx*4), w, stride, in, nil, false, false, farAhead)
 	}
 }
 
@@ -142,88 +188,88 @@ func dotBlockDeep(d kind, y []float32, ldy, step int, x unsafe.Pointer, ldx, row
 			for i := 0; i < n; {
 				r := first + i
 				i += dot(d, n-i, &y[r*ldy], uintptr(ldy*4), uintptr(step*4), unsafe.Add(x, r*ldx*4+k*perX), uintptr(ldx*4), pw, stride, depth,
-					&lanes[i][0], k > 0, k+depth < in)
+					&lanes[i][0], k > 0, k+depth < in, farAhead)
 			}
 		}
 	}
 }
 
 // dot computes as many of the rows as there is a kernel for, and returns how many.
-func dot(d kind, rows int, y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool) int {
+func dot(d kind, rows int, y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr) int {
 	switch {
 	case rows >= 6 && rows != 8:
 		switch d {
 		case f32:
-			dots6F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots6F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		case f16:
-			dots6F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots6F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		case bf16:
-			dots6BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots6BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		case pairs:
-			dots6Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots6Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		}
 		return 6
 	case rows >= 4:
 		switch d {
 		case f32:
-			dots4F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots4F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		case f16:
-			dots4F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots4F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		case bf16:
-			dots4BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots4BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		case pairs:
-			dots4Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+			dots4Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 		}
 		return 4
 	}
 	switch d {
 	case f32:
-		dots1F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		dots1F32(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 	case f16:
-		dots1F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		dots1F16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 	case bf16:
-		dots1BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		dots1BF16(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 	case pairs:
-		dots1Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep)
+		dots1Pairs(y, ldy, step, x, ldx, w, stride, n, lanes, load, keep, ahead)
 	}
 	return 1
 }
 
 //go:noescape
-func dots6F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots6F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots6F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots6F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots6BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots6BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots6Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots6Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots4F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots4F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots4F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots4F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots4BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots4BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots4Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots4Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots1F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots1F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots1F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots1F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots1BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots1BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
-func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
+func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
 
 //go:noescape
 func dots8F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int)

@@ -13,10 +13,7 @@
 // their stride; CX elements left. DI y, R10 its stride, R11 the distance of
 // the results of two rows of W, R12 3·R11.
 
-// AHEAD is how many bytes further on is prefetched, at R14; of rows of W that follow each
-// other, those that come next.
-#define AHEAD 1024
-
+// What lies ahead is prefetched, at R14.
 #define PREFETCHW \
 	PREFETCHT0 (R14); \
 	PREFETCHT0 (R14)(BX*1); \
@@ -115,15 +112,12 @@
 	MOVQ stride+48(FP), BX; \
 	MOVQ n+56(FP), CX; \
 	MOVQ lanes+64(FP), R9; \
+	MOVQ ahead+80(FP), R14; \
+	ADDQ AX, R14; \
 	LEAQ (BX)(BX*2), DX; \
 	LEAQ (R11)(R11*2), R12; \
 	LEAQ (SI)(R8*2), R13; \
 	ADDQ R8, R13; \
-	LEAQ AHEAD(AX), R14; \
-	LEAQ (AX)(BX*4), DX; \
-	CMPQ R11, $4; \
-	CMOVQEQ DX, R14; \
-	LEAQ (BX)(BX*2), DX; \
 	CMPB load+72(FP), $0; \
 	JEQ  zero; \
 	ROWS(LOADL, 0); \
@@ -237,52 +231,52 @@ done: \
 	VZEROUPPER; \
 	RET
 
-// func dots6F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots6F32(SB), NOSPLIT, $0-74
+// func dots6F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots6F32(SB), NOSPLIT, $0-88
 	DOTS(ROWS6, MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
 
-// func dots6F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots6F16(SB), NOSPLIT, $0-74
+// func dots6F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots6F16(SB), NOSPLIT, $0-88
 	DOTS(ROWS6, MULF, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dots6BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots6BF16(SB), NOSPLIT, $0-74
+// func dots6BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots6BF16(SB), NOSPLIT, $0-88
 	DOTS(ROWS6, MULF, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dots6Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots6Pairs(SB), NOSPLIT, $0-74
+// func dots6Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots6Pairs(SB), NOSPLIT, $0-88
 	DOTS(ROWS6, MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
 
-// func dots4F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots4F32(SB), NOSPLIT, $0-74
+// func dots4F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots4F32(SB), NOSPLIT, $0-88
 	DOTS(ROWS4, MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
 
-// func dots4F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots4F16(SB), NOSPLIT, $0-74
+// func dots4F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots4F16(SB), NOSPLIT, $0-88
 	DOTS(ROWS4, MULF, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dots4BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots4BF16(SB), NOSPLIT, $0-74
+// func dots4BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots4BF16(SB), NOSPLIT, $0-88
 	DOTS(ROWS4, MULF, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dots4Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots4Pairs(SB), NOSPLIT, $0-74
+// func dots4Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots4Pairs(SB), NOSPLIT, $0-88
 	DOTS(ROWS4, MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
 
-// func dots1F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots1F32(SB), NOSPLIT, $0-74
+// func dots1F32(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots1F32(SB), NOSPLIT, $0-88
 	DOTS(ROWS1, MULF, LOADF32, LOADF32K, LOADF32, LOADF32K, 16, 64, TAILF)
 
-// func dots1F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots1F16(SB), NOSPLIT, $0-74
+// func dots1F16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots1F16(SB), NOSPLIT, $0-88
 	DOTS(ROWS1, MULF, LOADF16, LOADF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dots1BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots1BF16(SB), NOSPLIT, $0-74
+// func dots1BF16(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots1BF16(SB), NOSPLIT, $0-88
 	DOTS(ROWS1, MULF, LOADBF16, LOADBF16K, LOADF32, LOADF32K, 16, 32, TAILF)
 
-// func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool)
-TEXT ·dots1Pairs(SB), NOSPLIT, $0-74
+// func dots1Pairs(y *float32, ldy, step uintptr, x unsafe.Pointer, ldx uintptr, w *byte, stride uintptr, n int, lanes *float32, load, keep bool, ahead uintptr)
+TEXT ·dots1Pairs(SB), NOSPLIT, $0-88
 	DOTS(ROWS1, MULP, LOADPAIRS, LOADPAIRSK, LOADPAIRS, LOADPAIRSX, 32, 64, TAILP)
 
 // Eight rows of x against three of W: the sums are Z8-Z31 again, three to a row
