@@ -101,7 +101,8 @@ func (o Options) format() string {
 }
 
 // Check says whether Write would refuse the place, the format or the type, for
-// those who have long work to do before it. Its errors are Write's.
+// those who have long work to do before it. Its errors are Write's. What a Write that
+// was killed has left there is taken away.
 func Check(o Options) error {
 	o.To = o.format()
 	switch {

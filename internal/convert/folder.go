@@ -76,20 +76,20 @@ func writeFolder(ctx context.Context, m *modelfiles.Model, o Options) (Result, e
 	// mounted, or the one that this runs in.
 	place, move := filepath.Clean(o.Out), moveFolder
 	if isEmptyFolder(place) {
-		place, move = filepath.Join(place, "model"), moveFiles
+		place, move = inside(place), moveFiles
 	}
 	if err := checkRoom(o, filepath.Dir(place), r.Bytes); err != nil {
 		return r, err
 	}
-	dir, err := beside(place, func(name string) error { return os.Mkdir(name, 0o777) })
+	p, err := beside(place, func(name string) error { return os.Mkdir(name, 0o777) })
 	if err != nil {
 		return r, err
 	}
-	defer os.RemoveAll(dir) // nothing is there any more once it is renamed
-	if err := fillFolder(ctx, o, dir, files, outputs, small); err != nil {
+	defer p.remove()
+	if err := fillFolder(ctx, o, p.name, files, outputs, small); err != nil {
 		return r, err
 	}
-	if err := move(dir, filepath.Clean(o.Out)); err != nil {
+	if err := move(p.name, filepath.Clean(o.Out)); err != nil {
 		return r, err
 	}
 	r.Tensors, r.Files = len(list), files
@@ -170,10 +170,15 @@ func fillFolder(ctx context.Context, o Options, dir string, files []File, output
 }
 
 // moveFolder gives the folder its name. What was there, which checkFolder has
-// judged, is taken away as a whole first and comes back if that fails.
+// judged, changes places with it, or is taken away as a whole first and comes back if
+// that fails.
 func moveFolder(dir, out string) error {
 	old := ""
 	if _, err := os.Lstat(out); err == nil {
+		if exchange(dir, out) == nil {
+			syncFolder(filepath.Dir(out))
+			return os.RemoveAll(dir)
+		}
 		old = dir + ".old"
 		if err := os.Rename(out, old); err != nil {
 			return fmt.Errorf("%s cannot be replaced as a whole, write to a folder that is empty or not there: %w", out, err)

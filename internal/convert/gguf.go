@@ -57,19 +57,19 @@ func writeGGUF(ctx context.Context, m *modelfiles.Model, o Options) (Result, err
 	if err := checkRoom(o, filepath.Dir(o.Out), out.size); err != nil {
 		return r, err
 	}
-	name, err := beside(o.Out, func(name string) (err error) {
+	p, err := beside(o.Out, func(name string) (err error) {
 		out.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 		return err
 	})
 	if err != nil {
 		return r, err
 	}
-	defer os.Remove(name) // fails once it is renamed
+	defer p.remove()
 	defer out.file.Close()
 	if err := writeOutputs(ctx, o, []*output{out}); err != nil {
 		return r, err
 	}
-	if err := os.Rename(name, o.Out); err != nil {
+	if err := os.Rename(p.name, o.Out); err != nil {
 		return r, err
 	}
 	syncFolder(filepath.Dir(o.Out))

@@ -57,6 +57,10 @@ func checkPlace(o Options) error {
 	if !parent.IsDir() {
 		return fmt.Errorf("%s is not a folder", filepath.Dir(o.Out))
 	}
+	sweep(o.Out)
+	if o.To == Safetensors {
+		sweep(inside(o.Out))
+	}
 	if o.Source != "" {
 		source, out := resolve(o.Source), resolve(o.Out)
 		switch {
@@ -115,6 +119,9 @@ func checkFolder(o Options) error {
 	}
 	return nil
 }
+
+// inside is what is made in a folder that is empty, and moved to it file by file.
+func inside(folder string) string { return filepath.Join(folder, "model") }
 
 // isEmptyFolder reports whether there is a folder with nothing in it.
 func isEmptyFolder(path string) bool {

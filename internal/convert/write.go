@@ -2,10 +2,7 @@ package convert
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -121,18 +118,4 @@ func writeFile(path string, data []byte) error {
 		return err
 	}
 	return finish(f)
-}
-
-// beside makes something that will be renamed to path under a name of its own in
-// the same folder. The permissions are those of anything new.
-func beside(path string, create func(name string) error) (name string, err error) {
-	dir, base := filepath.Split(filepath.Clean(path))
-	base = strings.ToValidUTF8(base[:min(len(base), 200)], "") // systems allow 255 bytes, some of them whole letters only
-	for i := range 100 {
-		name = filepath.Join(dir, fmt.Sprintf(".%s.%d-%d.part", base, os.Getpid(), i))
-		if err = create(name); !os.IsExist(err) {
-			break
-		}
-	}
-	return name, err
 }
