@@ -175,7 +175,6 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		return err
 	}
 	defer m.Close()
-	mapped.ForgetProgram()
 	t.detail("model %s: %s, %d parameters, %s; %s kernels on %s", m.Name, m.Path, m.Config.Parameters(), m.DType, m.Family, count(m.Threads, "thread"))
 
 	for _, s := range m.Skipped {
@@ -220,6 +219,7 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	if len(prompt) >= longPrompt {
 		debug.FreeOSMemory()
 	}
+	mapped.ForgetProgram() // the collection of garbage has touched much of it
 	result, err := m.Generate(ctx, request)
 	if err != nil {
 		w.interrupt()

@@ -73,12 +73,15 @@ func (t *pairTable) get(left, right int32) (rank uint32, id int32) {
 type encoder struct {
 	*bpe
 	cache []cachedWord
+	shift uint8 // 64 - log2(len(cache))
+	seen  int   // bytes, as far as that matters
 	cells []int32
 	heap  []uint64
 }
 
 const (
-	cacheBits    = 15
+	fewestBits   = 8  // the smallest cache
+	mostBits     = 15 // the largest
 	cachedBytes  = 16 // the longest word that is cached
 	cachedTokens = 7
 	shortWord    = 48 // symbols; up to here scanning for the best pair beats a heap
@@ -93,8 +96,15 @@ type cachedWord struct {
 	ids    [cachedTokens]int32
 }
 
-func newEncoder(b *bpe) *encoder {
-	return &encoder{bpe: b, cache: make([]cachedWord, 1<<cacheBits)}
+func newEncoder(b *bpe) *encoder { return &encoder{bpe: b} }
+
+// reserve makes the cache large enough for all the text so far and so many bytes more. A large one takes 1.5 MB, which
+// even a short text would touch all over.
+func (e *encoder) reserve(bytes int) {
+	e.seen = min(e.seen+bytes, 4<<mostBits)
+	if n := min(max(bits.Len(uint(e.seen/4)), fewestBits), mostBits); len(e.cache) < 1<<n {
+		e.cache, e.shift = make([]cachedWord, 1<<n), uint8(64-n)
+	}
 }
 
 // trim drops room that an unusually long word took.
@@ -109,6 +119,7 @@ func (e *encoder) trim() {
 
 // words splits text and appends the tokens of its words.
 func (e *encoder) words(dst []int32, text string) []int32 {
+	e.reserve(len(text))
 	for i := 0; i < len(text); {
 		end := wordEnd(text, i)
 		n := end - i
@@ -121,7 +132,7 @@ func (e *encoder) words(dst []int32, text string) []int32 {
 		h := (lo ^ bits.RotateLeft64(hi, 23) ^ uint64(n)<<56) * 0x9E3779B97F4A7C15
 		h ^= h >> 32
 		h *= 0xBF58476D1CE4E5B9
-		c := &e.cache[h>>(64-cacheBits)]
+		c := &e.cache[h>>e.shift]
 		if c.lo != lo || c.hi != hi || int(c.size) != n {
 			from := len(dst)
 			dst = e.word(dst, text[i:end])
