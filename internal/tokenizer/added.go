@@ -26,13 +26,13 @@ type addedVocab struct {
 // add adds tokens. As in tokenizers, a token that the vocabulary or an earlier call knows keeps its id, whatever id
 // the file gives it, the others are numbered on: from the number of tokens in the vocabulary, or from beyond the
 // highest added id where that is higher.
-func (a *addedVocab) add(list []addedToken, vocab map[string]int32) {
-	next := int32(len(vocab))
+func (a *addedVocab) add(list []addedToken, vocab *words) {
+	next := int32(vocab.count)
 	for id := range a.tokens {
 		next = max(next, id+1)
 	}
-	if len(vocab) > 0 && next <= int32(len(vocab)) {
-		next = int32(len(vocab))
+	if vocab.count > 0 && next <= int32(vocab.count) {
+		next = int32(vocab.count)
 	}
 	for _, t := range list {
 		if t.content == "" {
@@ -40,7 +40,7 @@ func (a *addedVocab) add(list []addedToken, vocab map[string]int32) {
 		}
 		id, ok := a.ids[t.content]
 		if !ok {
-			id, ok = vocab[t.content]
+			id, ok = vocab.find(t.content)
 		}
 		if !ok {
 			id = next

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"math"
 	"math/bits"
+	"unicode/utf8"
 )
 
 // noID marks a byte without a token.
@@ -15,55 +16,55 @@ type bpe struct {
 	unk    int32      // what stands for a byte without a token, or noID: the byte vanishes
 	fuse   bool       // several unk in a row become one
 	pairs  pairTable
-	length []uint32 // of a token, in characters of its spelling, by id; what the byte tokens and merges make is right
+	vocab  *words
 	// whole finds a word that is a token by itself, with ignore_merges; else nil.
 	whole func(word string) (int32, bool)
 }
 
+// length returns the bytes of a token that byte tokens and merges made: each is a character of its spelling.
+func (b *bpe) length(id int32) int { return utf8.RuneCountInString(b.vocab.at(id)) }
+
 // pairTable finds what two neighbours merge into: open addressing, at most half full.
 type pairTable struct {
-	slots []pairSlot
-	shift uint8 // 64 - log2(len(slots))
+	list  []pair   // by rank
+	slots []uint32 // a rank plus one, 0 in an empty one
+	shift uint8    // 64 - log2(len(slots))
 }
 
-type pairSlot struct {
-	left, right int32 // left is noID in an empty slot
-	rank        uint32
-	id          int32 // of the merged token
-}
+// pair is two tokens that merge into a third.
+type pair struct{ left, right, id int32 }
 
 const noRank = math.MaxUint32
 
-func newPairTable(n int) pairTable {
-	log := bits.Len(uint(2*n + 1))
-	t := pairTable{slots: make([]pairSlot, 1<<log), shift: uint8(64 - log)}
-	for i := range t.slots {
-		t.slots[i].left = noID
+// newPairTable makes the table of pairs, the strongest first; of two equal ones the last one counts, as in tokenizers.
+func newPairTable(list []pair) pairTable {
+	log := bits.Len(uint(2*len(list) + 1))
+	t := pairTable{list: list, slots: make([]uint32, 1<<log), shift: uint8(64 - log)}
+	for rank, p := range list {
+		*t.find(p.left, p.right) = uint32(rank) + 1
 	}
 	return t
 }
 
-func (t *pairTable) find(left, right int32) *pairSlot {
+func (t *pairTable) find(left, right int32) *uint32 {
 	h := (uint64(uint32(left))<<32 | uint64(uint32(right))) * 0x9E3779B97F4A7C15
 	h ^= h >> 29
 	h *= 0xBF58476D1CE4E5B9
 	for i := h >> t.shift; ; i = (i + 1) & uint64(len(t.slots)-1) {
 		s := &t.slots[i]
-		if s.left == left && s.right == right || s.left == noID {
+		if *s == 0 {
+			return s
+		}
+		if p := &t.list[*s-1]; p.left == left && p.right == right {
 			return s
 		}
 	}
 }
 
-// set gives a pair its rank; of two equal pairs the last one counts, as in tokenizers.
-func (t *pairTable) set(left, right int32, rank uint32, id int32) {
-	*t.find(left, right) = pairSlot{left, right, rank, id}
-}
-
 // get returns the rank of a pair and what it merges into; noRank if it does not merge.
 func (t *pairTable) get(left, right int32) (rank uint32, id int32) {
-	if s := t.find(left, right); s.left != noID {
-		return s.rank, s.id
+	if s := *t.find(left, right); s != 0 {
+		return s - 1, t.list[s-1].id
 	}
 	return noRank, noID
 }
@@ -260,7 +261,7 @@ func (e *encoder) mergeLong(dst, cells []int32) []int32 {
 		left := cells[at]
 		right, id := at, int32(noID)
 		if left >= 0 {
-			right = at + int(e.length[left])
+			right = at + e.length(left)
 			if right < len(cells) {
 				var now uint32
 				if now, id = e.pairs.get(left, cells[right]); now != rank {
@@ -275,7 +276,7 @@ func (e *encoder) mergeLong(dst, cells []int32) []int32 {
 			siftDown(heap, 0)
 			continue
 		}
-		size := int(e.length[id])
+		size := e.length(id)
 		cells[right] = -1
 		cells[at+size-1] = int32(-size)
 		cells[at] = id
@@ -314,7 +315,7 @@ func (e *encoder) mergeLong(dst, cells []int32) []int32 {
 		}
 	}
 	e.heap = heap
-	for i := 0; i < len(cells); i += int(e.length[cells[i]]) {
+	for i := 0; i < len(cells); i += e.length(cells[i]) {
 		dst = append(dst, cells[i])
 	}
 	return dst

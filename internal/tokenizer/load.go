@@ -291,18 +291,22 @@ func (l *loader) finish(t *Tokenizer) error {
 	return nil
 }
 
-// addTokens puts the added tokens into the table of ids.
+// addTokens puts the added tokens among the others and makes the tables by id.
 func (t *Tokenizer) addTokens() error {
-	highest := int32(len(t.tokens)) - 1
+	n := len(t.vocab.ends)
 	for id := range t.added.tokens {
-		highest = max(highest, id)
+		n = max(n, int(id)+1)
 	}
-	t.tokens = append(t.tokens, make([]token, int(highest)+1-len(t.tokens))...)
-	for id, a := range t.added.tokens {
-		t.tokens[id] = token{text: a.content, bytes: string(unspell(nil, a.content)), known: true}
-	}
-	for i := range t.tokens {
-		t.tokens[i].special = t.tokens[i].known && t.added.special[t.tokens[i].text]
+	t.bytes = textsOf(n, func(all []byte, id int32) []byte {
+		text, _ := t.Token(id)
+		return unspell(all, text)
+	})
+	t.special = map[int32]bool{}
+	for text := range t.added.special {
+		id, _ := t.ID(text)
+		if now, _ := t.Token(id); now == text {
+			t.special[id] = true
+		}
 	}
 	return nil
 }

@@ -16,20 +16,15 @@ const (
 // vocabulary is a vocabulary as it is read.
 type vocabulary struct {
 	file, field string // for errors
-	ids         map[string]int32
-	byID        []string // "" in a hole; the empty token, which nothing can become, counts as one
+	words
 }
 
 // readVocabulary reads the object token: id that the reader stands before.
 func readVocabulary(r *jsonReader, field string) (*vocabulary, error) {
-	type entry struct {
-		token string
-		id    int32
-	}
 	v := &vocabulary{file: r.file, field: field}
-	guess := len(r.src) / 25 // GPT-2's files have 21 to 27 bytes an entry
-	entries := make([]entry, 0, guess)
-	highest := int32(-1)
+	byID := make([]string, 0, len(r.src)/25) // GPT-2's files have 21 to 27 bytes an entry
+	count, empty := 0, int32(noID)
+	tooLarge := func(id int32, count int) bool { return id >= alwaysID && int(id)/idsPerItem >= count }
 	err := r.object(func(key string) error {
 		if c := r.peek(); c != '-' && (c < '0' || '9' < c) {
 			return r.unexpected(fmt.Sprintf("a number, the id of %q in %s", key, field))
@@ -42,36 +37,46 @@ func readVocabulary(r *jsonReader, field string) (*vocabulary, error) {
 		if !ok {
 			return fmt.Errorf("%s: %s: the id of %q is %s, want a whole number that is neither negative nor huge", r.file, field, key, n)
 		}
-		highest = max(highest, id)
-		entries = append(entries, entry{key, id})
+		count++
+		if tooLarge(id, len(r.src)/6) { // an entry has that many bytes at least
+			return fmt.Errorf("%s: %s: id %d is too large for a file of %d bytes", r.file, field, id, len(r.src))
+		}
+		if more := int(id) + 1 - len(byID); more > 0 {
+			byID = append(byID, make([]string, more)...)
+		}
+		switch other := byID[id]; {
+		case other != "" || id == empty:
+			return fmt.Errorf("%s: %s: %q and %q have the same id %d", r.file, field, other, key, id)
+		case key == "" && empty != noID:
+			return v.twice()
+		case key == "":
+			empty = id
+		}
+		byID[id] = key
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if highest >= alwaysID && int(highest)/idsPerItem >= len(entries) {
-		return nil, fmt.Errorf("%s: %s: id %d is too large for a vocabulary of %d tokens", r.file, field, highest, len(entries))
+	if highest := int32(len(byID)) - 1; tooLarge(highest, count) {
+		return nil, fmt.Errorf("%s: %s: id %d is too large for a vocabulary of %d tokens", r.file, field, highest, count)
 	}
-	v.ids = make(map[string]int32, len(entries))
-	v.byID = make([]string, highest+1)
-	for _, e := range entries {
-		if other := v.byID[e.id]; other != "" {
-			return nil, fmt.Errorf("%s: %s: %q and %q have the same id %d", r.file, field, other, e.token, e.id)
-		}
-		v.byID[e.id] = e.token
-		v.ids[e.token] = e.id
-	}
-	if len(v.ids) != len(entries) {
-		return nil, fmt.Errorf("%s: %s: a token occurs twice", r.file, field)
+	var twice int32
+	if v.words, twice = newWords(byID, empty); twice != noID {
+		return nil, v.twice()
 	}
 	return v, nil
+}
+
+func (v *vocabulary) twice() error {
+	return fmt.Errorf("%s: %s: a token occurs twice", v.file, v.field)
 }
 
 // merges collects the merges of a model in the order of their ranks.
 type merges struct {
 	file, field string
 	vocab       *vocabulary
-	list        []pairSlot
+	list        []pair
 	joined      []byte
 }
 
@@ -92,26 +97,26 @@ func (m *merges) line(s string) error {
 }
 
 func (m *merges) pair(left, right string) error {
-	l, ok := m.vocab.ids[left]
+	l, ok := m.vocab.find(left)
 	if !ok {
 		return m.errorf("%q is not in the vocabulary", left)
 	}
-	r, ok := m.vocab.ids[right]
+	r, ok := m.vocab.find(right)
 	if !ok {
 		return m.errorf("%q is not in the vocabulary", right)
 	}
 	m.joined = append(append(m.joined[:0], left...), right...)
-	id, ok := m.vocab.ids[string(m.joined)]
+	id, ok := m.vocab.find(string(m.joined))
 	if !ok {
 		return m.errorf("%q, which %q and %q make, is not in the vocabulary", m.joined, left, right)
 	}
-	m.list = append(m.list, pairSlot{left: l, right: r, rank: uint32(len(m.list)), id: id})
+	m.list = append(m.list, pair{l, r, id})
 	return nil
 }
 
 // readMerges reads the array of merges that the reader stands before: "a b" or ["a", "b"].
-func readMerges(r *jsonReader, field string, v *vocabulary) ([]pairSlot, error) {
-	m := &merges{file: r.file, field: field, vocab: v, list: make([]pairSlot, 0, len(v.ids))}
+func readMerges(r *jsonReader, field string, v *vocabulary) ([]pair, error) {
+	m := &merges{file: r.file, field: field, vocab: v, list: make([]pair, 0, v.count)}
 	err := r.array(func() error {
 		if r.peek() != '[' {
 			s, err := r.str()
@@ -145,11 +150,11 @@ func readMerges(r *jsonReader, field string, v *vocabulary) ([]pairSlot, error) 
 }
 
 // readMergesText reads merges.txt: a merge a line, after a line with a version.
-func readMergesText(file, text string, v *vocabulary) ([]pairSlot, error) {
+func readMergesText(file, text string, v *vocabulary) ([]pair, error) {
 	if !utf8.ValidString(text) {
 		return nil, fmt.Errorf("%s: not valid UTF-8", file)
 	}
-	m := &merges{file: file, field: "line by line", vocab: v, list: make([]pairSlot, 0, len(v.ids))}
+	m := &merges{file: file, field: "line by line", vocab: v, list: make([]pair, 0, v.count)}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
 		if line == "" {
@@ -165,7 +170,7 @@ func readMergesText(file, text string, v *vocabulary) ([]pairSlot, error) {
 // modelFile is what the model part of tokenizer.json, or vocab.json with merges.txt, says.
 type modelFile struct {
 	vocab        *vocabulary
-	merges       []pairSlot
+	merges       []pair
 	unk          string
 	hasUnk       bool
 	fuseUnk      bool
@@ -270,45 +275,21 @@ func describe(v any) string {
 
 // setModel makes the tables of the model. Of gpt2's own class only the vocabulary and the merges count.
 func (t *Tokenizer) setModel(m *modelFile, file string, gpt2 bool) error {
-	v := m.vocab
-	t.vocab = v.ids
+	v := &m.vocab.words
+	t.vocab = v
 	b := &t.bpe
 	for i, r := range byteRunes {
 		b.byteID[i] = noID
-		if id, ok := v.ids[string(r)]; ok {
+		if id, ok := v.find(string(r)); ok {
 			b.byteID[i] = id
 		}
 	}
-	b.pairs = newPairTable(len(m.merges))
-	for _, p := range m.merges {
-		b.pairs.set(p.left, p.right, p.rank, p.id)
-	}
-	b.unk = noID
-	b.length = make([]uint32, len(v.byID))
-	t.tokens = make([]token, len(v.byID))
-	var arena []byte
-	ends := make([]int, len(v.byID))
-	for id, text := range v.byID {
-		b.length[id] = uint32(utf8.RuneCountInString(text))
-		if int(b.length[id]) != len(text) {
-			arena = unspell(arena, text)
-		}
-		ends[id] = len(arena)
-	}
-	all, from := string(arena), 0
-	for id, text := range v.byID {
-		bytes := all[from:ends[id]]
-		if bytes == "" {
-			bytes = text // all of it ASCII, which stands for itself
-		}
-		from = ends[id]
-		t.tokens[id] = token{text: text, bytes: bytes, known: text != ""}
-	}
+	b.vocab, b.pairs, b.unk = v, newPairTable(m.merges), noID
 	if gpt2 {
 		return nil
 	}
 	if m.hasUnk && slices.Contains(b.byteID[:], noID) {
-		id, ok := v.ids[m.unk]
+		id, ok := v.find(m.unk)
 		if !ok {
 			return fmt.Errorf("%s: model.unk_token: %q is not in the vocabulary", file, m.unk)
 		}
@@ -321,8 +302,7 @@ func (t *Tokenizer) setModel(m *modelFile, file string, gpt2 bool) error {
 	}
 	if m.ignoreMerges {
 		b.whole = func(word string) (int32, bool) {
-			id, ok := v.ids[spell(word)]
-			return id, ok
+			return v.find(spell(word))
 		}
 	}
 	return nil

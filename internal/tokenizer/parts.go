@@ -1,8 +1,8 @@
 package tokenizer
 
 import (
-	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -49,7 +49,8 @@ func New(p Parts) (*Tokenizer, error) {
 			named[i] = noID
 		}
 	}
-	v := &vocabulary{file: partsFile, field: "tokens", ids: make(map[string]int32, len(p.Tokens)), byID: make([]string, len(p.Tokens))}
+	v := &vocabulary{file: partsFile, field: "tokens"}
+	byID, bytes := make([]string, len(p.Tokens)), 0
 	var added []addedToken
 	for id, piece := range p.Tokens {
 		if piece.Kind == Hole || piece.Text == "" {
@@ -58,16 +59,21 @@ func New(p Parts) (*Tokenizer, error) {
 		if !utf8.ValidString(piece.Text) {
 			return nil, fmt.Errorf("%s: token %d, %q, is not valid UTF-8", partsFile, id, piece.Text)
 		}
-		if other, twice := v.ids[piece.Text]; twice {
-			return nil, fmt.Errorf("%s: tokens %d and %d are both %q", partsFile, other, id, piece.Text)
+		if bytes += len(piece.Text); bytes > math.MaxInt32 {
+			return nil, fmt.Errorf("%s: the tokens have more than %d bytes", partsFile, math.MaxInt32)
 		}
-		v.ids[piece.Text], v.byID[id] = int32(id), piece.Text
+		byID[id] = piece.Text
 		if piece.Kind != Normal {
 			special := piece.Kind == Special
 			added = append(added, addedToken{content: piece.Text, special: special, normalized: !special})
 		}
 	}
-	m := &merges{file: partsFile, field: "merges", vocab: v, list: make([]pairSlot, 0, len(p.Merges))}
+	var twice int32
+	if v.words, twice = newWords(byID, noID); twice != noID {
+		first, _ := v.find(byID[twice])
+		return nil, fmt.Errorf("%s: tokens %d and %d are both %q", partsFile, first, twice, byID[twice])
+	}
+	m := &merges{file: partsFile, field: "merges", vocab: v, list: make([]pair, 0, len(p.Merges))}
 	for _, line := range p.Merges {
 		if err := m.line(line); err != nil {
 			return nil, err
@@ -87,7 +93,7 @@ func New(p Parts) (*Tokenizer, error) {
 	}
 	for _, ids := range [][]int32{p.Before, p.After} {
 		for _, id := range ids {
-			if !t.at(id).known {
+			if _, known := t.Token(id); !known {
 				return nil, fmt.Errorf("%s: there is no token with id %d", partsFile, id)
 			}
 		}
@@ -116,31 +122,30 @@ func (t *Tokenizer) Parts() (Parts, error) {
 	}{{&p.BOS, namedBOS}, {&p.EOS, namedEOS}, {&p.UNK, namedUNK}, {&p.PAD, namedPAD}} {
 		*at.dst = t.named[at.which]
 	}
-	p.Tokens = make([]Piece, len(t.tokens))
-	for id, tok := range t.tokens {
-		if !tok.known {
+	p.Tokens = make([]Piece, t.Len())
+	for i := range p.Tokens {
+		id := int32(i)
+		text, known := t.Token(id)
+		if !known {
 			continue
 		}
-		p.Tokens[id] = Piece{tok.text, Normal}
-		if a, ok := t.added.tokens[int32(id)]; ok {
+		p.Tokens[i] = Piece{text, Normal}
+		if a, ok := t.added.tokens[id]; ok {
 			if a.lstrip || a.rstrip || a.singleWord {
 				return p, fmt.Errorf("the token %q is found only beside certain characters, or takes white space along (lstrip, rstrip, single_word)", a.content)
 			}
-			p.Tokens[id].Kind = Added
+			p.Tokens[i].Kind = Added
 		}
-		if tok.special {
-			p.Tokens[id].Kind = Special
-		}
-	}
-	var list []pairSlot
-	for _, s := range t.bpe.pairs.slots {
-		if s.left != noID {
-			list = append(list, s)
+		if t.special[id] {
+			p.Tokens[i].Kind = Special
 		}
 	}
-	slices.SortFunc(list, func(a, b pairSlot) int { return cmp.Compare(a.rank, b.rank) })
-	for _, s := range list {
-		left, right := t.tokens[s.left].text, t.tokens[s.right].text
+	for rank, m := range t.bpe.pairs.list {
+		if now, _ := t.bpe.pairs.get(m.left, m.right); now != uint32(rank) {
+			continue // it comes again
+		}
+		left, _ := t.Token(m.left)
+		right, _ := t.Token(m.right)
 		// No byte is spelt as a space, so that text never comes to such a merge.
 		if !strings.Contains(left+right, " ") {
 			p.Merges = append(p.Merges, left+" "+right)

@@ -23,11 +23,10 @@ func (t *Tokenizer) NewStream(skipSpecial bool) *Stream {
 // Push returns the characters that an id completes. The result is valid until the next call.
 func (s *Stream) Push(id int32) []byte {
 	s.out = s.out[:0]
-	tok := s.tokenizer.at(id)
-	if s.skipSpecial && tok.special {
+	if s.skipSpecial && s.tokenizer.special[id] {
 		return s.out
 	}
-	s.held = append(s.held, tok.bytes...)
+	s.held = append(s.held, s.tokenizer.bytes.at(id)...)
 	rest := s.held
 	for len(rest) > 0 {
 		size, ok := character(rest)

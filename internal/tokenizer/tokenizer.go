@@ -14,56 +14,44 @@ import (
 // Tokenizer turns text into token ids and back. It is safe for concurrent use.
 type Tokenizer struct {
 	bpe         bpe
-	vocab       map[string]int32
+	vocab       *words
 	added       addedVocab
-	tokens      []token // by id
+	bytes       texts // what each id decodes to
 	prefixSpace bool
 	wholeText   bool // no splitting into words
 	plainText   bool // special tokens are text unless told otherwise (split_special_tokens)
 	before      []int32
 	after       []int32
 	named       [namedCount]int32
+	special     map[int32]bool
 	encoders    sync.Pool // of *encoder
 }
 
-// token is what an id means; the zero value is a hole in the vocabulary.
-type token struct {
-	text    string // as the vocabulary spells it
-	bytes   string // what it decodes to
-	known   bool
-	special bool
-}
-
 // Len returns the highest token id plus one. Not every id below it need have a token.
-func (t *Tokenizer) Len() int { return len(t.tokens) }
-
-func (t *Tokenizer) at(id int32) *token {
-	if id < 0 || int(id) >= len(t.tokens) {
-		return &token{}
-	}
-	return &t.tokens[id]
-}
+func (t *Tokenizer) Len() int { return len(t.bytes.ends) }
 
 // Token returns the token of an id as the vocabulary spells it: "Ġthe" for " the".
 func (t *Tokenizer) Token(id int32) (string, bool) {
-	tok := t.at(id)
-	return tok.text, tok.known
+	if a, ok := t.added.tokens[id]; ok {
+		return a.content, true
+	}
+	text := t.vocab.at(id)
+	return text, text != ""
 }
 
 // Bytes returns what an id decodes to, nothing for an id without a token. It need not be valid UTF-8.
-func (t *Tokenizer) Bytes(id int32) []byte { return []byte(t.at(id).bytes) }
+func (t *Tokenizer) Bytes(id int32) []byte { return []byte(t.bytes.at(id)) }
 
 // ID returns the id of a token as the vocabulary spells it.
 func (t *Tokenizer) ID(token string) (int32, bool) {
 	if id, ok := t.added.ids[token]; ok {
 		return id, true
 	}
-	id, ok := t.vocab[token]
-	return id, ok
+	return t.vocab.find(token)
 }
 
 // IsSpecial reports whether a token is a special one, which Decode leaves out when asked to.
-func (t *Tokenizer) IsSpecial(id int32) bool { return t.at(id).special }
+func (t *Tokenizer) IsSpecial(id int32) bool { return t.special[id] }
 
 // The tokens that a model's files name.
 const (
@@ -151,8 +139,8 @@ func (t *Tokenizer) encodeText(e *encoder, dst []int32, s string) []int32 {
 // token give nothing.
 func (t *Tokenizer) AppendBytes(dst []byte, ids []int32, skipSpecial bool) []byte {
 	for _, id := range ids {
-		if tok := t.at(id); !skipSpecial || !tok.special {
-			dst = append(dst, tok.bytes...)
+		if !skipSpecial || !t.special[id] {
+			dst = append(dst, t.bytes.at(id)...)
 		}
 	}
 	return dst
