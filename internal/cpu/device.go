@@ -48,8 +48,7 @@ type Device struct {
 	options Options
 	memory  []*mapped.Memory      // of the matrices that are not used where they lie
 	used    [][]byte              // of each of them
-	shared  int                   // the piece that small matrices share
-	free    []byte                // what is left of it
+	free    []byte                // what is left of the last
 	rows    []kernel.AttentionRow // reused by Attention
 
 	loaded []*matrix // in their order
@@ -97,21 +96,21 @@ const memoryPiece = 64 << 20
 func (d *Device) alloc(n int) []byte {
 	const line = 64
 	if n > len(d.free) {
-		m := mapped.Anonymous(max(n, memoryPiece))
-		d.memory = append(d.memory, m)
-		if n >= memoryPiece {
-			d.used = append(d.used, m.Data)
-			return m.Data
-		}
-		d.used = append(d.used, m.Data[:0])
-		d.shared, d.free = len(d.used)-1, m.Data
+		d.piece(max(n, memoryPiece))
 	}
 	data := d.free[:n:n]
 	whole := min((n+line-1)/line*line, len(d.free))
 	d.free = d.free[whole:]
-	u := &d.used[d.shared]
+	u := &d.used[len(d.used)-1]
 	*u = (*u)[:len(*u)+whole]
 	return data
+}
+
+// piece asks the system for n bytes, from which the next matrices come.
+func (d *Device) piece(n int) {
+	m := mapped.Anonymous(n)
+	d.memory, d.used = append(d.memory, m), append(d.used, m.Data[:0])
+	d.free = m.Data
 }
 
 // Memory returns the pieces of memory that the device has given to matrices, as

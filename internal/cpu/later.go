@@ -28,9 +28,24 @@ func (d *Device) layOut(rows int) {
 	if d.calls++; d.calls <= laterAfter {
 		return
 	}
+	if d.calls == laterAfter+1 {
+		d.laterPiece()
+	}
 	for bytes := 0; len(d.later) > 0 && bytes < laterBytes; d.later = d.later[1:] {
 		bytes += len(d.later[0].Data)
 		d.take(d.later[0])
+	}
+}
+
+// laterPiece asks for memory for all that waits at once: of several pieces the last huge
+// page of each would be used in part.
+func (d *Device) laterPiece() {
+	n := 0
+	for _, m := range d.later {
+		n += roundUp(len(m.Data))
+	}
+	if n > len(d.free) {
+		d.piece(n)
 	}
 }
 
@@ -46,6 +61,7 @@ func (d *Device) take(m *matrix) {
 
 // Settle does all that waits.
 func (d *Device) Settle() {
+	d.laterPiece()
 	for _, m := range d.later {
 		d.take(m)
 	}

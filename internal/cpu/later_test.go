@@ -115,7 +115,7 @@ func TestManyRowsGoBack(t *testing.T) {
 		}
 	}
 	want := call(prompt)
-	memory(2)
+	memory(3)
 	call(prompt[:1])
 	memory(0)
 	for range laterAfter {
@@ -125,7 +125,7 @@ func TestManyRowsGoBack(t *testing.T) {
 	if got := call(prompt); !slices.Equal(got, want) {
 		t.Error("the same prompt gives other bits afterwards")
 	}
-	memory(2)
+	memory(3)
 }
 
 // laterLogits are those of a prompt and more tokens; after is called after each.

@@ -28,8 +28,8 @@ type multiplicand struct {
 	reader   tensor.DType // of all matrices that it is multiplied with; Invalid: of several types
 }
 
-// operandMemory is the memory of multiplicands of which only one holds something at a
-// time. Each kind is allocated when it is needed; few rows, which come after a prompt,
+// operandMemory is the memory of the residual stream, or of multiplicands of which only
+// one holds something at a time. Each kind is allocated when it is needed; few rows, which come after a prompt,
 // have their own, so that not all of them is.
 type operandMemory struct {
 	n      int // numbers of the largest
@@ -147,18 +147,23 @@ func (o *multiplicand) later(x buffer, n kernel.Norm) {
 
 // numbers is the memory of so many rows as numbers.
 func (o *multiplicand) numbers(rows, width int) buffer {
+	return o.operandMemory.numbers(rows, rows*width, fewRows*o.widest(width))
+}
+
+// numbers returns n numbers of so many rows; few of the widest are not more than few.
+func (m *operandMemory) numbers(rows, n, few int) buffer {
 	if rows <= fewRows {
-		if len(o.lines) < rows*width {
-			o.lines = mapped.Floats(fewRows * o.widest(width))
+		if len(m.lines) < n {
+			m.lines = mapped.Floats(few)
 		}
-		return o.lines
+		return m.lines
 	}
-	if o.floats == nil {
-		o.many = mapped.Anonymous(4 * o.operandMemory.n)
-		runtime.AddCleanup(o.operandMemory, func(m *mapped.Memory) { _ = m.Free() }, o.many)
-		o.floats, _ = tensor.View[float32](o.many.Data)
+	if m.floats == nil {
+		m.many = mapped.Anonymous(4 * m.n)
+		runtime.AddCleanup(m, func(m *mapped.Memory) { _ = m.Free() }, m.many)
+		m.floats, _ = tensor.View[float32](m.many.Data)
 	}
-	return o.floats
+	return m.floats
 }
 
 // inBlocks returns the memory of rows of a multiplicand to be written as codes, if that is

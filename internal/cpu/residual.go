@@ -3,7 +3,6 @@ package cpu
 import (
 	"github.com/gptctl/gptctl/internal/gpt2"
 	"github.com/gptctl/gptctl/internal/kernel"
-	"github.com/gptctl/gptctl/internal/mapped"
 	"github.com/gptctl/gptctl/internal/tensor"
 )
 
@@ -11,7 +10,9 @@ import (
 // unit, the blocks that these add to.
 type residual struct {
 	n      int
-	floats buffer
+	memory *operandMemory
+	tiles  buffer // the memory of blocks
+	floats buffer // in either
 	width  int
 	blocks bool
 }
@@ -19,16 +20,20 @@ type residual struct {
 func (o *residual) Len() int { return o.n }
 
 // NewResidual implements gpt2.Operands.
-func (d *Device) NewResidual(n int) (gpt2.Buffer, error) { return &residual{n: n}, nil }
+func (d *Device) NewResidual(n int) (gpt2.Buffer, error) {
+	return &residual{n: n, memory: d.newOperandMemory(n)}, nil
+}
 
 // plan chooses the form in which rows are written.
 func (d *Device) plan(o *residual, rows, width int) {
-	o.width, o.blocks = width, d.tiled(rows, width)
-	if n := kernel.BlockFloats(rows, width); o.blocks && len(o.floats) < n {
-		o.floats, _ = tensor.View[float32](d.room(4 * n))
-	} else if len(o.floats) < rows*width {
-		o.floats = mapped.Floats(o.n)
+	if o.width, o.blocks = width, d.tiled(rows, width); !o.blocks {
+		o.floats = o.memory.numbers(rows, rows*width, fewRows*width)
+		return
 	}
+	if n := kernel.BlockFloats(rows, width); len(o.tiles) < n {
+		o.tiles, _ = tensor.View[float32](d.room(4 * n))
+	}
+	o.floats = o.tiles
 }
 
 // row returns the row i in rows, or writes it to dst.

@@ -23,10 +23,12 @@ func Anonymous(size int) *Memory {
 	if size == 0 {
 		return &Memory{}
 	}
-	if size >= hugePage {
+	if size >= hugePage/8 {
 		if data, unmap, err := mapAnonymous(size + hugePage); err == nil {
 			skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(data))) & (hugePage - 1))
-			return &Memory{Data: data[skip:][:size:size], unmap: unmap}
+			data = data[skip:][:size:size]
+			hugePages(data[:size/hugePage*hugePage]) // of one more all would be taken
+			return &Memory{Data: data, unmap: unmap}
 		}
 	}
 	const line = 64

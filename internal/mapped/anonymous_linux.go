@@ -11,7 +11,6 @@ func mapAnonymous(size int) (data []byte, unmap func() error, err error) {
 	if err != nil {
 		return nil, nil, os.NewSyscallError("mmap", err)
 	}
-	hugePages(data)
 	return data, func() error { return os.NewSyscallError("munmap", unix.Munmap(data)) }, nil
 }
 
