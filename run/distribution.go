@@ -9,11 +9,12 @@ import (
 // distribution is the scores of a next token on their way through the warpers.
 // Most warpers forbid tokens, and after the first few hundred are left of a
 // vocabulary of tens of thousands: what is left is a list, so that only the first
-// warpers look at everything. All memory is kept from token to token.
+// warpers look at everything. All memory is kept from token to token; most of it is only
+// as large as what was left.
 type distribution struct {
 	scores []float32 // [vocab]; those of tokens that are not alive do not count
 	alive  []int32   // the tokens that are left, ascending
-	all    []int32   // every token
+	all    []int32   // every token, once that was wanted
 
 	probs []float32      // [len(alive)], valid until the next change
 	order []int32        // scratch: positions in alive
@@ -26,6 +27,12 @@ type distribution struct {
 func (d *distribution) reset(scores []float32) {
 	d.take(scores)
 	d.alive = d.alive[:len(scores)]
+	if len(d.all) < len(scores) {
+		d.all = make([]int32, len(scores))
+		for i := range d.all {
+			d.all[i] = int32(i)
+		}
+	}
 	copy(d.alive, d.all)
 	for _, v := range scores {
 		if !(v > negInf) {
@@ -38,15 +45,8 @@ func (d *distribution) reset(scores []float32) {
 // take takes the scores over; who is alive is to be said yet.
 func (d *distribution) take(scores []float32) {
 	d.scores = scores
-	if len(d.all) != len(scores) {
-		d.all = make([]int32, len(scores))
-		for i := range d.all {
-			d.all[i] = int32(i)
-		}
+	if cap(d.alive) < len(scores) {
 		d.alive = make([]int32, len(scores))
-		d.probs = make([]float32, len(scores))
-		d.keys = make([]float32, len(scores))
-		d.order = make([]int32, len(scores))
 	}
 }
 
@@ -176,7 +176,7 @@ func (d *distribution) exps(use func(first int, e []float64)) (top float64) {
 
 // weights fills probs with exp(score − max), and returns their sum too.
 func (d *distribution) weights() ([]float32, float64) {
-	d.probs = d.probs[:len(d.alive)]
+	d.probs = resized(d.probs, len(d.alive))
 	sum := 0.0
 	d.exps(func(first int, e []float64) {
 		part := d.probs[first : first+len(e)]
@@ -199,6 +199,18 @@ func (d *distribution) softmax() []float32 {
 	return prob
 }
 
+// resized returns n elements, in the same memory if there is enough.
+func resized[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
+
+// inOrder returns order with n positions, ascending.
+func (d *distribution) inOrder(n int) []int32 {
+	d.order = resized(d.order, n)
+	for i := range d.order {
+		d.order[i] = int32(i)
+	}
+	return d.order
+}
+
 // logSum returns log Σ exp(score).
 func (d *distribution) logSum() float64 {
 	sum := 0.0
@@ -212,7 +224,7 @@ func (d *distribution) logSum() float64 {
 
 // logits returns a copy of the scores, in the order of alive.
 func (d *distribution) logits() []float32 {
-	d.keys = d.keys[:len(d.alive)]
+	d.keys = resized(d.keys, len(d.alive))
 	for i, t := range d.alive {
 		d.keys[i] = d.scores[t]
 	}
@@ -301,11 +313,7 @@ func sink(h []float32, i int) {
 // its own included, is beyond what the caller wants, or len(alive). Only the
 // neighbourhood of n is really sorted: order[:n] and order[n+1:] are mere sets.
 func (d *distribution) split(key, weight []float32, beyond func(sum float64) bool) int {
-	order := d.order[:len(key)]
-	for i := range order {
-		order[i] = int32(i)
-	}
-	d.order = order
+	order := d.inOrder(len(key))
 	less := func(a, b int32) bool { return key[a] < key[b] || key[a] == key[b] && a < b }
 	lo, hi, base := 0, len(order), 0.0 // n is in lo … hi, and base the sum before lo
 	for hi-lo > 32 {

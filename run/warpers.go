@@ -169,10 +169,7 @@ func (w topH) warp(d *distribution) {
 		})
 	}
 	key, prob := d.logits(), d.softmax()
-	order := d.order[:len(key)]
-	for i := range order {
-		order[i] = int32(i)
-	}
+	order := d.inOrder(len(key))
 	sortBy(order, func(a, b int32) bool { return key[a] > key[b] || key[a] == key[b] && a < b })
 	entropy := 0.0
 	for i, p := range prob {

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"sort"
+	"strings"
 )
 
 // addedToken is a token that is found in the text before the text is split into words.
@@ -38,6 +39,7 @@ func (a *addedVocab) add(list []addedToken, vocab *words) {
 		if t.content == "" {
 			continue
 		}
+		t.content = strings.Clone(t.content) // not a piece of all of a file
 		id, ok := a.ids[t.content]
 		if !ok {
 			id, ok = vocab.find(t.content)
