@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -157,11 +156,6 @@ func huggingFaceNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(name)
 }
 
-// longPrompt is so many bytes that what loading has left behind, some 8 MB, is given back
-// before they are read: activations, keys and values would come on top of it. Of the time
-// to the first token it is 4 ms, too much where that is 60 in all.
-const longPrompt = 1 << 10
-
 func runRun(ctx context.Context, t *terminal, o runOptions) error {
 	if err := adapterModel(t, &o); err != nil {
 		return err
@@ -216,10 +210,7 @@ func runRun(ctx context.Context, t *terminal, o runOptions) error {
 		}
 		request.Stream = w.token
 	}
-	if len(prompt) >= longPrompt {
-		debug.FreeOSMemory()
-	}
-	mapped.ForgetProgram() // the collection of garbage has touched much of it
+	mapped.ForgetProgram()
 	result, err := m.Generate(ctx, request)
 	if err != nil {
 		w.interrupt()

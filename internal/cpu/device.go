@@ -51,9 +51,10 @@ type Device struct {
 	free    []byte                // what is left of the last
 	rows    []kernel.AttentionRow // reused by Attention
 
-	loaded []*matrix // in their order
-	later  []*matrix // wait to be copied
-	calls  int       // of the model with few rows, while some wait
+	loaded   []*matrix // in their order
+	later    []*matrix // wait to be copied
+	calls    int       // of the model with few rows, while some wait
+	gaveBack bool      // see giveBack
 
 	position []float32 // reused by Embed
 	wide     []byte    // reused by widen
@@ -330,6 +331,9 @@ func (d *Device) Gather(y, x gpt2.Buffer, indices []int, width int) {
 	if o, ok := x.(*residual); ok {
 		for i, r := range indices {
 			copy(dst[i*width:][:width], o.row(dst[i*width:], r))
+		}
+		if len(indices) == 1 && len(d.later) > 0 { // the end of a prompt; tokens follow
+			d.freeMany()
 		}
 		return
 	}

@@ -100,6 +100,9 @@ func copyKeys(dst, src []byte, dim, size, from, to int) {
 
 // Attention implements gpt2.Device.
 func (d *Device) Attention(out, qkv gpt2.Buffer, layer int, rows []gpt2.Row, scale float32) {
+	if layer == 1 && len(rows) >= longRows {
+		d.giveBack()
+	}
 	shape := rows[0].KV.(*kv).AttentionShape
 	shape.Scale, shape.Exact = scale, d.exact()
 	d.rows = d.rows[:0]

@@ -1,6 +1,10 @@
 package cpu
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+
+	"github.com/gptctl/gptctl/internal/mapped"
+)
 
 // laterAfter is how many tokens come before matrices are copied, and laterBytes about how
 // much is while each of the next is computed: a layer of GPT-2 124M, some 10 ms. All of it
@@ -22,18 +26,34 @@ func (d *Device) layOut(rows int) {
 	if rows > manyRows || len(d.later) == 0 && d.calls > laterAfter {
 		return
 	}
-	if d.options.Later && d.freeMany() {
-		debug.FreeOSMemory()
+	if d.options.Later {
+		d.freeMany()
 	}
 	if d.calls++; d.calls <= laterAfter {
 		return
 	}
-	if d.calls == laterAfter+1 {
+	if d.calls == laterAfter+1 && len(d.later) > 0 {
+		d.giveBack()
 		d.laterPiece()
 	}
 	for bytes := 0; len(d.later) > 0 && bytes < laterBytes; d.later = d.later[1:] {
 		bytes += len(d.later[0].Data)
 		d.take(d.later[0])
+	}
+}
+
+// longRows are a prompt that is worth 2 ms: its keys and values are 20 MB in GPT-2 124M.
+const longRows = 256
+
+// giveBack gives back, once, what is not needed after the loading: garbage, and pages of the
+// program. With a long prompt that is in the second layer: the others need a quarter of the
+// program, and bring the most memory that there will be, but hardly any garbage, the
+// collection of which would bring the program back.
+func (d *Device) giveBack() {
+	if !d.gaveBack {
+		d.gaveBack = true
+		debug.FreeOSMemory()
+		mapped.ForgetProgram()
 	}
 }
 

@@ -115,10 +115,8 @@ func TestManyRowsGoBack(t *testing.T) {
 		}
 	}
 	want := call(prompt)
-	memory(3)
-	call(prompt[:1])
-	memory(0)
-	for range laterAfter {
+	memory(0) // matrices wait to be copied
+	for range laterAfter + 1 {
 		call(prompt[:1])
 	}
 	s.Truncate(0)

@@ -61,17 +61,14 @@ func (d *Device) newOperandMemory(n int) *operandMemory {
 	return m
 }
 
-// freeMany gives back the numbers of many rows, until there are many again, and reports
-// whether there were any.
-func (d *Device) freeMany() (freed bool) {
+// freeMany gives back the numbers of many rows, until there are many again.
+func (d *Device) freeMany() {
 	for _, p := range d.operands {
 		if m := p.Value(); m != nil && m.many != nil {
 			_ = m.many.Free()
 			m.many, m.floats = nil, nil
-			freed = true
 		}
 	}
-	return freed
 }
 
 // common is the type that matrices are held in, Invalid if not all are in the same: a file

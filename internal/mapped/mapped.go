@@ -112,7 +112,8 @@ func (f *File) Prefault(parts ...[]byte) {
 		parts = [][]byte{f.Data}
 	}
 	var chunks [][]byte
-	for _, s := range f.pages(parts) {
+	spans := f.pages(parts)
+	for _, s := range spans {
 		willNeed(f.Data[s.from:s.to]) // what must come from disk is then read in large pieces
 		for ; s.from < s.to; s.from += chunk {
 			chunks = append(chunks, f.Data[s.from:min(s.from+chunk, s.to)])
@@ -134,6 +135,19 @@ func (f *File) Prefault(parts ...[]byte) {
 		})
 	}
 	workers.Wait()
+	f.forgetOthers(spans)
+}
+
+// forgetOthers lets go of what lies between the spans: it came with these, or was read
+// before.
+func (f *File) forgetOthers(spans []span) {
+	from := 0
+	for _, s := range append(spans, span{len(f.Data), len(f.Data)}) {
+		if from = (from + os.Getpagesize() - 1) / os.Getpagesize() * os.Getpagesize(); from < s.from {
+			forget(f.Data[from:s.from])
+		}
+		from = s.to
+	}
 }
 
 // span is Data[from:to].
