@@ -16,8 +16,8 @@ func TestRoomFor(t *testing.T) {
 	}{
 		{8 << 30, ""},
 		{700 << 20, ""}, // the weights alone would not fit; they need not
-		{300 << 20, "8 texts of up to 1024 tokens need 650 MB of memory beside the weights, and 315 MB are free|2 at a time would fit: --samples 2"},
-		{1 << 20, "8 texts of up to 1024 tokens need 650 MB of memory beside the weights, and 1.05 MB are free|gptctl doctor --for run says which model would fit"},
+		{300 << 20, "8 texts of up to 1024 tokens need 636 MB of memory beside the weights, and 315 MB are free|2 at a time would fit: --samples 2"},
+		{1 << 20, "8 texts of up to 1024 tokens need 636 MB of memory beside the weights, and 1.05 MB are free|gptctl doctor --for run says which model would fit"},
 	} {
 		got := ""
 		if err := roomFor(w, c.available); err != nil {

@@ -47,11 +47,11 @@ func TestEstimate(t *testing.T) {
 	oneHead.Heads = 1
 	const (
 		page    = 2 << 20
-		program = 22<<20 + 220*64
+		program = 22<<20 + 110*64
 		trainer = program + 2<<20 + 12288 + 4*6*64   // with the cache of a model that continues texts, and lists of a vocabulary
 		lines   = 4 * 16 * 160                       // numbers of up to 16 rows: norm or att, qkv or mid
 		cache   = 2 * 4 * 32 * (32 + 16)             // keys in a panel of 32 positions, and values
-		lists   = 11 * 4 * 64                        // of a vocabulary
+		lists   = 6 * 4 * 64                         // of a vocabulary
 		turned  = 4*128*(16+32) + 4*(512*256)        // of what goes into the MLP's second matrix, and a block
 		attends = 4 * (8*(3*8+3*32) + 32*(5*8+4*32)) // a head on its way back
 		work    = 4 * 16 * 384                       // of a product of few rows
@@ -77,7 +77,7 @@ func TestEstimate(t *testing.T) {
 		},
 		{
 			"more samples than are computed at once", Work{Config: tiny, Batch: 600},
-			Memory{Weights: weights, KV: 600 * cache, Activations: lines + 512*192*4, Logits: 4*32*(32+64) + lists + 2*4*64,
+			Memory{Weights: weights, KV: 600 * cache, Activations: lines + 2048 + 512*192*4, Logits: 4*32*(32+64) + lists + 2*4*64,
 				Overhead: program + page - 2048 + 4*256*(512+128) + 4*56*(16+3*8)},
 		},
 		{
@@ -103,11 +103,11 @@ func TestEstimate(t *testing.T) {
 		{
 			"a file that stays beside the copies", Work{Config: tiny, FileMapped: true, Copied: true, FileBytes: 30000, FileDType: Q8_0, GGUF: true, DType: Q8_0, AsIs: true},
 			Memory{Weights: 28288 + 4*(896+512), FileRest: 30000, KV: cache / 2, Activations: lines + 2048, Logits: 384 + lists,
-				Overhead: program + 40*64 + page - 28288 - 2048 + work},
+				Overhead: program + 30*64 + page - 28288 - 2048 + work},
 		},
 		{
 			"four clients", Work{Config: tiny, Purpose: Serve, Batch: 4, Context: 8},
-			Memory{Weights: weights, KV: 4 * 2 * 4 * 32 * (32 + 8), Activations: lines + 32*192*4, Logits: 4*32*(32+64) + lists + 2*4*64,
+			Memory{Weights: weights, KV: 4 * 2 * 4 * 32 * (32 + 8), Activations: lines + 2048 + 32*192*4, Logits: 4*32*(32+64) + lists + 2*4*64,
 				Overhead: program + 16<<20 + page - 2048 + 4*256*(32+128) + 4*56*(8+3*8)},
 		},
 		{
@@ -118,30 +118,30 @@ func TestEstimate(t *testing.T) {
 			// x, what norms and attention give and the MLP's inside are tiles on one page; q, k
 			// and v are not, as heads are narrow, and each text's attention gives numbers.
 			"tiles, 20 texts", Work{Config: tiny, DType: BF16, Batch: 20, Threads: 2, Kernels: amx},
-			Memory{Weights: 2*26624 + 4*(896+512), KV: 20 * cache, Activations: lines + 20*128*4 + 20*32*4 + page, Logits: 4*20*(32+64) + lists + 2*4*64,
+			Memory{Weights: 2*26624 + 4*(896+512), KV: 20 * cache, Activations: lines + 2048 + 20*128*4 + 20*32*4 + page, Logits: 4*20*(32+64) + lists + 2*4*64,
 				Overhead: program + page - 2*26624 - 2048 + 2*(page+4*2048+2*4096)},
 		},
 		{
 			"what is quantised as it is goes through tiles that are made of numbers", Work{Config: tiny, DType: Q4_0, AsIs: true, GGUF: true, Batch: 20, Kernels: amx},
-			Memory{Weights: 14976 + 4*(896+512), KV: 20 * cache / 2, Activations: lines + 20*192*4, Logits: 4*20*(32+64) + lists + 2*4*64,
-				Overhead: program + 40*64 + page - 14976 - 2048 + 2*page + 4*56*(16+3*8)},
+			Memory{Weights: 14976 + 4*(896+512), KV: 20 * cache / 2, Activations: lines + 2048 + 20*192*4, Logits: 4*20*(32+64) + lists + 2*4*64,
+				Overhead: program + 30*64 + page - 14976 - 2048 + 2*page + 4*56*(16+3*8)},
 		},
 		{
 			// norm and the MLP's inside are codes of 28 rows, attention's output is quantised later;
 			// q, k and v are numbers, as the cache has no codes.
 			"what is quantised, without tiles", Work{Config: tiny, DType: Q8_0, Batch: 20, Threads: 2},
-			Memory{Weights: 28288 + 4*(896+512), KV: 20 * cache / 2, Activations: lines + 20*(32+32+128)*4 + 28*(1+4)*40, Logits: 4*20*(32+64) + lists + 2*4*64,
+			Memory{Weights: 28288 + 4*(896+512), KV: 20 * cache / 2, Activations: lines + 2048 + 20*(32+32+128)*4 + 28*(1+4)*40, Logits: 4*20*(32+64) + lists + 2*4*64,
 				Overhead: program + page - 28288 - 2048 + 20*40 + 2*4*56*(16+3*8)},
 		},
 		{
 			"quantised as it is, with codes in the cache: so are q, k and v", Work{Config: oneHead, DType: Q8_0, AsIs: true, GGUF: true, Batch: 20, Kernels: Kernels{Codes: true}},
-			Memory{Weights: 28288 + 4*1408, KV: 20 * 2 * (32 + 32) * 34, Activations: lines + 20*(32+32)*4 + 28*(1+4)*40, Logits: 4*20*(32+64) + lists + 2*4*64,
-				Overhead: program + 40*64 + page - 28288 - 2048 + 20*40 + 4*56*(16+3*32)},
+			Memory{Weights: 28288 + 4*1408, KV: 20 * 2 * (32 + 32) * 34, Activations: lines + 2048 + 20*(32+32)*4 + 28*(1+4)*40, Logits: 4*20*(32+64) + lists + 2*4*64,
+				Overhead: program + 30*64 + page - 28288 - 2048 + 20*40 + 4*56*(16+3*32)},
 		},
 		{
 			// x in pairs, as these matrices are not worth panels
 			"pairs", Work{Config: tiny, DType: BF16, Batch: 20, Threads: 2, Kernels: Kernels{Pairs: true, Codes: true}},
-			Memory{Weights: 2*26624 + 4*1408, KV: 20 * cache, Activations: lines + 20*192*4, Logits: 4*20*(32+64) + lists + 2*4*64,
+			Memory{Weights: 2*26624 + 4*1408, KV: 20 * cache, Activations: lines + 2048 + 20*192*4, Logits: 4*20*(32+64) + lists + 2*4*64,
 				Overhead: program + page - 2*26624 - 2048 + 4*20*(64+16) + 2*(4*256*(20+128)+4*56*(16+3*8))},
 		},
 		{

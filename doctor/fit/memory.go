@@ -54,9 +54,9 @@ const (
 const (
 	programBytes   = 22 << 20
 	programFile    = 14 << 20 // of it, what is used of the program's file
-	programLeft    = 12 << 20 // the same, after what its start needed is forgotten
-	tokenizerBytes = 220
-	ggufTokenBytes = 260
+	programLeft    = 6 << 20  // the same, after what its start needed is forgotten
+	tokenizerBytes = 110
+	ggufTokenBytes = 140
 	serverBytes    = 16 << 20 // HTTP connections and queues: a guess
 	trainerBytes   = 2 << 20  // texts, reports and checkpoints of a training, measured
 )
@@ -120,9 +120,9 @@ func inference(w Work) Memory {
 	m.KV = product(caches(w), batch)
 	m.Activations = operands(w)
 
-	// picked and logits of gpt2.Model. A vocabulary wide are scores and five lists of
-	// the sampler, and as many of what observes the model's own probabilities.
-	heads, lists := min(batch, logitsRows), int64(11)
+	// picked and logits of gpt2.Model. A vocabulary wide are scores, and lists of the
+	// sampler and of what observes the model's own probabilities: six, measured.
+	heads, lists := min(batch, logitsRows), int64(6)
 	if w.Purpose == Serve {
 		heads = logitsRows
 	}
@@ -141,7 +141,7 @@ func caches(w Work) int64 {
 		positions = roundUp(positions, panelCols)
 	}
 	keys, values := w.KVDType.bytes(product(roundUp(positions, panelCols), int64(w.Config.Embd))), w.KVDType.bytes(product(positions, int64(w.Config.Embd)))
-	return hugePages(product(int64(w.Config.Layers), sum(keys, values)))
+	return product(int64(w.Config.Layers), sum(keys, values))
 }
 
 // hugePage is the size of pages that internal/mapped asks for, from one of them on;
@@ -209,7 +209,7 @@ func coded(w Work, operand int) bool {
 }
 
 // operands are x, norm, qkv, att and mid of gpt2.Model: numbers, or tiles and blocks,
-// which share pieces, and then, but for x, numbers of few rows too. norm and att have one
+// which share pieces, and then numbers of few rows too. norm and att have one
 // memory, and qkv and mid, but on a GPU.
 func operands(w Work) (total int64) {
 	c, n, few := w.Config, rows(w), int64(fewRows)
@@ -217,19 +217,19 @@ func operands(w Work) (total int64) {
 	if w.Device != CPU {
 		return product(4, n, sum(product(6, embd), int64(c.Inner)))
 	}
-	total = product(4, min(few, n), sum(embd, inner))
+	total = product(4, min(few, n), sum(product(2, embd), inner))
 	if !tiled(w, n) || exact(w) {
-		total = sum(total, floats(product(n, embd)))
 		if n <= few {
 			return total
 		}
+		total = sum(total, product(4, n, embd))
 		for i, width := range []int64{embd, inner} {
 			a, b := coded(w, i), coded(w, i+2)
 			if a || b {
 				total = sum(total, codes(n+spareRows, width))
 			}
 			if !a || !b {
-				total = sum(total, floats(product(n, width)))
+				total = sum(total, product(4, n, width))
 			}
 		}
 		return total
@@ -254,7 +254,7 @@ func operands(w Work) (total int64) {
 			p.take(tiles(n, width), 1)
 		}
 		if inNumbers {
-			total = sum(total, floats(product(n, width)))
+			total = sum(total, product(4, n, width))
 		} else if written > 0 {
 			total = sum(total, begun(product(n, width), written))
 		}
@@ -264,10 +264,7 @@ func operands(w Work) (total int64) {
 
 // begun is n numbers of which only so many are written.
 func begun(n, written int64) int64 {
-	if product(4, n) < hugePage/2 {
-		return product(4, written)
-	}
-	return wholePages(product(4, written))
+	return min(product(4, n), wholePages(product(4, written)))
 }
 
 // rows are the positions that go through the network at once.

@@ -157,7 +157,8 @@ func gaps(w Work) (total int64) {
 		m := training(w)
 		work := sum(m.Activations, m.Logits)
 		p.wasted = sum(p.wasted, hugePages(work)-work)
-	} else {
+	} else if !later(w) { // these share one
+
 		tables, layer := matricesHeld(w)
 		each := func(list []held) {
 			for _, m := range list {
