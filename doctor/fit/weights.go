@@ -158,7 +158,6 @@ func gaps(w Work) (total int64) {
 		work := sum(m.Activations, m.Logits)
 		p.wasted = sum(p.wasted, hugePages(work)-work)
 	} else if !later(w) { // these share one
-
 		tables, layer := matricesHeld(w)
 		each := func(list []held) {
 			for _, m := range list {
