@@ -29,8 +29,8 @@ type multiplicand struct {
 }
 
 // operandMemory is the memory of the residual stream, or of multiplicands of which only
-// one holds something at a time. Each kind is allocated when it is needed; few rows, which come after a prompt,
-// have their own, so that not all of them is.
+// one holds something at a time. Each kind is allocated when it is needed; few rows, which
+// come after a prompt, have their own, so that not all of them is.
 type operandMemory struct {
 	n      int // numbers of the largest
 	many   *mapped.Memory
