@@ -144,11 +144,11 @@ func caches(w Work) int64 {
 	return product(int64(w.Config.Layers), sum(keys, values))
 }
 
-// hugePage is the size of pages that internal/mapped asks for, from one of them on;
-// for numbers on Go's heap from half of one on.
+// hugePage is the size of pages that internal/mapped asks for, as many as are whole; for
+// numbers on Go's heap from half of one on, and one more.
 const hugePage = 2 << 20
 
-// hugePages is memory as internal/mapped gives it.
+// hugePages is memory of which all of the last huge page counts.
 func hugePages(n int64) int64 {
 	if n < hugePage {
 		return n

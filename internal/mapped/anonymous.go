@@ -18,7 +18,8 @@ type Memory struct {
 // small pages but the end.
 const hugePage = 2 << 20
 
-// Anonymous allocates size bytes.
+// Anonymous allocates size bytes; from an eighth of a huge page on they are the system's
+// own, which Free gives back at once.
 func Anonymous(size int) *Memory {
 	if size == 0 {
 		return &Memory{}
